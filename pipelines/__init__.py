@@ -1,0 +1,1 @@
+"""Raw corpus -> checked samples table. Imports neither torch nor Prefect."""

@@ -1,0 +1,82 @@
+"""Corpus parsers: one module per corpus, registered by name.
+
+A parser reads a release folder and returns samples and row errors. It never raises for a bad row: a mangled line
+costs that line, and its file and number stay in the audit.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.catalog import CorpusEntry
+from pipelines.errors import DataError, UsageError, nearest
+from pipelines.schema import Sample
+
+BUILTIN = ("iemocap", "meld", "mosei", "afew")
+
+
+@dataclass(frozen=True, slots=True)
+class RowError:
+    """One annotation row that did not become a sample, and why."""
+
+    code: str
+    """Named reason, for example `bad_row`, `overlap_turn`, `no_interval`."""
+    file: str
+    """Path relative to the corpus root."""
+    line: int
+    """Line number from 1; 0 where the file as a whole is meant."""
+    message: str
+    """What was found and what was expected."""
+
+
+@dataclass(slots=True)
+class Parsed:
+    """What a parser found: every usable row as a sample, every other row as an error."""
+
+    samples: list[Sample] = field(default_factory=list)
+    errors: list[RowError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the audit, for example files without an annotation row."""
+
+    @property
+    def found(self) -> int:
+        """Annotation rows seen: samples plus rows left out."""
+        return len(self.samples) + len(self.errors)
+
+
+Parser = Callable[[CorpusEntry, Path], Parsed]
+_PARSERS: dict[str, Parser] = {}
+
+
+def register_parser(name: str) -> Callable[[Parser], Parser]:
+    """Register a function `(entry, root) -> Parsed` as the parser that catalog entries call by `name`."""
+
+    def decorate(parser: Parser) -> Parser:
+        _PARSERS[name] = parser
+        return parser
+
+    return decorate
+
+
+def parse_corpus(name: str, entry: CorpusEntry, root: Path) -> Parsed:
+    """Parse one corpus release.
+
+    Args:
+        name: Corpus name in the catalog, for messages.
+        entry: Its catalog entry; `entry.parser` says which parser reads it.
+        root: The release folder. A root that holds annotations but no media is accepted.
+
+    Raises:
+        DataError: The root is missing or holds no annotation at all.
+        UsageError: No parser of that name is registered.
+    """
+    for module in BUILTIN:
+        importlib.import_module(f"pipelines.corpora.{module}")
+    if entry.parser not in _PARSERS:
+        raise UsageError(f"corpus {name!r} asks for parser {entry.parser!r}: {nearest(entry.parser, _PARSERS)}")
+    if not root.is_dir():
+        raise DataError(f"corpus {name!r}: root {str(root)!r} is not a folder; expected the unpacked release there")
+    return _PARSERS[entry.parser](entry, root)
