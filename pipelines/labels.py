@@ -51,8 +51,8 @@ def apply_map(samples: pa.Table, corpus: str, label_map: LabelMap) -> pa.Table:
     emotions: list[str | None] = []
     targets: list[list[float] | None] = []
     reasons: list[str | None] = []
-    columns = (samples[name].to_pylist() for name in ("sample_id", "label", "intensities", "native"))
-    for sample_id, label, intensities, native in zip(*columns, strict=True):
+    annotations = (samples[name].to_pylist() for name in ("sample_id", "label", "intensities", "native"))
+    for sample_id, label, intensities, native in zip(*annotations, strict=True):
         if intensities is not None:
             emotion, target, reason = _from_intensities(dict(intensities), label_map, sample_id)
         elif label is None:
@@ -64,20 +64,9 @@ def apply_map(samples: pa.Table, corpus: str, label_map: LabelMap) -> pa.Table:
         emotions.append(emotion)
         targets.append(target)
         reasons.append(reason)
-    schema = labels_schema(len(classes))
-    values = [
-        samples["sample_id"],
-        samples["corpus"],
-        samples["split"],
-        emotions,
-        targets,
-        [mask] * len(emotions),
-        reasons,
-    ]
-    arrays = [
-        pa.array(v.to_pylist() if isinstance(v, pa.ChunkedArray) else v, type=f.type) for v, f in zip(values, schema)
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    ids, corpora, splits = (samples[name].to_pylist() for name in ("sample_id", "corpus", "split"))
+    columns = [ids, corpora, splits, emotions, targets, [mask] * len(emotions), reasons]
+    return pa.table(columns, schema=labels_schema(len(classes)))
 
 
 def _one_hot(position: int, size: int) -> list[float]:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from models.errors import ModelError
+from models.errors import ModelError as ModelError
 
 MODULES = ("models.encoders.audio", "models.encoders.video", "models.encoders.text")
 

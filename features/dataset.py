@@ -1,0 +1,119 @@
+"""In-memory matrices for training: pooled features of a feature set joined with labels by sample id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.errors import DataError
+from pipelines.labels import apply_map
+
+if TYPE_CHECKING:
+    from features.store import FeatureStore
+    from features.view import FeatureView
+
+
+@dataclass(frozen=True, slots=True)
+class Matrices:
+    """Rows of all corpora in one order; N rows, K classes."""
+
+    sample_id: np.ndarray
+    """(N,) str."""
+    corpus: np.ndarray
+    split: np.ndarray
+    dialogue: np.ndarray
+    """(N,) str; a sample without a dialogue is one of its own."""
+    features: dict[str, np.ndarray]
+    """Modality -> float32 (N, D); zeros where absent."""
+    present: dict[str, np.ndarray]
+    """Modality -> bool (N,)."""
+    label: np.ndarray
+    """int64 (N,) index into `classes`, -1 where the row has no single label."""
+    target: np.ndarray
+    """float32 (N, K)."""
+    mask: np.ndarray
+    """bool (N, K): classes that the row's corpus annotates."""
+    classes: tuple[str, ...]
+
+
+def load_matrices(
+    store: FeatureStore, feature_set: str, corpora: Sequence[str], modalities: Sequence[str] | None = None
+) -> Matrices:
+    """Load everything that an experiment needs.
+
+    Raises:
+        DataError: A corpus has no samples, its map has other classes than the first corpus, or a view has not been
+            extracted for it.
+    """
+    views = store.views(feature_set, modalities)
+    samples = store.samples(corpora)
+    labels = _labels(store, corpora)
+    classes = store.catalog.corpus(corpora[0]).maps[store.catalog.corpus(corpora[0]).map].classes
+    ids = samples["sample_id"].combine_chunks()
+    features, present = {}, {}
+    for modality, view in views.items():
+        features[modality], present[modality] = _feature_matrix(store, view, corpora, ids)
+    emotions = labels["emotion"].to_pylist()
+    index = {name: position for position, name in enumerate(classes)}
+    targets = labels["target"].to_pylist()
+    names = ids.to_pylist()
+    return Matrices(
+        sample_id=np.array(names),
+        corpus=np.array(samples["corpus"].to_pylist()),
+        split=np.array(samples["split"].to_pylist()),
+        dialogue=np.array([d or name for d, name in zip(samples["dialogue"].to_pylist(), names, strict=True)]),
+        features=features,
+        present=present,
+        label=np.array([-1 if e is None else index[e] for e in emotions], dtype=np.int64),
+        target=np.array([[0.0] * len(classes) if t is None else t for t in targets], dtype=np.float32),
+        mask=np.array(labels["mask"].to_pylist(), dtype=bool),
+        classes=classes,
+    )
+
+
+def _labels(store: FeatureStore, corpora: Sequence[str]) -> pa.Table:
+    tables, first = [], None
+    for name in corpora:
+        entry = store.catalog.corpus(name)
+        label_map = entry.maps[entry.map]
+        first = first or label_map.classes
+        if label_map.classes != first:
+            raise DataError(
+                f"corpus {name!r} uses map {entry.map!r} with the classes {', '.join(label_map.classes)}, but "
+                f"{corpora[0]!r} has {', '.join(first)}: corpora trained together need one set of classes"
+            )
+        tables.append(apply_map(store.samples([name]), name, label_map))
+    return pa.concat_tables(tables)
+
+
+def _feature_matrix(
+    store: FeatureStore, view: FeatureView, corpora: Sequence[str], ids: pa.StringArray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled vectors of a view in the order of `ids`, and which of them are there. Joined by id, never by position."""
+    done = store.committed(view, corpora)
+    lacking = sorted(set(corpora) - {commit.corpus for commit in done})
+    if lacking:
+        raise DataError(
+            f"view {view.name!r} has no features for {', '.join(lacking)}: "
+            f"run `merloco extract --corpora {','.join(lacking)} --modalities {view.modality}` first"
+        )
+    columns = ["sample_id", "pooled"]
+    folder = store.folder(view)
+    table = pa.concat_tables(pq.read_table(folder / f"{c.shard}.parquet", columns=columns) for c in done)
+    table = table.filter(pc.is_valid(table["pooled"]))
+    dim = done[0].pooled_dim
+    position = pc.index_in(table["sample_id"], value_set=ids)
+    known = pc.is_valid(position)
+    rows = position.filter(known).to_numpy()
+    matrix = np.zeros((len(ids), dim), dtype=np.float32)
+    present = np.zeros(len(ids), dtype=bool)
+    vectors = table["pooled"].filter(known).combine_chunks()
+    matrix[rows] = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+    present[rows] = True
+    return matrix, present

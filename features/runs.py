@@ -1,0 +1,145 @@
+"""Runs in the store: a folder per run that holds config, metrics, predictions and weights, whole or absent."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.errors import DataError
+from pipelines.files import TEMPORARY, canonical_json, sha256_text
+
+RUNS_SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("experiment", pa.string()),
+        ("protocol", pa.string()),
+        ("train", pa.list_(pa.string())),
+        ("test", pa.list_(pa.string())),
+        ("feature_set", pa.string()),
+        ("seed", pa.int64()),
+        ("config", pa.string()),
+    ]
+)
+METRICS_SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("split", pa.string()),
+        ("corpus", pa.string()),
+        ("metric", pa.string()),
+        ("class", pa.string()),
+        ("value", pa.float64()),
+        ("n", pa.int64()),
+    ]
+)
+EPOCHS_SCHEMA = pa.schema(
+    [("run", pa.string()), ("epoch", pa.int32()), ("loss", pa.float64()), ("val_uar", pa.float64())]
+)
+"""The learning curve of a run: training loss and validation UAR per epoch."""
+PREDICTIONS_SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("sample_id", pa.string()),
+        ("corpus", pa.string()),
+        ("truth", pa.string()),
+        ("prediction", pa.string()),
+        ("probabilities", pa.map_(pa.string(), pa.float32())),
+        ("gates", pa.map_(pa.string(), pa.float32())),
+    ]
+)
+CONFIG_KEYS = ("experiment", "protocol", "train", "test", "feature_set", "seed")
+
+
+def run_name(config: Mapping[str, Any]) -> str:
+    """Name of a run: readable parts and a hash of everything that can change its result."""
+    parts = [config["protocol"], *(f"test-{name}" for name in config["test"]), f"seed{config['seed']}"]
+    return "-".join([*parts, sha256_text(canonical_json(config))[:8]])
+
+
+def run_path(store: Path, config: Mapping[str, Any]) -> Path:
+    """Where the run of a config lies."""
+    return store / "runs" / config["experiment"] / run_name(config)
+
+
+def write_run(
+    store: Path,
+    config: Mapping[str, Any],
+    metrics: pa.Table,
+    epochs: pa.Table,
+    predictions: pa.Table,
+    weights: Mapping[str, np.ndarray],
+    environment: Mapping[str, Any],
+) -> Path:
+    """Write a run folder under a temporary name and rename it; an older run of the same config is replaced.
+
+    Args:
+        store: Root of the store.
+        config: What decides the result; must have the keys of `CONFIG_KEYS`.
+        metrics: Rows of `METRICS_SCHEMA`; the column `run` is filled here.
+        epochs: Rows of `EPOCHS_SCHEMA`; the column `run` is filled here.
+        predictions: Rows of `PREDICTIONS_SCHEMA`; the column `run` is filled here.
+        weights: Arrays of the trained network.
+        environment: Versions and state of the code: recorded, but no part of the run's name.
+    """
+    from safetensors.numpy import save_file
+
+    path = run_path(store, config)
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    temporary.mkdir(parents=True)
+    try:
+        for name, table, schema in (
+            ("metrics.parquet", metrics, METRICS_SCHEMA),
+            ("epochs.parquet", epochs, EPOCHS_SCHEMA),
+            ("predictions.parquet", predictions, PREDICTIONS_SCHEMA),
+        ):
+            run = pa.array([path.name] * table.num_rows, pa.string())
+            columns = [run if f.name == "run" else table[f.name].combine_chunks() for f in schema]
+            pq.write_table(pa.table(columns, schema=schema), temporary / name, compression="zstd")
+        save_file(
+            {name: np.ascontiguousarray(array) for name, array in weights.items()}, temporary / "weights.safetensors"
+        )
+        record = {"run": path.name, "config": dict(config), "environment": dict(environment)}
+        (temporary / "config.json").write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return path
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The config.json of a run folder: `run`, `config`, `environment`.
+
+    Raises:
+        DataError: There is none, or it is broken.
+    """
+    try:
+        record: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        return record
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a run folder ({error})") from None
+
+
+def run_folders(store: Path) -> list[Path]:
+    """All finished runs, sorted by experiment and name."""
+    found = (store / "runs").glob("*/*/config.json")
+    return sorted(path.parent for path in found if not path.parent.name.startswith(TEMPORARY))
+
+
+def runs_table(store: Path) -> pa.Table:
+    """One row per run."""
+    rows = []
+    for folder in run_folders(store):
+        record = read_config(folder)
+        config = record["config"]
+        row = {key: config[key] for key in CONFIG_KEYS}
+        rows.append({**row, "run": record["run"], "config": json.dumps(config, sort_keys=True)})
+    return pa.Table.from_pylist(rows, schema=RUNS_SCHEMA)

@@ -1,0 +1,235 @@
+"""One shard on disk: a WebDataset tar of segment arrays, a Parquet row per input, a commit record written last."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.errors import DataError
+from pipelines.files import atomic_path, canonical_json, sha256_file, sha256_text, write_json, write_parquet
+
+SHARD_ROWS = 256
+"""Rows per shard. Shards are cut from the sorted samples table, never from the work that remains."""
+
+OK = "ok"
+RETRYABLE = frozenset({"missing_media", "decode_error", "timeout", "decoder_died", "encode_error"})
+"""Statuses that `--retry-failed` does again; the others (`no_face`, `no_text`, ...) are facts about the sample."""
+
+TOOLS = ("numpy", "pyarrow", "torch", "transformers", "av", "decord2", "webdataset")
+INPUT_COLUMNS = {
+    "audio": ("sample_id", "audio_path", "audio_start", "audio_end", "audio_status"),
+    "video": ("sample_id", "video_path", "video_start", "video_end", "video_side", "video_status"),
+    "text": ("sample_id", "text", "text_status"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The outcome of one sample: vectors, or a status that says why there are none."""
+
+    sample_id: str
+    status: str
+    error: str | None = None
+    segments: np.ndarray | None = None
+    """float32 (n_segments, dim)."""
+    pooled: np.ndarray | None = None
+    """float32 (pooled_dim,)."""
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    decode_errors: int = 0
+    """Bad packets that the decoder skipped: a quality mark, not a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A planned shard: a run of consecutive samples of one corpus."""
+
+    name: str
+    corpus: str
+    samples: pa.Table
+    inputs: str
+    """sha256 over what the encoder would read: ids, media paths, intervals and texts."""
+
+
+def plan_shards(corpus: str, samples: pa.Table, modality: str) -> list[Shard]:
+    """Cut a samples table (sorted by id) into shards for one modality."""
+    shards = []
+    for number, start in enumerate(range(0, samples.num_rows, SHARD_ROWS)):
+        part = samples.slice(start, SHARD_ROWS)
+        inputs = sha256_text(canonical_json(part.select(INPUT_COLUMNS[modality]).to_pylist()))
+        shards.append(Shard(f"{corpus}-{number:05d}", corpus, part, inputs))
+    return shards
+
+
+def shard_schema(pooled_dim: int) -> pa.Schema:
+    """Columns of `<shard>.parquet`."""
+    return pa.schema(
+        [
+            pa.field("sample_id", pa.string(), nullable=False),
+            pa.field("status", pa.string(), nullable=False),
+            ("error", pa.string()),
+            pa.field("n_segments", pa.int32(), nullable=False),
+            pa.field("decode_errors", pa.int32(), nullable=False),
+            ("pooled", pa.list_(pa.float32(), pooled_dim)),
+            pa.field("shard", pa.string(), nullable=False),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The commit record. A shard without one does not exist."""
+
+    shard: str
+    corpus: str
+    inputs: str
+    rows: int
+    ok: int
+    failed: int
+    statuses: dict[str, int]
+    pooled_dim: int
+    tar_sha256: str
+    parquet_sha256: str
+    versions: dict[str, str]
+    seconds: dict[str, float]
+    """Seconds per leg: read, encode, write."""
+
+
+def write_shard(
+    folder: Path, shard: Shard, rows: Sequence[Row], pooled_dim: int, seconds: Mapping[str, float]
+) -> Commit:
+    """Write tar, Parquet and, last, the commit record; the same rows give the same bytes.
+
+    Args:
+        folder: `store/views/<view>/<fingerprint>`.
+        shard: The plan.
+        rows: One row per planned sample, in the plan's order.
+        pooled_dim: Width of the pooled vectors.
+        seconds: Time spent per leg so far; the time of writing is added here.
+
+    Raises:
+        ValueError: The rows are not the planned samples, or a vector has a wrong width or is not finite.
+    """
+    planned = shard.samples["sample_id"].to_pylist()
+    if [row.sample_id for row in rows] != planned:
+        raise ValueError(f"shard {shard.name}: rows are not the planned samples")
+    for row in rows:
+        if row.pooled is not None and (row.pooled.shape != (pooled_dim,) or not np.isfinite(row.pooled).all()):
+            raise ValueError(f"shard {shard.name}, {row.sample_id}: expected {pooled_dim} finite values")
+    begun = time.perf_counter()
+    paths = {kind: folder / f"{shard.name}.{kind}" for kind in ("tar", "parquet")}
+    with atomic_path(paths["tar"]) as temporary:
+        _write_tar(temporary, rows)
+    write_parquet(paths["parquet"], _to_table(shard.name, rows, pooled_dim))
+    statuses = [row.status for row in rows]
+    commit = Commit(
+        shard=shard.name,
+        corpus=shard.corpus,
+        inputs=shard.inputs,
+        rows=len(rows),
+        ok=statuses.count(OK),
+        failed=len(rows) - statuses.count(OK),
+        statuses={status: statuses.count(status) for status in sorted(set(statuses))},
+        pooled_dim=pooled_dim,
+        tar_sha256=sha256_file(paths["tar"]),
+        parquet_sha256=sha256_file(paths["parquet"]),
+        versions={tool: version(tool) for tool in TOOLS},
+        seconds={leg: round(s, 3) for leg, s in {**seconds, "write": time.perf_counter() - begun}.items()},
+    )
+    write_json(commit_path(folder, shard.name), asdict(commit))
+    return commit
+
+
+def _write_tar(path: Path, rows: Sequence[Row]) -> None:
+    """WebDataset layout. Files of one key stand together, and fixed times and owners make the bytes repeatable."""
+    from webdataset import TarWriter
+
+    with path.open("wb") as stream, TarWriter(stream, mtime=0, user="", group="") as tar:
+        for row in rows:
+            if row.segments is None:
+                continue
+            entry: dict[str, Any] = {"__key__": row.sample_id, "segments.npy": row.segments}
+            entry |= {f"{name}.npy": array for name, array in sorted(row.extras.items())}
+            entry["json"] = {
+                "sample_id": row.sample_id,
+                "n_segments": len(row.segments),
+                "decode_errors": row.decode_errors,
+            }
+            tar.write(entry)
+
+
+def _to_table(shard: str, rows: Sequence[Row], pooled_dim: int) -> pa.Table:
+    columns = [
+        [row.sample_id for row in rows],
+        [row.status for row in rows],
+        [row.error for row in rows],
+        [0 if row.segments is None else len(row.segments) for row in rows],
+        [row.decode_errors for row in rows],
+        pa.array([None if row.pooled is None else row.pooled for row in rows], pa.list_(pa.float32(), pooled_dim)),
+        [shard] * len(rows),
+    ]
+    return pa.table(columns, schema=shard_schema(pooled_dim))
+
+
+def commit_path(folder: Path, shard: str) -> Path:
+    """Where the commit record of a shard lies."""
+    return folder / f"{shard}.commit.json"
+
+
+def read_commit(folder: Path, shard: str) -> Commit | None:
+    """The commit record of a shard, or None where the shard does not exist.
+
+    Raises:
+        DataError: The record is not one that merloco wrote.
+    """
+    path = commit_path(folder, shard)
+    try:
+        return Commit(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: broken commit record ({error}): delete it and run `merloco extract` again") from None
+
+
+def commits(folder: Path) -> list[Commit]:
+    """All commit records of a view folder, in shard order."""
+    names = sorted(path.name.removesuffix(".commit.json") for path in folder.glob("*.commit.json"))
+    return [commit for name in names if (commit := read_commit(folder, name)) is not None]
+
+
+def read_rows(folder: Path, shard: str) -> list[Row]:
+    """Read a committed shard back: Parquet joined with the tar by sample id."""
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+    with tarfile.open(folder / f"{shard}.tar") as tar:
+        for member in tar:
+            key, _, kind = member.name.partition(".")
+            stream = tar.extractfile(member)
+            if kind.endswith("npy") and stream is not None:
+                array = np.load(io.BytesIO(stream.read()), allow_pickle=False)
+                arrays.setdefault(key, {})[kind.removesuffix(".npy")] = array
+    rows = []
+    for record in pq.read_table(folder / f"{shard}.parquet").to_pylist():
+        extras = arrays.get(record["sample_id"], {})
+        pooled = None if record["pooled"] is None else np.asarray(record["pooled"], dtype=np.float32)
+        rows.append(
+            Row(
+                sample_id=record["sample_id"],
+                status=record["status"],
+                error=record["error"],
+                segments=extras.pop("segments", None),
+                pooled=pooled,
+                extras=extras,
+                decode_errors=record["decode_errors"],
+            )
+        )
+    return rows

@@ -1,0 +1,177 @@
+"""FeatureStore: one folder with samples, feature views and runs; it knows what is there and what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from features.shards import RETRYABLE, Commit, Shard, commits, plan_shards, read_commit
+from features.view import FeatureView, resolve_view
+from pipelines.catalog import Catalog, load_catalog
+from pipelines.errors import DataError
+from pipelines.files import write_json
+from pipelines.samples import ingested, read_samples
+
+if TYPE_CHECKING:
+    import duckdb
+
+STORE_FORMAT = 1
+
+
+def default_catalog() -> str:
+    """The catalog that commands and scripts use where none is named: `MERLOCO_CATALOG`, or the one in this folder."""
+    return os.environ.get("MERLOCO_CATALOG", "catalog.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedShard:
+    """One shard of one view, and whether it has to be extracted."""
+
+    view: FeatureView
+    shard: Shard
+    state: str
+    """`done`, `missing`, `stale` (the samples changed since) or `failed` (done, with rows worth a retry)."""
+    commit: Commit | None
+
+
+class FeatureStore:
+    """A feature store folder together with the catalog that gives its names a meaning."""
+
+    def __init__(self, root: Path, catalog: Catalog) -> None:
+        self.root = root
+        self.catalog = catalog
+        self._views: dict[str, FeatureView] = {}
+
+    @classmethod
+    def open(cls, root: str | Path | None = None, catalog: Catalog | None = None, create: bool = False) -> FeatureStore:
+        """Open a store.
+
+        Args:
+            root: The store folder; None takes the catalog's.
+            catalog: The catalog; None reads `default_catalog()`.
+            create: Make the store if it is not there.
+
+        Raises:
+            DataError: There is no store, or it was written with another label schema or store format.
+        """
+        catalog = catalog or load_catalog(default_catalog())
+        root = Path(root or catalog.store)
+        head = {"format": STORE_FORMAT, "label_order": list(catalog.label_order)}
+        path = root / "store.json"
+        if not path.is_file():
+            if not create:
+                raise DataError(
+                    f"no feature store at {str(root)!r}: run `merloco ingest` first, or name one with --store"
+                )
+            write_json(path, head)
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            order, version = found["label_order"], found["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path}: not a store description ({error}): expected the keys format and label_order"
+            ) from None
+        if version != STORE_FORMAT:
+            raise DataError(f"store {str(root)!r} has format {version}; this merloco reads format {STORE_FORMAT}")
+        if order != head["label_order"]:
+            raise DataError(
+                f"store {str(root)!r} was made with the label order {', '.join(order)}; the catalog has "
+                f"{', '.join(catalog.label_order)}: use another --store, or restore the catalog's label_order"
+            )
+        return cls(root, catalog)
+
+    def corpora(self, names: Iterable[str] | None = None) -> list[str]:
+        """The ingested corpora, or the named ones after a check that they are in the catalog and ingested."""
+        if names is None:
+            return [name for name in self.catalog.corpora if name in ingested(self.root)]
+        chosen = list(names)
+        for name in chosen:
+            self.catalog.corpus(name)
+            read_samples(self.root, name)
+        return chosen
+
+    def samples(self, corpora: Iterable[str] | None = None) -> pa.Table:
+        """Samples of some or all corpora, sorted by id within each corpus."""
+        names = self.corpora(corpora)
+        if not names:
+            raise DataError(f"store {str(self.root)!r} holds no samples: run `merloco ingest` first")
+        return pa.concat_tables(read_samples(self.root, name) for name in names)
+
+    def view(self, name: str) -> FeatureView:
+        """The feature view of a catalog name, resolved once (resolving hashes the encoder's weights)."""
+        if name not in self._views:
+            self._views[name] = resolve_view(self.catalog, name)
+        return self._views[name]
+
+    def folder(self, view: FeatureView) -> Path:
+        """`store/views/<view>/<fingerprint>`."""
+        return self.root / "views" / view.name / view.fingerprint
+
+    def views(self, feature_set: str, modalities: Sequence[str] | None = None) -> dict[str, FeatureView]:
+        """Modality -> view of a feature set, restricted to some modalities.
+
+        Raises:
+            DataError: The feature set has no view for a modality that was asked for.
+        """
+        available = self.catalog.feature_set(feature_set).views
+        for modality in modalities or ():
+            if modality not in available:
+                raise DataError(
+                    f"feature set {feature_set!r} has no view for modality {modality!r}: it has {', '.join(available)}"
+                )
+        return {m: self.view(name) for m, name in available.items() if modalities is None or m in modalities}
+
+    def plan(self, views: Iterable[FeatureView], corpora: Iterable[str] | None = None) -> list[PlannedShard]:
+        """Every shard that the samples table asks for, with its state; a pure function of samples and store."""
+        planned = []
+        names = self.corpora(corpora)
+        tables = {name: read_samples(self.root, name) for name in names}
+        for view in views:
+            for name in names:
+                for shard in plan_shards(name, tables[name], view.modality):
+                    commit = read_commit(self.folder(view), shard.name)
+                    planned.append(PlannedShard(view, shard, _state(shard, commit), commit))
+        return planned
+
+    def plan_inputs(self, modality: str) -> dict[str, str]:
+        """Shard name -> hash of its inputs, for every shard that the samples table asks for."""
+        tables = {name: read_samples(self.root, name) for name in self.corpora()}
+        return {s.name: s.inputs for name, table in tables.items() for s in plan_shards(name, table, modality)}
+
+    def committed(self, view: FeatureView, corpora: Iterable[str] | None = None) -> list[Commit]:
+        """Commit records of a view, of some or all corpora."""
+        wanted = None if corpora is None else set(corpora)
+        return [c for c in commits(self.folder(view)) if wanted is None or c.corpus in wanted]
+
+    def describe(self, view: FeatureView) -> None:
+        """Write `view.json` beside the shards: the definition that the fingerprint stands for."""
+        path = self.folder(view) / "view.json"
+        if not path.is_file():
+            write_json(path, {"view": view.name, "fingerprint": view.fingerprint, "definition": view.definition})
+
+    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
+        """Answer a query over samples, labels, feature views, shards, failures, runs, metrics and predictions.
+
+        Returns:
+            A DuckDB relation: `.df()`, `.to_arrow_table()`, `.fetchall()`.
+
+        Raises:
+            DataError: The query is malformed or names something that is not there.
+        """
+        from features.sql import run_query
+
+        return run_query(self, query)
+
+
+def _state(shard: Shard, commit: Commit | None) -> str:
+    if commit is None:
+        return "missing"
+    if commit.inputs != shard.inputs:
+        return "stale"
+    return "failed" if RETRYABLE & set(commit.statuses) else "done"

@@ -1,0 +1,157 @@
+"""Building a store without Prefect: ingest corpora, extract shards. The flows run these same functions as tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from features.extract import extract_shard
+from features.reading import make_reader
+from features.shards import RETRYABLE, Commit, read_rows
+from features.store import FeatureStore, PlannedShard
+from models.encoders import Encoder
+from pipelines.catalog import Catalog, load_catalog
+from pipelines.errors import DataError
+from pipelines.samples import Audit, ingest_corpus, read_audit
+
+Progress = Callable[[int], None]
+
+
+def corpus_root(catalog: Catalog, name: str, roots: Mapping[str, str], store: Path | None = None) -> Path:
+    """Where a corpus lies: the command line, the catalog (environment), then where it was ingested from.
+
+    Raises:
+        DataError: None of them says.
+    """
+    entry = catalog.corpus(name)
+    found = roots.get(name) or entry.root
+    if not found and store is not None:
+        found = read_audit(store, name).root
+    if not found:
+        raise DataError(
+            f"corpus {name!r} has no root: set {name.upper()}_ROOT to the unpacked release, "
+            f"or give --root {name}=FOLDER"
+        )
+    return Path(found)
+
+
+def ingest_one(catalog_path: str, store: str, name: str, root: str) -> Audit:
+    """Ingest one corpus: the body of an ingest task."""
+    catalog = load_catalog(catalog_path)
+    opened = FeatureStore.open(store, catalog, create=True)
+    return ingest_corpus(name, catalog.corpus(name), Path(root), opened.root)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardJob:
+    """One shard to extract, as ids and paths: what an extract task takes."""
+
+    catalog: str
+    store: str
+    view: str
+    corpus: str
+    shard: str
+    root: str
+    device: str = "cpu"
+    retry_failed: bool = False
+
+
+def extract_jobs(
+    store: FeatureStore,
+    catalog_path: str,
+    planned: Sequence[PlannedShard],
+    roots: Mapping[str, str],
+    device: str,
+    retry_failed: bool,
+) -> list[ShardJob]:
+    """The jobs that a plan leaves: missing and stale shards, and on request those with failed rows."""
+    states = {"missing", "stale"} | ({"failed"} if retry_failed else set())
+    todo = [p for p in planned if p.state in states]
+    return [
+        ShardJob(
+            catalog=catalog_path,
+            store=str(store.root),
+            view=p.view.name,
+            corpus=p.shard.corpus,
+            shard=p.shard.name,
+            root=str(corpus_root(store.catalog, p.shard.corpus, roots, store.root)),
+            device=device,
+            retry_failed=retry_failed and p.state == "failed",
+        )
+        for p in todo
+    ]
+
+
+def extract_one(job: ShardJob, progress: Progress | None = None) -> Commit:
+    """Extract one shard: the body of an extract task. Encoder and plan stay loaded within a process."""
+    store = _store(job.catalog, job.store)
+    planned = {p.shard.name: p for p in _plan(job.catalog, job.store, job.view, job.corpus)}[job.shard]
+    view = planned.view
+    folder = store.folder(view)
+    store.describe(view)
+    keep = {}
+    if job.retry_failed:
+        keep = {row.sample_id: row for row in read_rows(folder, job.shard) if row.status not in RETRYABLE}
+    reader = make_reader(view, Path(job.root))
+    encoder = _encoder(job.catalog, job.store, job.view, job.device)
+    return extract_shard(view, encoder, planned.shard, reader, folder, keep=keep, progress=progress)
+
+
+@lru_cache(maxsize=8)
+def _store(catalog: str, store: str) -> FeatureStore:
+    return FeatureStore.open(store, load_catalog(catalog))
+
+
+@lru_cache(maxsize=16)
+def _plan(catalog: str, store: str, view: str, corpus: str) -> list[PlannedShard]:
+    opened = _store(catalog, store)
+    return opened.plan([opened.view(view)], [corpus])
+
+
+@lru_cache(maxsize=8)
+def _encoder(catalog: str, store: str, view: str, device: str) -> Encoder:
+    return _store(catalog, store).view(view).build(device)
+
+
+def forget() -> None:
+    """Drop loaded stores, plans and encoders: a new command in the same process must see the disk as it is."""
+    for cached in (_store, _plan, _encoder):
+        cached.cache_clear()
+
+
+def summarize(commits: Sequence[Commit]) -> dict[str, Any]:
+    """Totals of a run of shards: samples, failures by status, seconds per leg."""
+    statuses: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    for commit in commits:
+        for status, count in commit.statuses.items():
+            statuses[status] = statuses.get(status, 0) + count
+        for leg, value in commit.seconds.items():
+            seconds[leg] = seconds.get(leg, 0.0) + value
+    return {"shards": len(commits), "rows": sum(c.rows for c in commits), "statuses": statuses, "seconds": seconds}
+
+
+FAILED_HERE = frozenset({"decode_error", "timeout", "decoder_died", "encode_error", "not_finite"})
+"""Statuses that speak of this run; `missing_media` and `no_face` speak of the corpus."""
+BUDGET_FROM_ROWS = 50
+"""The failure budget is not applied before this many rows: one bad clip of three says nothing."""
+
+
+def check_budget(commits: Sequence[Commit], max_failures: float) -> None:
+    """Abort a run in which too many items fail.
+
+    Raises:
+        DataError: More than `max_failures` (a share) of the rows failed; the sentence counts the statuses.
+    """
+    statuses = summarize(commits)["statuses"]
+    rows = sum(statuses.values())
+    failed = {status: n for status, n in statuses.items() if status in FAILED_HERE}
+    if rows >= BUDGET_FROM_ROWS and sum(failed.values()) > max_failures * rows:
+        counted = ", ".join(f"{status} {n}" for status, n in sorted(failed.items(), key=lambda item: -item[1]))
+        raise DataError(
+            f"stopped: {sum(failed.values())} of {rows} samples failed ({counted}), more than the budget of "
+            f'{max_failures:.0%}: see `merloco sql "select error, count(*) from failures group by all order by 2 desc"`'
+        )

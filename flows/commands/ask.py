@@ -1,0 +1,63 @@
+"""Commands that ask a store: sql, check."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from flows.console import show
+from flows.options import CATALOG, CatalogOption, FormatOption, StoreOption, open_store
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    for command in (sql, check):
+        app.command()(command)
+
+
+def sql(
+    query: Annotated[str | None, typer.Argument(help="A DuckDB query; without one, the views are listed.")] = None,
+    catalog: CatalogOption = CATALOG,
+    store: StoreOption = None,
+    output: FormatOption = "table",
+) -> None:
+    """Ask in SQL over samples, labels, feature views, shards, failures, runs, metrics, epochs and predictions.
+
+    Example: merloco sql "select corpus, split, emotion, count(*) from labels group by all order by all"
+    """
+    import pyarrow as pa
+
+    from features.sql import describe_views
+
+    opened = open_store(catalog, store)
+    if query is None:
+        rows = [{"view": name, "columns": columns} for name, columns in describe_views(opened)]
+        show(pa.Table.from_pylist(rows), output)
+        return
+    show(opened.sql(query).to_arrow_table(), output)
+
+
+def check(
+    catalog: CatalogOption = CATALOG,
+    store: StoreOption = None,
+    output: FormatOption = "table",
+) -> None:
+    """Check every file of the store: hashes, counts, widths, NaN, duplicates, orphans, stale shards.
+
+    Exits with 1 if anything is an error. Example: merloco check --store demo/store
+    """
+    import pyarrow as pa
+
+    from features.checks import check_store
+
+    findings = check_store(open_store(catalog, store))
+    columns = pa.schema([(name, pa.string()) for name in ("severity", "code", "where", "message")])
+    if findings or output != "table":
+        show(pa.Table.from_pylist([asdict(finding) for finding in findings], schema=columns), output)
+    errors = sum(finding.severity == "error" for finding in findings)
+    if output == "table":
+        print(f"{errors} errors, {len(findings) - errors} warnings." if findings else "The store is clean.")
+    if errors:
+        raise typer.Exit(1)

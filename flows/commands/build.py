@@ -1,0 +1,219 @@
+"""Commands that build a store: demo, ingest, plan, extract."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import note, print_rows, progress_bar
+from flows.options import (
+    CATALOG,
+    CatalogOption,
+    CorporaOption,
+    FeaturesOption,
+    FormatOption,
+    ModalitiesOption,
+    RootOption,
+    StoreOption,
+    modality_list,
+    open_store,
+    parse_roots,
+    split_list,
+)
+from pipelines.catalog import load_catalog
+from pipelines.errors import DataError, UsageError
+
+FlowOption = Annotated[bool, typer.Option("--flow/--no-flow", help="Run as a Prefect flow, or directly.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ... or auto.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    for command in (demo, ingest, plan, extract):
+        app.command()(command)
+
+
+def ingest(
+    corpora: Annotated[list[str] | None, typer.Argument(help="Corpora; all that have a root if none is named.")] = None,
+    root: RootOption = None,
+    catalog: CatalogOption = CATALOG,
+    store: StoreOption = None,
+    flow: FlowOption = True,
+) -> None:
+    """Read corpora into samples tables and print an audit that adds up.
+
+    Example: merloco ingest meld --root meld=data/MELD.Raw
+    """
+    from flows.audit import print_audits
+    from flows.build import corpus_root
+
+    loaded = load_catalog(catalog)
+    roots = parse_roots(root)
+    for name in roots:
+        loaded.corpus(name)
+    names = corpora or [name for name, entry in loaded.corpora.items() if roots.get(name) or entry.root]
+    if not names:
+        variables = ", ".join(f"{name.upper()}_ROOT" for name in loaded.corpora)
+        raise UsageError(f"no corpus to ingest: name one and give --root CORPUS=FOLDER, or set {variables}")
+    folders = {name: str(corpus_root(loaded, name, roots)) for name in names}
+    target = open_store(catalog, store, create=True)
+    outcomes = run_ingest(catalog, str(target.root), folders, flow)
+    print_audits([outcome for outcome in outcomes.values() if not isinstance(outcome, Exception)])
+    errors = [outcome for outcome in outcomes.values() if isinstance(outcome, Exception)]
+    for error in errors[:-1]:
+        note(f"error: {error}")
+    if errors:
+        raise errors[-1]
+    print(f"\nNext: merloco extract --corpora {','.join(names)} --features light")
+
+
+def run_ingest(catalog: str, store: str, roots: dict[str, str], flow: bool) -> dict:
+    """Ingest corpora as a flow or directly; an outcome per corpus, errors of data among them."""
+    if flow:
+        from flows.ingest import ingest_flow
+
+        return dict(zip(roots, ingest_flow(catalog, store, roots), strict=True))
+    from flows.build import ingest_one
+
+    outcomes: dict = {}
+    with progress_bar(len(roots), "ingest", "corpora") as bar:
+        for name, folder in roots.items():
+            try:
+                outcomes[name] = ingest_one(catalog, store, name, folder)
+            except DataError as error:
+                outcomes[name] = error
+            bar.update(1)
+    return outcomes
+
+
+def plan(
+    features: FeaturesOption = "light",
+    corpora: CorporaOption = None,
+    modalities: ModalitiesOption = None,
+    catalog: CatalogOption = CATALOG,
+    store: StoreOption = None,
+    output: FormatOption = "table",
+) -> None:
+    """Show what an extraction would do: shards by view and corpus, done and to do.
+
+    Example: merloco plan --features light --corpora meld
+    """
+    import pyarrow as pa
+
+    from features.card import plan_table
+    from flows.console import show
+
+    opened = open_store(catalog, store)
+    views = opened.views(features, modality_list(modalities))
+    planned = opened.plan(views.values(), split_list(corpora))
+    show(pa.Table.from_pylist(plan_table(planned)), output)
+    todo = sum(p.state in ("missing", "stale") for p in planned)
+    if output == "table":
+        print(f"\n{len(planned)} shards, {todo} to extract." + ("" if todo else " Nothing to do."))
+
+
+def extract(
+    features: FeaturesOption = "light",
+    corpora: CorporaOption = None,
+    modalities: ModalitiesOption = None,
+    root: RootOption = None,
+    device: DeviceOption = "auto",
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed rows again.")] = False,
+    max_failures: Annotated[float, typer.Option(min=0, max=1, help="Share of failed samples that ends the run.")] = 0.2,
+    catalog: CatalogOption = CATALOG,
+    store: StoreOption = None,
+    flow: FlowOption = True,
+) -> None:
+    """Encode samples into shards; only what is missing is done, and a killed run costs at most one shard.
+
+    Example: merloco extract --corpora meld --features light --modalities text
+    """
+    run_extract(
+        catalog,
+        store,
+        features,
+        split_list(corpora),
+        modality_list(modalities),
+        roots=parse_roots(root),
+        device=device,
+        retry_failed=retry_failed,
+        max_failures=max_failures,
+        flow=flow,
+    )
+
+
+def run_extract(
+    catalog: str,
+    store: str | None,
+    features: str,
+    corpora: list[str] | None,
+    modalities: list[str] | None,
+    *,
+    roots: dict[str, str],
+    device: str = "auto",
+    retry_failed: bool = False,
+    max_failures: float = 0.2,
+    flow: bool = True,
+) -> None:
+    """Plan, extract what the plan leaves, and print the coverage."""
+    from features.card import coverage_table, legs_sentence
+    from flows.build import check_budget, extract_jobs, extract_one, forget, summarize
+
+    opened = open_store(catalog, store)
+    views = list(opened.views(features, modalities).values())
+    planned = opened.plan(views, corpora)
+    if not planned:
+        raise DataError(f"store {str(opened.root)!r} holds no samples: run `merloco ingest` first")
+    jobs = extract_jobs(
+        opened, catalog, planned, roots, _device(device) if _work(planned, retry_failed) else "cpu", retry_failed
+    )
+    forget()
+    begun = time.perf_counter()
+    commits = []
+    if jobs:
+        rows = {(p.view.name, p.shard.name): p.shard.samples.num_rows for p in planned}
+        with progress_bar(sum(rows[j.view, j.shard] for j in jobs), "extract", "samples") as bar:
+            if flow:
+                from flows.extract import extract_flow
+
+                commits = extract_flow(jobs, max_failures, bar.update)
+            else:
+                for job in jobs:
+                    commits.append(extract_one(job, bar.update))
+                    check_budget(commits, max_failures)
+    wall = time.perf_counter() - begun
+    print_rows(
+        coverage_table(opened, views, opened.corpora(corpora)),
+        ["view", "corpus", "samples", "ok", "coverage", "not ok"],
+        "Coverage",
+    )
+    print(f"\n{legs_sentence(summarize(commits), len(planned), wall)}")
+
+
+def _work(planned: list, retry_failed: bool) -> bool:
+    return any(p.state in ("missing", "stale") or (retry_failed and p.state == "failed") for p in planned)
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo corpora and their store go.")] = Path("demo"),
+    catalog: CatalogOption = CATALOG,
+    flow: FlowOption = True,
+) -> None:
+    """Make four miniature corpora and run everything on them: ingest, extract, leave-one-corpus-out, SQL.
+
+    Example: merloco demo
+    """
+    from flows.demo import run_demo
+
+    run_demo(folder, catalog, flow)

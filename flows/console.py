@@ -1,0 +1,110 @@
+"""What people see: aligned tables, machine-readable output, progress bars."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from pipelines.errors import UsageError
+
+Format = Literal["table", "csv", "json", "parquet"]
+CELL = 60
+"""Widest text cell of a printed table; longer ones end in an ellipsis. Machine-readable formats are never cut."""
+
+
+def show(table: pa.Table, output: Format = "table", title: str | None = None) -> None:
+    """Print a table in one of the formats; `parquet` writes bytes and wants a redirected standard output."""
+    if output == "parquet":
+        import pyarrow.parquet as pq
+
+        if sys.stdout.isatty():
+            raise UsageError("--format parquet writes bytes: send them to a file, for example `> answer.parquet`")
+        sink = io.BytesIO()
+        pq.write_table(table, sink)
+        sys.stdout.buffer.write(sink.getvalue())
+        return
+    rows = [dict(zip(table.column_names, values, strict=True)) for values in _rows(table)]
+    if output == "json":
+        print(json.dumps([{k: _plain(v) for k, v in row.items()} for row in rows], indent=2, ensure_ascii=False))
+    elif output == "csv":
+        writer = csv.writer(sys.stdout)
+        writer.writerow(table.column_names)
+        writer.writerows([_plain_cell(value) for value in row.values()] for row in rows)
+    else:
+        print_rows(rows, table.column_names, title)
+
+
+def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    columns = [column.to_pylist() for column in table.columns]
+    return zip(*columns, strict=True) if columns else iter(())
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON can hold: maps come from Arrow as lists of pairs."""
+    if isinstance(value, list) and value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
+        return dict(value)
+    if isinstance(value, float) and value != value:
+        return None
+    return value if isinstance(value, (str, int, float, bool, list, dict, type(None))) else str(value)
+
+
+def _plain_cell(value: Any) -> Any:
+    value = _plain(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str | None = None) -> None:
+    """Print rows as an aligned table: numbers to the right, text to the left, `-` for nothing."""
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    numeric = [
+        any(isinstance(row.get(c), (int, float)) for row in rows)
+        and all(isinstance(row.get(c), (int, float, type(None))) or row.get(c) == "-" for row in rows)
+        for c in columns
+    ]
+    widths = [max([len(column), *(len(line[i]) for line in cells)]) for i, column in enumerate(columns)]
+
+    def line(values: Sequence[str]) -> str:
+        parts = [v.rjust(w) if right else v.ljust(w) for v, w, right in zip(values, widths, numeric, strict=True)]
+        return "  ".join(parts).rstrip()
+
+    if title:
+        print(title)
+    print(line(list(columns)))
+    print("  ".join("-" * width for width in widths))
+    for values in cells:
+        print(line(values))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10000 else str(value)
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.4g}" if abs(value) < 1 else f"{value:.2f}"
+    text = _plain_cell(value)
+    text = " ".join(str(text).split())
+    return text if len(text) <= CELL else text[: CELL - 1] + "…"
+
+
+@contextmanager
+def progress_bar(total: int, label: str, unit: str) -> Iterator[Any]:
+    """A bar with rate and time left on standard error; `bar.update(n)` moves it."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=label, unit=f" {unit}", file=sys.stderr, dynamic_ncols=True, mininterval=0.5) as bar:
+        yield bar
+
+
+def note(message: str) -> None:
+    """Print a line for people on standard error, so that standard output stays machine-readable."""
+    print(message, file=sys.stderr)

@@ -1,0 +1,52 @@
+"""The extract flow: one task per shard, one at a time per device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+from prefect.states import State
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.tasks import Task
+
+from features.shards import Commit
+from flows.build import ShardJob, check_budget, extract_one
+from models.errors import ModelError
+from pipelines.errors import DataError
+
+
+async def _transient(_task: Task, _run: TaskRun, state: State) -> bool:
+    """Retry what may pass (a file system hiccup), not what a user has to mend."""
+    error = await state.aresult(raise_on_failure=False)
+    return isinstance(error, OSError) and not isinstance(error, (DataError, ModelError))
+
+
+extract_task = task(
+    extract_one,
+    name="extract-shard",
+    task_run_name="extract-{job.view}-{job.shard}",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=[1, 10],
+    retry_condition_fn=_transient,
+)
+
+
+@flow(name="extract", task_runner=ThreadPoolTaskRunner(max_workers=1), log_prints=False)
+def extract_flow(
+    jobs: list[ShardJob], max_failures: float = 0.2, progress: Callable[[int], None] | None = None
+) -> list[Commit]:
+    """Extract shards; the first error ends the run after the shard in hand, and what is committed stays.
+
+    Args:
+        jobs: The shards that a plan leaves.
+        max_failures: Share of failed samples above which the run is aborted.
+        progress: Called with the number of samples done since the last call.
+    """
+    commits: list[Commit] = []
+    for job in jobs:
+        commits.append(extract_task.submit(job, progress).result())
+        check_budget(commits, max_failures)
+    return commits

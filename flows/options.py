@@ -1,0 +1,64 @@
+"""Options that commands share, and what they turn into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from features.store import FeatureStore, default_catalog
+from flows.console import Format
+from pipelines.catalog import load_catalog
+from pipelines.errors import UsageError, nearest
+from pipelines.schema import MODALITIES
+
+CatalogOption = Annotated[
+    str, typer.Option("--catalog", envvar="MERLOCO_CATALOG", help="Catalog file.", show_default="catalog.yaml")
+]
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="Feature store folder.", show_default="from the catalog")
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How tables are printed.")]
+CorporaOption = Annotated[
+    str | None, typer.Option("--corpora", help="Comma-separated corpora.", show_default="all that are ingested")
+]
+FeaturesOption = Annotated[str, typer.Option("--features", help="Feature set of the catalog.")]
+ModalitiesOption = Annotated[
+    str | None, typer.Option("--modalities", help="Comma-separated: audio, video, text.", show_default="all")
+]
+RootOption = Annotated[
+    list[str] | None, typer.Option("--root", help="CORPUS=FOLDER, repeatable.", show_default="from the catalog")
+]
+
+CATALOG = default_catalog()
+
+
+def open_store(catalog: str, store: str | None, create: bool = False) -> FeatureStore:
+    """Open the store that the options name."""
+    return FeatureStore.open(store, load_catalog(catalog), create=create)
+
+
+def split_list(value: str | None) -> list[str] | None:
+    """`a,b` -> [a, b]; None stays None."""
+    return None if value is None else [part.strip() for part in value.split(",") if part.strip()]
+
+
+def modality_list(value: str | None) -> list[str] | None:
+    """Check the names of modalities; the field's order whatever the user's."""
+    names = split_list(value)
+    for name in names or ():
+        if name not in MODALITIES:
+            raise UsageError(f"unknown modality {name!r}: {nearest(name, MODALITIES)}")
+    return None if names is None else [m for m in MODALITIES if m in names]
+
+
+def parse_roots(values: list[str] | None) -> dict[str, str]:
+    """`CORPUS=FOLDER` options as a mapping."""
+    roots = {}
+    for value in values or ():
+        name, separator, folder = value.partition("=")
+        if not separator or not name or not folder:
+            raise UsageError(f"--root {value!r}: expected CORPUS=FOLDER, for example --root meld=data/MELD.Raw")
+        roots[name] = str(Path(folder))
+    return roots

@@ -1,0 +1,139 @@
+"""The samples table on disk and the audit of an ingest: what was found, what is usable, and why the rest is not."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.catalog import CorpusEntry
+from pipelines.corpora import Parsed, parse_corpus
+from pipelines.errors import DataError
+from pipelines.files import write_json, write_parquet
+from pipelines.labels import apply_map
+from pipelines.schema import ARROW_SCHEMA, MODALITIES, SPLITS, to_table
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Counts of one corpus that add up: found = left out + samples; samples = dropped + usable."""
+
+    corpus: str
+    root: str
+    label_map: str
+    found: int
+    left_out: dict[str, int]
+    """Annotation rows that did not become a sample, by named reason."""
+    samples: int
+    labelled: int
+    dropped: dict[str, int]
+    """Samples without a class under the active map, by named reason."""
+    usable: int
+    classes: dict[str, dict[str, int]]
+    """Split -> class -> usable samples, in split and class order."""
+    media: dict[str, dict[str, int]]
+    """Modality -> status -> samples."""
+    marks: dict[str, int] = field(default_factory=dict)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    """Every row left out: code, file, line, message."""
+    notes: list[str] = field(default_factory=list)
+
+
+def samples_path(store: Path, corpus: str) -> Path:
+    """Where the samples table of a corpus lies."""
+    return store / "samples" / f"{corpus}.parquet"
+
+
+def audit_path(store: Path, corpus: str) -> Path:
+    """Where the audit of the last ingest lies."""
+    return store / "samples" / f"{corpus}.audit.json"
+
+
+def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit:
+    """Parse a release, write its samples table and return the audit.
+
+    Args:
+        name: Corpus name.
+        entry: Its catalog entry.
+        root: The release folder.
+        store: Root of the store; `samples/<name>.parquet` and the audit beside it are replaced atomically.
+
+    Raises:
+        DataError: No root, no annotation, or a label that the active map does not know. In the last case the
+            samples table is written all the same: its labels are native ones.
+    """
+    parsed = parse_corpus(name, entry, root)
+    if not parsed.samples:
+        reasons = ", ".join(f"{code} {n}" for code, n in _counts(error.code for error in parsed.errors).items())
+        raise DataError(f"corpus {name!r}: no usable row under {str(root)!r} (left out: {reasons or 'nothing'})")
+    table = to_table(parsed.samples)
+    write_parquet(samples_path(store, name), table)
+    audit = make_audit(name, entry, root, parsed, table)
+    write_json(audit_path(store, name), asdict(audit))
+    return audit
+
+
+def make_audit(name: str, entry: CorpusEntry, root: Path, parsed: Parsed, table: pa.Table) -> Audit:
+    """Count a parsed corpus under its active label map."""
+    label_map = entry.maps[entry.map]
+    labels = apply_map(table, name, label_map).to_pylist()
+    usable = [row for row in labels if row["emotion"] is not None]
+    per_class = Counter((row["split"], row["emotion"]) for row in usable)
+    splits = [split for split in SPLITS if any(row["split"] == split for row in labels)]
+    return Audit(
+        corpus=name,
+        root=str(root),
+        label_map=entry.map,
+        found=parsed.found,
+        left_out=_counts(error.code for error in parsed.errors),
+        samples=table.num_rows,
+        labelled=sum(row["reason"] != "unlabelled" for row in labels),
+        dropped=_counts(row["reason"] for row in labels if row["emotion"] is None),
+        usable=len(usable),
+        classes={split: {c: per_class[split, c] for c in label_map.annotated} for split in splits},
+        media={modality: _counts(table[f"{modality}_status"].to_pylist()) for modality in MODALITIES},
+        marks=_counts(mark for marks in table["marks"].to_pylist() for mark in marks),
+        errors=[asdict(error) for error in parsed.errors],
+        notes=list(parsed.notes),
+    )
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
+
+
+def read_audit(store: Path, corpus: str) -> Audit:
+    """Read the audit of the last ingest; raises `DataError` where there is none."""
+    path = audit_path(store, corpus)
+    if not path.is_file():
+        raise DataError(f"corpus {corpus!r} has no samples in {str(store)!r}: run `merloco ingest {corpus}` first")
+    return Audit(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def ingested(store: Path) -> list[str]:
+    """Names of the corpora that have a samples table, sorted."""
+    return sorted(path.stem for path in (store / "samples").glob("*.parquet"))
+
+
+def read_samples(store: Path, corpus: str) -> pa.Table:
+    """Read the samples table of one corpus, sorted by id.
+
+    Raises:
+        DataError: The corpus was not ingested, or the file is not a samples table.
+    """
+    path = samples_path(store, corpus)
+    if not path.is_file():
+        raise DataError(f"corpus {corpus!r} has no samples in {str(store)!r}: run `merloco ingest {corpus}` first")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: not a samples table ({error}): run `merloco ingest {corpus}` again") from None
+    if table.schema.names != ARROW_SCHEMA.names:
+        raise DataError(f"{path}: columns of another version of merloco: run `merloco ingest {corpus}` again")
+    return table
