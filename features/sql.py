@@ -60,6 +60,14 @@ def run_query(store: FeatureStore, query: str) -> duckdb.DuckDBPyRelation:
     return relation
 
 
+def answer(store: FeatureStore, query: str) -> pa.Table:
+    """Run one query to its end; raises `DataError` also for what goes wrong only while rows are computed."""
+    try:
+        return run_query(store, query).to_arrow_table()
+    except duckdb.Error as error:
+        raise DataError(f"SQL: {_reason(error)}") from None
+
+
 def _reason(error: duckdb.Error) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith(("^", "LINE "))]

@@ -2,13 +2,14 @@
 
 import os
 
-# Prefect reads these when it is first imported. A cold local API takes up to 20 s, its own default limit; no telemetry.
+# Prefect reads these when it is first imported. A cold local API takes up to 20 s, its own default limit; no telemetry;
+# errors reach the user as one sentence of ours, not as Prefect's log of a traceback.
 for _name, _value in {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_TELEMETRY_ENABLE_RESOURCE_METRICS": "false",
     "DO_NOT_TRACK": "1",
-    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
 }.items():
     os.environ.setdefault(_name, _value)

@@ -29,14 +29,14 @@ def sql(
     """
     import pyarrow as pa
 
-    from features.sql import describe_views
+    from features.sql import answer, describe_views
 
     opened = open_store(catalog, store)
     if query is None:
         rows = [{"view": name, "columns": columns} for name, columns in describe_views(opened)]
         show(pa.Table.from_pylist(rows), output)
         return
-    show(opened.sql(query).to_arrow_table(), output)
+    show(answer(opened, query), output)
 
 
 def check(

@@ -1,0 +1,68 @@
+"""The demo: miniature corpora in the native layouts, then the main job on them from ingest to SQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from features.store import FeatureStore
+from flows.commands.build import run_extract, run_ingest
+from flows.console import note, print_rows, progress_bar, show
+from flows.retrain import LocoOptions, print_loco, run_loco
+from pipelines.catalog import load_catalog
+from pipelines.demo import build_demo
+from pipelines.errors import DataError
+
+QUESTIONS = {
+    "How do the emotions spread over the corpora?": """
+        select corpus, split, count(*) as usable, count(distinct emotion) as classes, mode(emotion) as most_frequent
+        from labels where emotion is not null group by all order by all""",
+    "Which sentences of other corpora are nearest to an angry one, by the cosine of their embeddings?": """
+        with asked as (
+            select sample_id, s.corpus, text, pooled from samples s join minilm using (sample_id) join labels using (sample_id)
+            where s.corpus = 'meld' and emotion = 'angry' and pooled is not null order by sample_id limit 1)
+        select a.text as asked, s.corpus, s.text as nearest, emotion,
+               array_cosine_similarity(a.pooled, m.pooled) as cosine
+        from asked a, minilm m join samples s using (sample_id) join labels using (sample_id)
+        where s.corpus <> a.corpus and m.pooled is not null order by cosine desc, s.sample_id limit 5""",
+    "Which emotions get lost when a corpus is left out, and to what?": """
+        select corpus, truth, prediction as taken_for, count(*) as times, round(avg(probabilities[truth]), 3) as p_truth
+        from predictions join runs using (run)
+        where truth <> prediction and experiment = 'loco' group by all order by times desc, all limit 6""",
+}
+
+
+def run_demo(folder: Path, catalog: str, flow: bool) -> None:
+    """Build the demo corpora, ingest, extract, run leave-one-corpus-out and ask three questions.
+
+    Args:
+        folder: Gets `corpora/` and `store/`; what is already there is used again.
+        catalog: Path of the catalog.
+        flow: Run ingest and extraction as Prefect flows.
+    """
+    with progress_bar(1, "demo corpora", "files") as bar:
+
+        def moved(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        roots = {name: str(root) for name, root in build_demo(folder / "corpora", progress=moved).items()}
+    store_path = str(folder / "store")
+    FeatureStore.open(store_path, load_catalog(catalog), create=True)
+    print("== Ingest: four native releases -> one samples table ==\n")
+    from flows.audit import print_audits
+
+    outcomes = run_ingest(catalog, store_path, roots, flow)
+    for outcome in outcomes.values():
+        if isinstance(outcome, Exception):
+            raise outcome
+    print_audits(list(outcomes.values()))
+    print("\n== Extract: encoder embeddings -> WebDataset shards and Parquet ==\n")
+    run_extract(catalog, store_path, "light", list(roots), None, roots=roots, flow=flow)
+    print("\n== Leave one corpus out: train on three corpora, test on the fourth ==\n")
+    print_loco(run_loco(catalog, store_path, LocoOptions(feature_set="light", corpora=tuple(roots), seeds=(0, 1, 2))))
+    print("\n== Ask in SQL ==")
+    store = FeatureStore.open(store_path, load_catalog(catalog))
+    for title, query in QUESTIONS.items():
+        print(f"\n{title}")
+        show(store.sql(query).to_arrow_table())
+    print(f'\nNext: merloco sql --store {store_path} "select * from metrics limit 5"')
