@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import DataError
-from pipelines.files import TEMPORARY, canonical_json, sha256_text
+from pipelines.files import TEMPORARY, canonical_json, sha256_text, temporary_name
 
 RUNS_SCHEMA = pa.schema(
     [
@@ -91,7 +90,7 @@ def write_run(
     from safetensors.numpy import save_file
 
     path = run_path(store, config)
-    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    temporary = path.parent / temporary_name(path.name)
     temporary.mkdir(parents=True)
     try:
         for name, table, schema in (

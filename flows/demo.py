@@ -6,11 +6,10 @@ from pathlib import Path
 
 from features.store import FeatureStore
 from flows.commands.build import run_extract, run_ingest
-from flows.console import note, print_rows, progress_bar, show
+from flows.console import progress_bar, show
 from flows.retrain import LocoOptions, print_loco, run_loco
 from pipelines.catalog import load_catalog
 from pipelines.demo import build_demo
-from pipelines.errors import DataError
 
 QUESTIONS = {
     "How do the emotions spread over the corpora?": """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +20,45 @@ TEMPORARY = ".tmp-"
 """Prefix of unfinished files: no reader's pattern matches it."""
 
 
+def temporary_name(name: str) -> str:
+    """A name for an unfinished file or folder: it says who writes it, so that what a killed writer left is known."""
+    return f"{TEMPORARY}{_host()}-{os.getpid()}-{uuid.uuid4().hex}-{name}"
+
+
+def _host() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def sweep(root: Path) -> int:
+    """Remove what killed writers of this host left under `root`; files of living and of other hosts' writers stay.
+
+    Returns:
+        Number of files and folders removed.
+    """
+    removed = 0
+    for path in sorted(root.rglob(f"{TEMPORARY}*")):
+        host, pid, *_ = path.name.removeprefix(TEMPORARY).split("-")
+        if host == _host() and pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it is flushed to disk and takes the name `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}-{path.name}"
+    temporary = path.parent / temporary_name(path.name)
     try:
         yield temporary
         with temporary.open("rb") as handle:

@@ -22,7 +22,19 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
 
 @pytest.mark.parametrize(
     "view",
-    ["samples", "labels", "minilm", "prosody", "face_hog", "shards", "failures", "runs", "metrics", "epochs", "predictions"],
+    [
+        "samples",
+        "labels",
+        "minilm",
+        "prosody",
+        "face_hog",
+        "shards",
+        "failures",
+        "runs",
+        "metrics",
+        "epochs",
+        "predictions",
+    ],
 )
 def test_every_named_view_answers_even_when_it_is_empty(store: FeatureStore, view: str) -> None:
     assert store.sql(f"select count(*) from {view}").fetchall()[0][0] >= 0
@@ -64,7 +76,14 @@ def test_shards_say_what_they_cost(store: FeatureStore) -> None:
 
 def test_runs_metrics_and_predictions_join_with_samples(tmp_path: Path) -> None:
     store = make_store(tmp_path, n=20)
-    config = {"experiment": "e", "protocol": "p", "train": ["meld"], "test": ["meld"], "feature_set": "light", "seed": 0}
+    config = {
+        "experiment": "e",
+        "protocol": "p",
+        "train": ["meld"],
+        "test": ["meld"],
+        "feature_set": "light",
+        "seed": 0,
+    }
     blank = {"run": None, "split": "test", "corpus": "meld", "class": None}
     metrics = pa.Table.from_pylist([{**blank, "metric": "uar", "value": 0.5, "n": 2}], schema=METRICS_SCHEMA)
     epochs = pa.Table.from_pylist([{"run": None, "epoch": 1, "loss": 1.0, "val_uar": 0.4}], schema=EPOCHS_SCHEMA)

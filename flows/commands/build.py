@@ -25,6 +25,7 @@ from flows.options import (
 )
 from pipelines.catalog import load_catalog
 from pipelines.errors import DataError, UsageError
+from pipelines.files import sweep
 
 FlowOption = Annotated[bool, typer.Option("--flow/--no-flow", help="Run as a Prefect flow, or directly.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ... or auto.")]
@@ -163,6 +164,7 @@ def run_extract(
     from flows.build import check_budget, extract_jobs, extract_one, forget, summarize
 
     opened = open_store(catalog, store)
+    sweep(opened.root)
     views = list(opened.views(features, modalities).values())
     planned = opened.plan(views, corpora)
     if not planned:
