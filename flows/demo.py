@@ -17,7 +17,8 @@ QUESTIONS = {
         from labels where emotion is not null group by all order by all""",
     "Which sentences of other corpora are nearest to an angry one, by the cosine of their embeddings?": """
         with asked as (
-            select sample_id, s.corpus, text, pooled from samples s join minilm using (sample_id) join labels using (sample_id)
+            select sample_id, s.corpus, text, pooled
+            from samples s join minilm using (sample_id) join labels using (sample_id)
             where s.corpus = 'meld' and emotion = 'angry' and pooled is not null order by sample_id limit 1)
         select a.text as asked, s.corpus, s.text as nearest, emotion,
                array_cosine_similarity(a.pooled, m.pooled) as cosine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -24,17 +25,19 @@ async def _transient(_task: Task, _run: TaskRun, state: State) -> bool:
 
 
 extract_task = task(
-    extract_one,
     name="extract-shard",
     task_run_name="extract-{job.view}-{job.shard}",
     cache_policy=NO_CACHE,
     retries=2,
     retry_delay_seconds=[1, 10],
     retry_condition_fn=_transient,
-)
+)(extract_one)
 
 
-@flow(name="extract", task_runner=ThreadPoolTaskRunner(max_workers=1), log_prints=False)
+ONE_AT_A_TIME: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
+
+
+@flow(name="extract", task_runner=ONE_AT_A_TIME, log_prints=False)
 def extract_flow(
     jobs: list[ShardJob], max_failures: float = 0.2, progress: Callable[[int], None] | None = None
 ) -> list[Commit]:

@@ -9,7 +9,7 @@ from flows.build import ingest_one
 from pipelines.samples import Audit
 
 # The store's fingerprints are the cache; Prefect's own would hash what it cannot see (files) and never hit.
-ingest_task = task(ingest_one, name="ingest-corpus", task_run_name="ingest-{name}", cache_policy=NO_CACHE)
+ingest_task = task(name="ingest-corpus", task_run_name="ingest-{name}", cache_policy=NO_CACHE)(ingest_one)
 
 
 @flow(name="ingest", log_prints=False)
