@@ -18,6 +18,7 @@ from features.runs import EPOCHS_SCHEMA, METRICS_SCHEMA, PREDICTIONS_SCHEMA, run
 from features.shards import Commit, commits, shard_schema
 from models.encoders import ModelError
 from pipelines.errors import DataError
+from pipelines.findings import FINDINGS_SCHEMA, findings_paths
 from pipelines.labels import apply_map, labels_schema
 from pipelines.samples import ingested, read_samples, samples_path
 from pipelines.schema import ARROW_SCHEMA
@@ -96,6 +97,7 @@ def connect(store: FeatureStore, query: str = "") -> duckdb.DuckDBPyConnection:
         "metrics": lambda store: _run_files(store, "metrics.parquet", METRICS_SCHEMA),
         "epochs": lambda store: _run_files(store, "epochs.parquet", EPOCHS_SCHEMA),
         "predictions": lambda store: _run_files(store, "predictions.parquet", PREDICTIONS_SCHEMA),
+        "findings": lambda store: _dataset(findings_paths(store.root), FINDINGS_SCHEMA),
     }
     names = [*fixed, *store.catalog.views]
     for name in names:

@@ -101,7 +101,8 @@ def progress_bar(total: int, label: str, unit: str) -> Iterator[Any]:
     """A bar with rate and time left on standard error; `bar.update(n)` moves it."""
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=label, unit=f" {unit}", file=sys.stderr, dynamic_ncols=True, mininterval=0.5) as bar:
+    every = 0.5 if sys.stderr.isatty() else 30.0  # a log file wants lines, not a moving bar
+    with tqdm(total=total, desc=label, unit=f" {unit}", file=sys.stderr, dynamic_ncols=True, mininterval=every) as bar:
         yield bar
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from features.store import FeatureStore
+from flows.audit import print_audits
 from flows.commands.build import run_extract, run_ingest
+from flows.commands.retrain import run_loco
 from flows.console import progress_bar, show
-from flows.retrain import LocoOptions, print_loco, run_loco
 from pipelines.catalog import load_catalog
 from pipelines.demo import build_demo
 
@@ -49,8 +50,6 @@ def run_demo(folder: Path, catalog: str, flow: bool) -> None:
     store_path = str(folder / "store")
     FeatureStore.open(store_path, load_catalog(catalog), create=True)
     print("== Ingest: four native releases -> one samples table ==\n")
-    from flows.audit import print_audits
-
     outcomes = run_ingest(catalog, store_path, roots, flow)
     for outcome in outcomes.values():
         if isinstance(outcome, Exception):
@@ -59,7 +58,7 @@ def run_demo(folder: Path, catalog: str, flow: bool) -> None:
     print("\n== Extract: encoder embeddings -> WebDataset shards and Parquet ==\n")
     run_extract(catalog, store_path, "light", list(roots), None, roots=roots, flow=flow)
     print("\n== Leave one corpus out: train on three corpora, test on the fourth ==\n")
-    print_loco(run_loco(catalog, store_path, LocoOptions(feature_set="light", corpora=tuple(roots), seeds=(0, 1, 2))))
+    run_loco(catalog, store_path, corpora=list(roots), flow=False)
     print("\n== Ask in SQL ==")
     store = FeatureStore.open(store_path, load_catalog(catalog))
     for title, query in QUESTIONS.items():

@@ -9,12 +9,17 @@ import typer
 
 from flows.console import show
 from flows.options import CATALOG, CatalogOption, FormatOption, StoreOption, open_store
+from pipelines.errors import UsageError
+
+# A command of its own, and the parent of `check samples` (flows/commands/corpora.py).
+check_app = typer.Typer(name="check", invoke_without_command=True, rich_markup_mode=None)
 
 
 def add_commands(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    for command in (sql, check):
-        app.command()(command)
+    app.command()(sql)
+    check_app.callback()(check)
+    app.add_typer(check_app)
 
 
 def sql(
@@ -23,7 +28,7 @@ def sql(
     store: StoreOption = None,
     output: FormatOption = "table",
 ) -> None:
-    """Ask in SQL over samples, labels, feature views, shards, failures, runs, metrics, epochs and predictions.
+    """Ask in SQL over samples, labels, feature views, shards, failures, runs, metrics, epochs, predictions and findings.
 
     Example: merloco sql "select corpus, split, emotion, count(*) from labels group by all order by all"
     """
@@ -40,6 +45,7 @@ def sql(
 
 
 def check(
+    context: typer.Context,
     catalog: CatalogOption = CATALOG,
     store: StoreOption = None,
     output: FormatOption = "table",
@@ -47,7 +53,14 @@ def check(
     """Check every file of the store: hashes, counts, widths, NaN, duplicates, orphans, stale shards.
 
     Exits with 1 if anything is an error. Example: merloco check --store demo/store
+
+    Samples have a check of their own, see `merloco check samples --help`.
     """
+    if context.invoked_subcommand:
+        sources = [context.get_parameter_source(name) for name in context.params]
+        if any(source is not None and source.name == "COMMANDLINE" for source in sources):
+            raise UsageError(f"options of `merloco check {context.invoked_subcommand}` go after that word")
+        return
     import pyarrow as pa
 
     from features.checks import check_store

@@ -24,7 +24,7 @@ def _identity(spec: EncoderSpec) -> dict[str, Any]:
 
 @register_encoder("face_hog", _identity)
 class FaceHog:
-    """Histogram of oriented gradients of one face per frame, aligned by eyes and mouth, blocks at unit length."""
+    """Histogram of oriented gradients of one face per frame, aligned by eyes and mouth, cells at unit length."""
 
     modality = "video"
 
@@ -32,7 +32,7 @@ class FaceHog:
         self.parameters = parameters_of(spec, DEFAULTS)
         self.detector = Mtcnn(device, self.parameters["threshold"], self.parameters["min_face"])
         cells = self.parameters["crop"] // self.parameters["cell"]
-        self.dim = (cells - 1) ** 2 * 4 * self.parameters["bins"]
+        self.dim = cells**2 * self.parameters["bins"]
 
     def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode clips, uint8 RGB frames (n, height, width, 3) each; one vector per frame, valid where a face is."""
@@ -88,7 +88,7 @@ def aligned_crop(frame: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndar
 
 
 def hog(grey: np.ndarray, cell: int, bins: int) -> np.ndarray:
-    """Histogram of oriented gradients with blocks of two by two cells (Dalal and Triggs 2005).
+    """Histogram of oriented gradients, every cell normalised by itself (Dalal and Triggs 2005, blocks of one cell).
 
     Args:
         grey: uint8 (size, size).
@@ -96,7 +96,7 @@ def hog(grey: np.ndarray, cell: int, bins: int) -> np.ndarray:
         bins: Orientations over half a turn.
 
     Returns:
-        float32 ((size // cell - 1) ** 2 * 4 * bins,).
+        float32 ((size // cell) ** 2 * bins,).
     """
     from skimage.feature import hog as sk_hog
 

@@ -1,0 +1,111 @@
+"""Result tables as people read them: mean and STD over seeds, coverage, majority and chance rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from flows.console import Format, print_rows, show
+from flows.retrain import Outcome
+
+SCORES = {"UAR": "uar", "macro F1": "macro_f1", "weighted F1": "weighted_f1", "accuracy": "accuracy"}
+
+
+def result_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """One row per tested corpus: scores in percent over the seeds, and what always saying one class would give."""
+    groups: dict[tuple[str, ...], list[tuple[Outcome, dict[str, Any]]]] = {}
+    for outcome in outcomes:
+        for result in outcome.results:
+            groups.setdefault((*outcome.fold.train, result["corpus"]), []).append((outcome, result))
+    rows = []
+    for members in groups.values():
+        outcome, first = members[0]
+        row: dict[str, Any] = {
+            "tested on": first["corpus"],
+            "trained on": ", ".join(outcome.fold.train),
+            "n": first["n"],
+            **{m: f"{share:.0%}" for m, share in first["coverage"].items()},
+        }
+        for title, key in SCORES.items():
+            row[title] = _mean_std([result[key] for _, result in members])
+        scored = [name for name, count in first["support"].items() if count]
+        row["majority UAR"] = f"{100 * first['majority']['uar']:.1f}"
+        row["majority wF1"] = f"{100 * first['majority']['weighted_f1']:.1f}"
+        row["classes"] = len(scored)
+        rows.append(row)
+    return rows
+
+
+def _mean_std(values: Sequence[float]) -> str:
+    defined = 100 * np.array([value for value in values if value == value])
+    if not len(defined):
+        return "-"
+    return f"{defined.mean():.1f} ± {defined.std():.1f}" if len(values) > 1 else f"{defined.mean():.1f}"
+
+
+def print_results(outcomes: Sequence[Outcome], title: str, output: Format) -> None:
+    """Print the table, the recalls per class, and what the columns mean."""
+    rows = result_rows(outcomes)
+    if output != "table":
+        show(pa.Table.from_pylist(_plain_rows(outcomes)), output)
+        return
+    print_rows(rows, list(rows[0]), title)
+    print()
+    recalls = _recall_rows(outcomes)
+    print_rows(
+        recalls, list(dict.fromkeys(k for row in recalls for k in row)), "Recall per class, % (-: not annotated)"
+    )
+    absent = {
+        result["corpus"]: [name for name, count in result["support"].items() if not count]
+        for outcome in outcomes
+        for result in outcome.results
+    }
+    for corpus, names in absent.items():
+        if names:
+            print(f"{corpus}: no test row of {', '.join(names)}; left out of its UAR")
+    seeds = sorted({outcome.seed for outcome in outcomes})
+    reused = sum(outcome.reused for outcome in outcomes)
+    print(
+        f"\nScores in %, mean ± STD over {len(seeds)} seeds, on the classes that the tested corpus annotates; audio, video, "
+        f"text: share of test rows that have it;\nmajority: always the most frequent training class (its UAR is chance)."
+    )
+    print(
+        f"{len(outcomes)} runs"
+        + (f", {reused} of them taken from the store (--force trains again)" if reused else "")
+        + "."
+    )
+
+
+def _recall_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for outcome in outcomes:
+        for result in outcome.results:
+            groups.setdefault(result["corpus"], []).append(result)
+    rows = []
+    for corpus, results in groups.items():
+        row: dict[str, Any] = {"tested on": corpus}
+        for name in results[0]["recall"]:
+            row[name] = _mean_std([result["recall"][name] for result in results]).split(" ")[0]
+        rows.append(row)
+    return rows
+
+
+def _plain_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """One row per run and tested corpus, unrounded, for machines."""
+    return [
+        {
+            "run": outcome.path.name,
+            "train": ",".join(outcome.fold.train),
+            "corpus": result["corpus"],
+            "seed": outcome.seed,
+            "n": result["n"],
+            **{key: result[key] for key in SCORES.values()},
+            **{f"majority_{key}": value for key, value in result["majority"].items()},
+            **{f"coverage_{m}": share for m, share in result["coverage"].items()},
+        }
+        for outcome in outcomes
+        for result in outcome.results
+    ]

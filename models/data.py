@@ -1,0 +1,37 @@
+"""What training works on: rows of all corpora as arrays in one order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Features, labels and what each row belongs to; N rows, K classes."""
+
+    sample_id: np.ndarray
+    """(N,) str."""
+    corpus: np.ndarray
+    """(N,) str."""
+    split: np.ndarray
+    """(N,) str: train, val, test or none."""
+    dialogue: np.ndarray
+    """(N,) str."""
+    features: dict[str, np.ndarray]
+    """Modality -> float32 (N, D); zeros where absent."""
+    present: dict[str, np.ndarray]
+    """Modality -> bool (N,)."""
+    label: np.ndarray
+    """int64 (N,), -1 where the row has no single label."""
+    target: np.ndarray
+    """float32 (N, K)."""
+    mask: np.ndarray
+    """bool (N, K): classes that the row's corpus annotates."""
+    classes: tuple[str, ...]
+
+    def rows(self, corpora: tuple[str, ...], split: str) -> np.ndarray:
+        """Indices of the rows of some corpora and one split that have a label and at least one modality."""
+        usable = np.isin(self.corpus, corpora) & (self.split == split) & (self.label >= 0)
+        return np.flatnonzero(usable & np.any(list(self.present.values()), axis=0))
