@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import DataError
-from pipelines.files import atomic_path, canonical_json, sha256_file, sha256_text, write_json, write_parquet
+from pipelines.files import TEMPORARY, atomic_path, canonical_json, sha256_file, sha256_text, write_json, write_parquet
 
 SHARD_ROWS = 256
 """Rows per shard. Shards are cut from the sorted samples table, never from the work that remains."""
@@ -203,7 +203,8 @@ def read_commit(folder: Path, shard: str) -> Commit | None:
 
 def commits(folder: Path) -> list[Commit]:
     """All commit records of a view folder, in shard order."""
-    names = sorted(path.name.removesuffix(".commit.json") for path in folder.glob("*.commit.json"))
+    paths = (path for path in folder.glob("*.commit.json") if not path.name.startswith(TEMPORARY))
+    names = sorted(path.name.removesuffix(".commit.json") for path in paths)
     return [commit for name in names if (commit := read_commit(folder, name)) is not None]
 
 

@@ -119,9 +119,7 @@ def _small_classes(corpus: str, samples: pa.Table, entry: CorpusEntry, min_class
         for name in label_map.annotated:
             ids = members.get((split, name), [])
             if len(ids) < min_class:
-                message = (
-                    f"{split} has {len(ids)} samples of class {name} under map {entry.map!r}, fewer than {min_class}"
-                )
+                message = f"class {name} under map {entry.map!r}: {len(ids)} in {split}, fewer than {min_class}"
                 yield Problem("small_class", "warning", ids, message)
 
 

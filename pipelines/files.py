@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 TEMPORARY = ".tmp-"
-"""Prefix of unfinished files: no reader's pattern matches it."""
+"""Prefix of unfinished files. `glob("*.x")` matches them too, so readers skip names that begin with it."""
 
 
 def temporary_name(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.files import write_parquet
+from pipelines.files import TEMPORARY, write_parquet
 
 FIRST_IDS = 5
 """Ids that a finding names."""
@@ -58,8 +58,8 @@ def findings_path(store: Path, corpus: str) -> Path:
 
 
 def findings_paths(store: Path) -> list[Path]:
-    """Findings of every corpus that was checked, sorted by name."""
-    return sorted((store / "checks").glob("*.parquet"))
+    """Files of every corpus that was checked, sorted by name."""
+    return sorted(path for path in (store / "checks").glob("*.parquet") if not path.name.startswith(TEMPORARY))
 
 
 def findings_table(findings: Iterable[SampleFinding]) -> pa.Table:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pipelines.catalog import CorpusEntry
 from pipelines.corpora import Parsed, parse_corpus
 from pipelines.errors import DataError
-from pipelines.files import write_json, write_parquet
+from pipelines.files import TEMPORARY, write_json, write_parquet
 from pipelines.labels import apply_map
 from pipelines.schema import ARROW_SCHEMA, MODALITIES, SPLITS, to_table
 
@@ -118,7 +118,8 @@ def read_audit(store: Path, corpus: str) -> Audit:
 
 def ingested(store: Path) -> list[str]:
     """Names of the corpora that have a samples table, sorted."""
-    return sorted(path.stem for path in (store / "samples").glob("*.parquet"))
+    paths = (store / "samples").glob("*.parquet")
+    return sorted(path.stem for path in paths if not path.name.startswith(TEMPORARY))
 
 
 def read_samples(store: Path, corpus: str) -> pa.Table:

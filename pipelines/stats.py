@@ -206,17 +206,17 @@ def notes(ours: CorpusStats) -> list[str]:
     """Sentences about what a row counts and what it does not."""
     sentences = []
     if ours.dropped:
-        sentences.append(f"not counted, for want of a target under map {ours.label_map!r}: {ours.dropped} samples")
+        sentences.append(f"not counted, for want of a target under map {ours.label_map!r}: {ours.dropped}")
     if ours.outside:
-        sentences.append(f"not counted, for want of a split: {ours.outside} samples")
+        sentences.append(f"not counted, for want of a split: {ours.outside}")
     if ours.without_length and ours.figures.hours is not None:
-        sentences.append(f"without an annotated length: {ours.without_length} samples; --media reads it from the clips")
+        sentences.append(f"without an annotated length (--media reads it from the clips): {ours.without_length}")
     if ours.carved:
         sentences.append(
             f"imbalance is over {ours.imbalance_rows} samples: train and val together, the official training part"
         )
     if ours.known_bad:
-        sentences.append(f"not in the imbalance, as in the paper: {ours.known_bad} known-bad training clips")
+        sentences.append(f"known-bad training clips, as in the paper not in the imbalance: {ours.known_bad}")
     return sentences
 
 

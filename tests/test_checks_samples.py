@@ -10,7 +10,7 @@ import pytest
 from features.store import FeatureStore
 from pipelines.catalog import load_catalog
 from pipelines.checks import check_samples
-from pipelines.findings import FIRST_IDS, SampleFinding, read_findings
+from pipelines.findings import FIRST_IDS, SampleFinding, read_findings, write_findings
 from pipelines.samples import read_samples
 from pipelines.schema import Sample, to_table
 from tests.corpora_files import counted, meld_store, merloco, needs_meld, store_of, write_tone
@@ -128,7 +128,7 @@ def test_small_classes_are_counted_per_split_and_the_least_number_is_an_option()
     few = [s for s in CLEAN if s.label != "fear" or s.split != "val" or s.sample_id.endswith("_0")]
     found = findings(few)["small_class"]
     assert found.severity == "warning" and found.count == 1
-    assert "val has 1 samples of class fear under map 'seven', fewer than 5" in found.message
+    assert "class fear under map 'seven': 1 in val, fewer than 5" in found.message
     assert findings(few, min_class=1) == {}
 
 
@@ -230,6 +230,13 @@ def test_a_later_check_replaces_the_findings_and_exits_with_zero(capsys: pytest.
 def test_a_store_that_was_never_checked_answers_with_no_row(tmp_path: Path) -> None:
     store = store_of(tmp_path, *CLEAN)
     assert read_findings(store.root, "meld") is None
+    assert store.sql("select count(*) from findings").fetchall() == [(0,)]
+
+
+def test_an_unfinished_file_of_a_killed_check_is_not_read(tmp_path: Path) -> None:
+    store = store_of(tmp_path, *CLEAN)
+    write_findings(tmp_path, "meld", [])
+    (tmp_path / "checks" / ".tmp-0-1-2-meld.parquet").write_bytes(b"half")
     assert store.sql("select count(*) from findings").fetchall() == [(0,)]
 
 

@@ -28,7 +28,7 @@ def sql(
     store: StoreOption = None,
     output: FormatOption = "table",
 ) -> None:
-    """Ask in SQL over samples, labels, feature views, shards, failures, runs, metrics, epochs, predictions and findings.
+    """Ask in SQL over samples, labels, feature views, shards, failures, runs, metrics, epochs, predictions, findings.
 
     Example: merloco sql "select corpus, split, emotion, count(*) from labels group by all order by all"
     """

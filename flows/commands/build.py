@@ -107,8 +107,9 @@ def plan(
     from features.card import plan_table
     from flows.console import show
 
+    chosen = modality_list(modalities)
     opened = open_store(catalog, store)
-    views = opened.views(features, modality_list(modalities))
+    views = opened.views(features, chosen)
     planned = opened.plan(views.values(), split_list(corpora))
     show(pa.Table.from_pylist(plan_table(planned)), output)
     todo = sum(p.state in ("missing", "stale") for p in planned)

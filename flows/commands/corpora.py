@@ -22,7 +22,7 @@ from flows.options import (
 from pipelines.errors import DataError, UsageError, nearest
 
 CorporaArgument = Annotated[
-    list[str] | None, typer.Argument(help="Corpora.", show_default="all that are ingested", metavar="[CORPORA]...")
+    list[str] | None, typer.Argument(help="Corpora.", show_default="all that are ingested", metavar="CORPORA")
 ]
 MediaOption = Annotated[bool, typer.Option("--media", help="Open the media files too; minutes for a whole corpus.")]
 
