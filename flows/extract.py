@@ -37,7 +37,7 @@ extract_task = task(
 ONE_AT_A_TIME: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
 
 
-@flow(name="extract", task_runner=ONE_AT_A_TIME, log_prints=False)
+@flow(name="extract", task_runner=ONE_AT_A_TIME, log_prints=False)  # type: ignore[arg-type]
 def extract_flow(
     jobs: list[ShardJob], max_failures: float = 0.2, progress: Callable[[int], None] | None = None
 ) -> list[Commit]:

@@ -68,14 +68,12 @@ def print_results(outcomes: Sequence[Outcome], title: str, output: Format) -> No
             print(f"{corpus}: no test row of {', '.join(names)}; left out of its UAR")
     seeds = sorted({outcome.seed for outcome in outcomes})
     reused = sum(outcome.reused for outcome in outcomes)
+    averaged = f", mean ± STD over {len(seeds)} seeds" if len(seeds) > 1 else ""
+    print(f"\nScores in %{averaged}, on the classes that the tested corpus annotates.")
+    print("audio, video, text: share of the n test rows that have it.")
+    print("majority: always the most frequent training class; its UAR is chance level.")
     print(
-        f"\nScores in %, mean ± STD over {len(seeds)} seeds, on the classes that the tested corpus annotates; audio, video, "
-        f"text: share of test rows that have it;\nmajority: always the most frequent training class (its UAR is chance)."
-    )
-    print(
-        f"{len(outcomes)} runs"
-        + (f", {reused} of them taken from the store (--force trains again)" if reused else "")
-        + "."
+        f"{len(outcomes)} runs" + (f", {reused} of them read from the store (--force trains again)." if reused else ".")
     )
 
 

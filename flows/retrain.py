@@ -18,6 +18,7 @@ from models.data import Dataset
 from models.protocols import Evaluation, Fold, evaluate, run_spec
 from models.train import RunResult, TrainConfig, train_run
 from pipelines.catalog import Training
+from pipelines.errors import DataError
 from pipelines.files import canonical_json, sha256_file, sha256_text
 from pipelines.samples import samples_path
 
@@ -59,7 +60,10 @@ def training_settings(store: FeatureStore, feature_set: str, overrides: dict[str
 
 
 def execute(
-    store: FeatureStore, plan: Plan, progress: Callable[[str, dict[str, float]], None] | None = None
+    store: FeatureStore,
+    plan: Plan,
+    progress: Callable[[str, dict[str, float]], None] | None = None,
+    skip: Callable[[str], None] = print,
 ) -> list[Outcome]:
     """Train every fold and seed of a plan; a run whose config is in the store already is read, not trained.
 
@@ -67,17 +71,22 @@ def execute(
         store: The store.
         plan: What to train.
         progress: Called after every epoch with the run's name and its row of the history.
+        skip: Called with a sentence for a fold that cannot be scored.
 
     Raises:
-        DataError: Samples or features are missing, or a part has no usable row.
+        DataError: Samples or features are missing, or no fold can be scored.
     """
     corpora = tuple(dict.fromkeys(name for fold in plan.folds for name in (*fold.train, *fold.test)))
     store.corpora(corpora)
     views = store.views(plan.feature_set, plan.modalities)
     settings = training_settings(store, plan.feature_set, dict(plan.overrides))
-    dataset: Dataset | None = None
+    loaded = load_matrices(store, plan.feature_set, corpora, tuple(views))
+    dataset = Dataset(**{name: getattr(loaded, name) for name in Dataset.__slots__})
     outcomes = []
     for fold in plan.folds:
+        if not all(len(dataset.rows((corpus,), "test")) for corpus in fold.test):
+            skip(f"{', '.join(fold.test)}: no test row has a label and {' or '.join(views)}; left out")
+            continue
         for seed in plan.seeds:
             config = _run_config(store, plan, fold, seed, settings, tuple(views))
             path = run_path(store.root, config)
@@ -85,10 +94,9 @@ def execute(
                 results = read_config(path)["environment"]["results"]
                 outcomes.append(Outcome(fold, seed, path, True, results))
                 continue
-            if dataset is None:
-                loaded = load_matrices(store, plan.feature_set, corpora, tuple(views))
-                dataset = Dataset(**{name: getattr(loaded, name) for name in Dataset.__slots__})
             outcomes.append(_run(store, dataset, fold, seed, settings, tuple(views), config, progress))
+    if not outcomes:
+        raise DataError("nothing to train: no test row has a label and a feature")
     return outcomes
 
 

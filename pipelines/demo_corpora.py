@@ -31,6 +31,8 @@ LOOKS = {
         (320, 256), Fraction(25), (40, 45, 70), 0.75, 0.5, 0.62, 1.1, 0.40, 0.004, 44100, "mpeg4", "libmp3lame"
     ),
 }
+POKER_FACE_SHARE = 0.2
+"""Share of utterances whose face shows next to nothing."""
 SEVEN = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry")
 
 
@@ -49,8 +51,11 @@ class Scene:
         """Draw an utterance of an emotion: 1.4 to 3 s, every sixth above 4 s so that it has several windows."""
         long = self.generator.random() < 1 / 6
         seconds = float(self.generator.uniform(4.1, 5.2) if long else self.generator.uniform(1.4, 3.0))
-        strength = float(np.clip(self.generator.normal(0.72, 0.22), 0.25, 1.0))
-        return Line(round(start, 3), round(seconds, 3), emotion, strength, self.seed())
+        # People do not always show what they feel: each channel is weak at times, and nearly silent at others.
+        voice, face = (float(np.clip(self.generator.normal(mean, 0.25), 0.05, 1.0)) for mean in (0.7, 0.42))
+        if self.generator.random() < POKER_FACE_SHARE:
+            face = 0.05
+        return Line(round(start, 3), round(seconds, 3), emotion, voice, face, self.seed())
 
     def text(self, emotion: str) -> str:
         """Draw a sentence."""
@@ -109,9 +114,10 @@ def build_meld(root: Path, seed: int) -> Iterator[Recording]:
     _write_bytes(root / "output_repeated_splits_test" / "._dia0_utt0.mp4", b"\x00\x05\x16\x07" + bytes(208))
 
 
-MELD_HEADER = (
-    "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime".split(",")
-)
+MELD_HEADER = [
+    *("Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID"),
+    *("Season", "Episode", "StartTime", "EndTime"),
+]
 CORRUPT_CLIP = Path("meld/train_splits/dia1_utt3.mp4")
 """Cut in half after rendering: its index is gone, so nothing in it decodes."""
 

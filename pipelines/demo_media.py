@@ -46,7 +46,10 @@ class Line:
     start: float
     seconds: float
     emotion: str
-    strength: float
+    voice: float
+    """How far the voice follows the emotion, 0 to 1."""
+    face: float
+    """How far the face follows it."""
     seed: int
 
 
@@ -89,7 +92,7 @@ def _mix(recording: Recording, generator: np.random.Generator) -> np.ndarray:
     wave = np.zeros(round(recording.seconds * RATE), dtype=np.float32)
     for track in recording.tracks:
         for line in track.lines:
-            said = speak(track.actor, line.emotion, line.strength, line.seconds, np.random.default_rng(line.seed))
+            said = speak(track.actor, line.emotion, line.voice, line.seconds, np.random.default_rng(line.seed))
             begin = round(line.start * RATE)
             wave[begin : begin + len(said)] += said[: len(wave) - begin]
     return room(wave * recording.look.level, recording.look.echo, recording.look.noise, generator)
@@ -137,7 +140,7 @@ def _half(recording: Recording, track: Track, stage: np.ndarray, time: float, sw
     if line is not None:
         ramp = np.clip(min(time - line.start + 0.2, line.start + line.seconds + 0.2 - time) / 0.4, 0.0, 1.0)
         pulse = 0.85 + 0.15 * np.sin(2 * np.pi * 0.7 * time + swing[0])
-        expression, strength = line.emotion, float(line.strength * ramp * pulse)
+        expression, strength = line.emotion, float(line.face * ramp * pulse)
         talking = float(0.5 + 0.5 * np.sin(2 * np.pi * 4 * time + swing[1]))
     tilt = 4.0 * np.sin(2 * np.pi * 0.25 * time + swing[0])
     face, mask = render_face(track.actor, expression, strength, talking, float(tilt), round(look.face * look.size[1]))
@@ -160,7 +163,7 @@ def _encode(recording: Recording, pictures: Iterator[np.ndarray], wave: np.ndarr
         video: Any = container.add_stream(look.video_codec, rate=look.fps)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.codec_context.thread_count = 1
-        quality = {"crf": "26", "preset": "veryfast"} if look.video_codec == "libx264" else {"qscale": "6"}
+        quality = {"crf": "26", "preset": "veryfast"} if look.video_codec == "libx264" else {"b": "900k"}
         video.options = {"flags": "+bitexact", **quality}
         audio: Any = None
         if wave is not None:

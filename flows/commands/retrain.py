@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flows.console import progress_bar
+from flows.console import note, progress_bar
 from flows.options import (
     CATALOG,
     CatalogOption,
@@ -155,7 +155,7 @@ def run_plan(catalog: str, store: str | None, plan: Any, title: str, output: Any
 
             outcomes = plan_flow(catalog, str(opened.root), plan)
         else:
-            outcomes = execute(opened, plan, moved)
+            outcomes = execute(opened, plan, moved, note)
         bar.update(total - bar.n)
     print_results(outcomes, title, output)
 

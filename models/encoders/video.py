@@ -100,9 +100,7 @@ def hog(grey: np.ndarray, cell: int, bins: int) -> np.ndarray:
     """
     from skimage.feature import hog as sk_hog
 
-    features = sk_hog(
-        grey, orientations=bins, pixels_per_cell=(cell, cell), cells_per_block=(2, 2), feature_vector=True
-    )
+    features = sk_hog(grey, orientations=bins, pixels_per_cell=(cell, cell), cells_per_block=(1, 1))
     return np.asarray(features, dtype=np.float32)
 
 

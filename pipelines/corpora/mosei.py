@@ -99,7 +99,8 @@ def _labels(places: list[Path], root: Path, parsed: Parsed) -> Iterator[LabelRow
     batches = root / "Labels" if (root / "Labels").is_dir() else root / "Raw" / "Labels"
     if not any(batches.glob("*.csv")):
         raise DataError(
-            f"no CMU-MOSEI labels under {str(root)!r}: expected CMU_MOSEI_Labels.csd, a label table, or Raw/Labels/*.csv"
+            f"no CMU-MOSEI labels under {str(root)!r}: expected CMU_MOSEI_Labels.csd, a label table, "
+            f"or Raw/Labels/*.csv"
         )
     parsed.notes.append(f"labels averaged over the workers of {batches.relative_to(root).as_posix()}/*.csv")
     yield from read_workers(batches, parsed)
