@@ -89,7 +89,7 @@ def _blocks(file: Path, root: Path, parsed: Parsed) -> Iterator[tuple[int, _Bloc
     where = file.relative_to(root).as_posix()
     block: _Block | None = None
     begun = 0
-    for number, raw in enumerate(file.read_text(encoding="latin-1").splitlines(), start=1):
+    for number, raw in enumerate(file.read_text(encoding="latin-1").split("\n"), start=1):
         line = raw.strip()
         if line.startswith("["):
             if block is not None:
@@ -140,7 +140,7 @@ def _transcription(root: Path, labels: Path, parsed: Parsed) -> dict[str, str]:
         return {}
     where = file.relative_to(root).as_posix()
     texts: dict[str, str] = {}
-    for number, raw in enumerate(file.read_text(encoding="latin-1").splitlines(), start=1):
+    for number, raw in enumerate(file.read_text(encoding="latin-1").split("\n"), start=1):
         head, separator, text = raw.strip().partition("]:")
         name, _, interval = head.partition(" ")
         if "_" not in name:  # a bare speaker tag: the release has such lines

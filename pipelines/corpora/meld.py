@@ -108,37 +108,30 @@ def read_text(path: Path) -> str:
 
 def _read_rows(file: Path, part: str, root: Path, parsed: Parsed) -> Iterator[Sample]:
     name = file.relative_to(root).as_posix()
-    lines = read_text(file).splitlines(keepends=True)
-    reader = csv.reader(lines)
-    header = [column.strip() for column in next(reader, [])]
+    # Rows are lines: read one by one, a stray quote costs its own line and not the rest of the file.
+    lines = read_text(file).split("\n")
+    header = [column.strip() for column in next(csv.reader(lines[:1]), [])]
     missing = [column for column in COLUMNS if column not in header]
     if missing:
         raise DataError(f"{name}: column {missing[0]!r} is missing: expected the columns {', '.join(COLUMNS)}")
     seen: set[str] = set()
-    line = reader.line_num
-    while True:
-        before = line + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            parsed.errors.append(RowError("bad_row", name, before, f"not a CSV row: {error}"))
-            line = reader.line_num
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
             continue
-        if cells is None:
-            return
-        line = reader.line_num
-        if not any(cells):
+        try:
+            cells = next(csv.reader([line.rstrip("\r")], strict=True), [])
+        except csv.Error as error:
+            parsed.errors.append(RowError("bad_row", name, number, f"not a CSV row: {error}"))
             continue
         if len(cells) != len(header):
-            message = f"{len(cells)} cells; expected {len(header)}"
-            parsed.errors.append(RowError("bad_row", name, before, message))
+            parsed.errors.append(RowError("bad_row", name, number, f"{len(cells)} cells; expected {len(header)}"))
             continue
         sample = _sample(dict(zip(header, cells, strict=True)), part)
         if isinstance(sample, str):
-            parsed.errors.append(RowError("bad_row", name, before, sample))
+            parsed.errors.append(RowError("bad_row", name, number, sample))
         elif sample.sample_id in seen:
             parsed.errors.append(
-                RowError("duplicate_row", name, before, f"{sample.sample_id} occurs twice: first kept")
+                RowError("duplicate_row", name, number, f"{sample.sample_id} occurs twice: first kept")
             )
         else:
             seen.add(sample.sample_id)

@@ -120,7 +120,7 @@ def _transcripts(root: Path, parsed: Parsed) -> Iterator[tuple[str, list[Segment
             continue
         segments = []
         where = path.relative_to(root).as_posix()
-        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
             if not line.strip():
                 continue
             segment = parse_segment(line, path.stem)

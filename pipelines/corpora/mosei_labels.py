@@ -98,11 +98,11 @@ def read_workers(folder: Path, parsed: Parsed) -> Iterator[LabelRow]:
     votes: dict[tuple[str, str], list[dict[str, float]]] = {}
     first: dict[tuple[str, str], tuple[str, int]] = {}
     for path in sorted(folder.glob("*.csv")):
-        for line, row in _table(path):
+        for line, row in _table(path, parsed):
             if "Input.VIDEO_ID" not in row:
                 break  # another table lies beside the batches
             video, clip = row["Input.VIDEO_ID"].rsplit("/", 1)[-1].strip(), row["Input.CLIP"].strip()
-            answers = {ALIASES.get(n, n): row.get(f"Answer.{n}") for n in (*NAMES, *ALIASES)}
+            answers = {ALIASES.get(n, n): row[f"Answer.{n}"] for n in (*NAMES, *ALIASES) if f"Answer.{n}" in row}
             numbers = {name: _number(answers.get(name)) for name in NAMES}
             if not video or not clip or any(value is None for value in numbers.values()):
                 parsed.errors.append(RowError("bad_row", path.name, line, "expected a video, a clip and seven numbers"))
@@ -116,7 +116,7 @@ def read_workers(folder: Path, parsed: Parsed) -> Iterator[LabelRow]:
 
 def read_table(path: Path, parsed: Parsed) -> Iterator[LabelRow]:
     """Rows of a common label table: video, start_time, end_time, sentiment and the six emotions."""
-    for line, row in _table(path):
+    for line, row in _table(path, parsed):
         keys = {"video": ("video", "file", "video_id"), "start": ("start_time", "start"), "end": ("end_time", "end")}
         found = {name: next((row[k] for k in options if k in row), None) for name, options in keys.items()}
         numbers = {name: _number(row.get(name)) for name in NAMES}
@@ -132,21 +132,24 @@ def read_table(path: Path, parsed: Parsed) -> Iterator[LabelRow]:
 
 def is_label_table(path: Path) -> bool:
     """The header names an interval and the emotions."""
-    header = next((set(row) for _, row in _table(path)), set())
+    with path.open(encoding="utf-8-sig", errors="replace") as handle:
+        header = {name.strip() for name in next(csv.reader([handle.readline()]), [])}
     return {"sentiment", *EMOTIONS} <= header and bool({"start_time", "start"} & header)
 
 
-def _table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
-        reader = csv.DictReader(line.replace("\0", "") for line in handle)
-        while True:
-            try:
-                row = next(reader, None)
-            except csv.Error:
-                continue
-            if row is None:
-                return
-            yield reader.line_num, {str(k).strip(): v for k, v in row.items() if k is not None and v is not None}
+def _table(path: Path, parsed: Parsed) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a CSV by column name. Rows are lines: a stray quote costs its own line, not the rest of the file."""
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
+    header = [name.strip() for name in next(csv.reader(lines[:1]), [])]
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        try:
+            cells = next(csv.reader([line.rstrip("\r")], strict=True), [])
+        except csv.Error as error:
+            parsed.errors.append(RowError("bad_row", path.name, number, f"not a CSV row: {error}"))
+            continue
+        yield number, dict(zip(header, cells, strict=False))
 
 
 def _number(text: str | None) -> float | None:
