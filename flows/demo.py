@@ -20,7 +20,8 @@ QUESTIONS = {
         with asked as (
             select sample_id, s.corpus, text, pooled
             from samples s join minilm using (sample_id) join labels using (sample_id)
-            where s.corpus = 'meld' and emotion = 'angry' and pooled is not null order by sample_id limit 1)
+            where s.corpus = 'meld' and emotion = 'angry' and pooled is not null
+            order by length(text) desc, sample_id limit 1)
         select a.text as asked, s.corpus, s.text as nearest, emotion,
                array_cosine_similarity(a.pooled, m.pooled) as cosine
         from asked a, minilm m join samples s using (sample_id) join labels using (sample_id)
@@ -28,7 +29,8 @@ QUESTIONS = {
     "Which emotions get lost when a corpus is left out, and to what?": """
         select corpus, truth, prediction as taken_for, count(*) as times, round(avg(probabilities[truth]), 3) as p_truth
         from predictions join runs using (run)
-        where truth <> prediction and experiment = 'loco' group by all order by times desc, all limit 6""",
+        where truth <> prediction and experiment = 'loco'
+        group by all order by times desc, corpus, truth, taken_for limit 6""",
 }
 
 
