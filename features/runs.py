@@ -105,7 +105,7 @@ def write_run(
             {name: np.ascontiguousarray(array) for name, array in weights.items()}, temporary / "weights.safetensors"
         )
         record = {"run": path.name, "config": dict(config), "environment": dict(environment)}
-        (temporary / "config.json").write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        (temporary / "config.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)

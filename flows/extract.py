@@ -13,8 +13,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from features.shards import Commit
-from flows.build import ShardJob, check_budget, extract_one
+from features.store import FeatureStore
+from flows.build import ShardJob, check_budget, extract_jobs, extract_one, summarize
 from models.errors import ModelError
+from pipelines.catalog import load_catalog
 from pipelines.errors import DataError
 
 
@@ -53,3 +55,24 @@ def extract_flow(
         commits.append(extract_task.submit(job, progress).result())
         check_budget(commits, max_failures)
     return commits
+
+
+@flow(name="extract-store")
+def extract_store_flow(
+    catalog: str,
+    store: str,
+    features: str = "light",
+    corpora: list[str] | None = None,
+    modalities: list[str] | None = None,
+    device: str = "cuda",
+    max_failures: float = 0.2,
+) -> dict[str, Any]:
+    """Plan and extract on a node: what a deployment runs. Roots come from the catalog or from the ingest.
+
+    Returns:
+        Shards, rows, statuses and seconds per leg of what was done.
+    """
+    opened = FeatureStore.open(store, load_catalog(catalog))
+    planned = opened.plan(opened.views(features, modalities).values(), corpora)
+    jobs = extract_jobs(opened, catalog, planned, {}, device, retry_failed=False)
+    return summarize(extract_flow(jobs, max_failures))

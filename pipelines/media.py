@@ -6,8 +6,10 @@ decord cannot. Single bad packets are skipped and counted; a file that gives not
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +104,14 @@ def _open(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise MediaError("empty", f"{path.name} has no bytes")
     try:
-        return av.open(str(path), metadata_errors="ignore")
+        container = av.open(str(path), metadata_errors="ignore")
     except Exception as error:  # PyAV passes on whatever FFmpeg's demuxers raise
-        raise MediaError("decode_error", f"{path.name}: {type(error).__name__}: {error}") from None
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise MediaError("decode_error", f"{path.name} does not open: {reason}") from None
+    if not container.streams.video and not container.streams.audio:
+        container.close()
+        raise MediaError("decode_error", f"{path.name} has neither picture nor sound: it may be cut short")
+    return container
 
 
 def read_audio(path: Path, start: float | None = None, end: float | None = None, sample_rate: int = 16000) -> Sound:
@@ -250,11 +257,25 @@ def _side(frames: np.ndarray, side: str) -> np.ndarray:
     return np.ascontiguousarray(frames[:, :, cut])
 
 
-def _with_decord(path: Path, start: float | None, end: float | None, fps: float, side: str) -> Pictures:
-    import decord
+@lru_cache(maxsize=1)
+def _decord() -> Any:
+    """Import decord without making its libraries global.
 
+    Its loader asks for RTLD_GLOBAL; libraries that it brings then stand in for those of torch, and torch crashes in
+    its first matrix product if it is imported later.
+    """
+    asked = ctypes.RTLD_GLOBAL
+    ctypes.RTLD_GLOBAL = ctypes.RTLD_LOCAL  # type: ignore[misc]
+    try:
+        import decord
+    finally:
+        ctypes.RTLD_GLOBAL = asked  # type: ignore[misc]
     decord.logging.set_level(decord.logging.QUIET)
-    reader = decord.VideoReader(str(path), num_threads=1)
+    return decord
+
+
+def _with_decord(path: Path, start: float | None, end: float | None, fps: float, side: str) -> Pictures:
+    reader = _decord().VideoReader(str(path), num_threads=1)
     times = np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0]
     grid = _grid(times[0], times[-1], start, end, fps)
     if len(grid) == 0:

@@ -1,0 +1,67 @@
+"""The fusion network: any one to three modalities, missing ones masked, gates as published and as drawn."""
+
+import numpy as np
+import pytest
+import torch
+
+from models.errors import ModelError
+from models.fusion import FusionNet, GatedFeatureLayer
+
+DIMS = {"audio": 6, "video": 8, "text": 4}
+SUBSETS = [("audio",), ("text", "video"), ("audio", "text"), ("audio", "video", "text")]
+
+
+def features(n: int = 5, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {m: torch.randn(n, d, generator=generator) for m, d in DIMS.items()}
+
+
+def network(modalities: tuple[str, ...], gate: str = "softmax") -> FusionNet:
+    torch.manual_seed(1)
+    return FusionNet({m: DIMS[m] for m in modalities}, 3, 7, gate).eval()
+
+
+@pytest.mark.parametrize("modalities", SUBSETS)
+@pytest.mark.parametrize("gate", ["softmax", "sigmoid"])
+def test_any_subset_classifies(modalities: tuple[str, ...], gate: str) -> None:
+    logits, shares = network(modalities, gate)(features())
+    assert logits.shape == (5, 7) and shares.shape == (5, len(modalities))
+    assert torch.isfinite(logits).all() and (shares >= 0).all()
+
+
+def test_a_gated_layer_is_the_papers_formula() -> None:
+    layer = GatedFeatureLayer(2, 3, 4, "sigmoid")
+    f1, f2 = torch.randn(1, 2), torch.randn(1, 3)
+    z = 1 / (1 + np.exp(-(torch.cat([f1, f2], 1) @ layer.WF).detach().numpy()))
+    h1, h2 = (np.tanh((f @ w).detach().numpy()) for f, w in ((f1, layer.WF1), (f2, layer.WF2)))
+    out, _ = layer(f1, f2)
+    assert np.allclose(out.detach().numpy(), z * h1 + (1 - z) * h2, atol=1e-6)
+
+
+@pytest.mark.parametrize("modalities", SUBSETS)
+def test_all_present_equals_no_mask(modalities: tuple[str, ...]) -> None:
+    net, rows = network(modalities), features()
+    everything = {m: torch.ones(5, dtype=torch.bool) for m in modalities}
+    assert torch.allclose(net(rows)[0], net(rows, everything)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("missing", list(DIMS))
+def test_a_missing_modality_cannot_be_seen(missing: str) -> None:
+    net, rows, other = network(tuple(DIMS)), features(), features(seed=9)
+    present = {m: torch.full((5,), m != missing) for m in DIMS}
+    changed = rows | {missing: other[missing]}
+    kept = next(m for m in DIMS if m != missing)
+    assert torch.allclose(net(rows, present)[0], net(changed, present)[0], atol=1e-6)
+    assert not torch.allclose(net(rows, present)[0], net(rows | {kept: other[kept]}, present)[0], atol=1e-3)
+
+
+def test_a_row_does_not_depend_on_its_batch() -> None:
+    net, rows = network(tuple(DIMS)), features(8)
+    alone = torch.cat([net({m: f[i : i + 1] for m, f in rows.items()})[0] for i in range(8)])
+    assert torch.allclose(net(rows)[0], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dims", "gate"), [({}, "softmax"), ({"smell": 3}, "softmax"), ({"text": 3}, "tanh")])
+def test_wrong_settings_are_one_sentence(dims: dict[str, int], gate: str) -> None:
+    with pytest.raises(ModelError, match=r"expected one to three|known: softmax, sigmoid"):
+        FusionNet(dims, 3, 7, gate)

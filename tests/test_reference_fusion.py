@@ -1,0 +1,96 @@
+"""The published fusion to the last number: golden vectors with seeded weights."""
+
+import json
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from features.segments import bounds, frame_segments, pool, repeat_to
+from models.fusion import FusionNet
+from models.metrics import balanced_weights, score
+
+FOLDER = Path(os.environ.get("MERLOCO_REFERENCE", Path(__file__).parent / "data" / "reference"))
+SEED = json.loads((FOLDER / "meta.json").read_text())["seed"]
+DIMS = {"audio": 512, "video": 1024, "text": 768}
+
+
+def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng([SEED, zlib.crc32(name.encode())]).standard_normal(shape, dtype=np.float32)
+
+
+def seeded(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A seeded weight by its own name."""
+    d = draw(name, shape)
+    if len(shape) < 2:
+        return 1 + 0.1 * d if name.endswith("weight") else 0.1 * d
+    scale = shape[0] if name.rsplit(".", 1)[-1].startswith("WF") else np.prod(shape[1:])
+    return d / np.sqrt(np.float32(scale))
+
+
+def network(gated_dim: int, gate: str, dropout: float = 0.1) -> FusionNet:
+    net = FusionNet(DIMS, gated_dim, 7, gate, dropout)
+    shapes = json.loads((FOLDER / "state_dict_shapes.json").read_text())[f"fusion_{gated_dim}"]
+    assert {name: list(t.shape) for name, t in net.state_dict().items()} == shapes
+    net.load_state_dict({name: torch.from_numpy(seeded(name, tuple(shape))) for name, shape in shapes.items()})
+    return net.eval()
+
+
+@pytest.mark.parametrize("gated_dim", [64, 128])
+@pytest.mark.parametrize("gate", ["softmax", "sigmoid"])
+def test_both_gates_give_the_published_logits(gated_dim: int, gate: str) -> None:
+    golden = np.load(FOLDER / f"fusion_{gated_dim}.npz")
+    features = {m: torch.from_numpy(golden[m]) for m in DIMS}
+    with torch.inference_mode():
+        logits, _ = network(gated_dim, gate)(features)
+    assert np.abs(logits.numpy() - golden[f"logits_{gate}"]).max() < 1e-4
+
+
+def test_forty_training_steps_give_the_published_losses() -> None:
+    golden = np.load(FOLDER / "training.npz")
+    labels = golden["labels"]
+    rows = {
+        m: torch.from_numpy(draw(f"train.{m}", (320, d)) + 0.3 * draw(f"train.centroid.{m}", (7, d))[labels])
+        for m, d in DIMS.items()
+    }
+    weights = balanced_weights(labels, 7)
+    assert np.abs(weights - golden["class_weights"]).max() < 1e-6
+    net = network(64, "softmax", dropout=0.0).train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, weight_decay=1e-2, fused=True)
+    losses = []
+    for _ in range(4):
+        for chosen in torch.arange(320).split(32):
+            logits, _ = net({m: f[chosen] for m, f in rows.items()})
+            target = torch.from_numpy(labels)[chosen].long()
+            loss = torch.nn.functional.cross_entropy(logits, target, weight=torch.from_numpy(weights))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+    assert np.abs(np.array(losses) - golden["losses"]).max() < 2e-3
+    with torch.inference_mode():
+        assert np.abs(net.eval()(rows)[0].numpy() - golden["final_logits"]).max() < 2e-3
+
+
+def test_metrics() -> None:
+    golden = np.load(FOLDER / "metrics.npz")
+    s = score(golden["y"], golden["pred"], tuple("abcdefg"))
+    for value, name in ((s.accuracy, "acc"), (s.uar, "uar"), (s.macro_f1, "macro_f1"), (s.weighted_f1, "weighted_f1")):
+        assert value == pytest.approx(float(golden[name]), abs=1e-6)
+
+
+def test_windows_and_pooling() -> None:
+    golden = np.load(FOLDER / "segments.npz")
+    for name in golden.files:
+        parts = name.split("_")
+        if parts[0] == "audio":
+            assert bounds(int(parts[1]), 64000, 32000) == [tuple(pair) for pair in golden[name].tolist()]
+        elif parts[-1] == "pooled":
+            n = int(parts[1])
+            segments = frame_segments(draw(f"frames.{n}", (n, 8)), np.ones(n, bool), 20, 10)
+            assert len(segments) == int(golden[f"video_{n}_segments"])
+            assert np.abs(pool(segments, "mean_std") - golden[name]).max() < 1e-4
+    assert np.allclose(repeat_to(np.arange(10), 27), golden["pad_repeat_10_to_27"])

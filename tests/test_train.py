@@ -1,0 +1,138 @@
+"""Training and leave-one-corpus-out: deterministic, blind to test rows, honest about what it cannot score."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.data import Dataset
+from models.errors import ModelError
+from models.protocols import Fold, evaluate, loco_folds, run_spec
+from models.train import TrainConfig, predict, train_run
+
+CLASSES = ("neutral", "happy", "sad")
+CONFIG = TrainConfig(gated_dim=8, epochs=40, patience=10, learning_rate=3e-3, standardize=True)
+DIMS = {"audio": 5, "video": 6, "text": 4}
+
+
+def planted(n: int = 600, signal: tuple[str, ...] = ("text",), seed: int = 0) -> Dataset:
+    """Three corpora whose labels show in some modalities only; corpus c annotates no neutral."""
+    generator = np.random.default_rng(seed)
+    label = generator.integers(0, 3, n)
+    corpus = np.array(["a", "b", "c"])[np.arange(n) % 3]
+    label[(corpus == "c") & (label == 0)] = 1
+    centre = {m: generator.normal(size=(3, d)) * 3 for m, d in DIMS.items()}
+    features = {
+        m: (generator.normal(size=(n, d)) + (centre[m][label] if m in signal else 0)).astype(np.float32)
+        for m, d in DIMS.items()
+    }
+    mask = np.ones((n, 3), bool)
+    mask[corpus == "c", 0] = False
+    return Dataset(
+        sample_id=np.array([f"x/{i}" for i in range(n)]),
+        corpus=corpus,
+        split=np.array(["train", "train", "val", "test"])[np.arange(n) // 3 % 4],
+        dialogue=np.arange(n).astype(str),
+        features=features,
+        present={m: np.ones(n, bool) for m in DIMS},
+        label=label,
+        target=np.eye(3, dtype=np.float32)[label],
+        mask=mask,
+        classes=CLASSES,
+    )
+
+
+def test_the_same_spec_gives_the_same_weights_and_another_seed_others() -> None:
+    data = planted()
+    spec = run_spec(data, Fold(("a", "b"), ("c",)), replace(CONFIG, epochs=3), seed=1)
+    one, same, other = (train_run(data, s) for s in (spec, spec, replace(spec, seed=2)))
+    assert all(np.array_equal(one.weights[name], same.weights[name]) for name in one.weights)
+    assert not np.array_equal(one.weights["classifier.weight"], other.weights["classifier.weight"])
+
+
+def test_leave_one_corpus_out_learns_a_shared_cue() -> None:
+    data = planted()
+    for fold in loco_folds(["a", "b", "c"]):
+        found = evaluate(data, train_run(data, run_spec(data, fold, CONFIG, 0)), fold.test[0], "test")
+        assert found.scores.uar > 0.8 > found.majority.uar
+
+
+def test_shuffled_labels_score_at_chance() -> None:
+    data = planted(n=900)
+    shuffled = replace(data, label=np.random.default_rng(5).permutation(data.label), mask=np.ones((900, 3), bool))
+    found = [
+        evaluate(shuffled, train_run(shuffled, run_spec(shuffled, fold, CONFIG, 0)), fold.test[0], "test").scores.uar
+        for fold in loco_folds(["a", "b", "c"])
+    ]
+    assert np.mean(found) == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_a_fold_uses_no_row_of_the_held_out_corpus_and_no_test_row() -> None:
+    data = planted()
+    spec = run_spec(data, Fold(("a", "b"), ("c",)), CONFIG, 0)
+    used = np.concatenate([spec.train_rows, spec.val_rows])
+    assert set(data.corpus[used]) == {"a", "b"} and "test" not in set(data.split[used])
+
+
+def test_test_rows_do_not_change_what_is_learnt() -> None:
+    data = planted()
+    spec = run_spec(data, Fold(("a", "b"), ("c",)), replace(CONFIG, epochs=3), 0)
+    hidden = {
+        m: np.where((data.split == "test")[:, None], 99.0, f).astype(np.float32) for m, f in data.features.items()
+    }
+    one, other = train_run(data, spec), train_run(replace(data, features=hidden), spec)
+    assert all(np.array_equal(one.weights[name], other.weights[name]) for name in one.weights)
+
+
+def test_early_stopping_keeps_the_best_epoch() -> None:
+    data = planted()
+    result = train_run(data, run_spec(data, Fold(("a", "b"), ("c",)), CONFIG, 0))
+    uars = [row["val_uar"] for row in result.history]
+    assert result.best_epoch == int(np.argmax(uars)) + 1
+    assert len(uars) == min(result.best_epoch + CONFIG.patience, CONFIG.epochs)
+
+
+@pytest.mark.parametrize("modalities", [("text",), ("audio", "text"), ("audio", "video", "text")])
+def test_rows_without_a_modality_train_and_predict(modalities: tuple[str, ...]) -> None:
+    data = planted(signal=("text", "audio"))
+    present = {m: p.copy() for m, p in data.present.items()}
+    present["audio"][np.random.default_rng(2).random(len(data.label)) < 0.5] = False
+    holes = replace(data, present=present)
+    config = replace(CONFIG, modalities=modalities)
+    found = evaluate(holes, train_run(holes, run_spec(holes, Fold(("a", "b"), ("c",)), config, 0)), "c", "test")
+    assert found.scores.uar > 0.7
+    if "audio" in modalities:
+        assert found.coverage["audio"] == pytest.approx(0.5, abs=0.2)
+
+
+def test_taking_the_only_telling_modality_away_hurts() -> None:
+    data = planted(signal=("text",))
+    result = train_run(data, run_spec(data, Fold(("a",), ("a",)), CONFIG, 0))
+    rows = data.rows(("a",), "test")
+    accuracy = {
+        m: (predict(result, data, rows, nullify=[m])[0].argmax(1) == data.label[rows]).mean() for m in ("text", "video")
+    }
+    assert accuracy["video"] > accuracy["text"] + 0.25
+
+
+def test_plain_and_balanced_loss_differ_on_imbalanced_rows() -> None:
+    data = planted(n=900, signal=("text",))
+    rare = data.label == 2
+    keep = ~rare | (np.random.default_rng(3).random(900) < 0.25)
+    label = np.where(keep, data.label, -1)
+    noisy = {m: f + np.random.default_rng(1).normal(0, 4, f.shape).astype(np.float32) for m, f in data.features.items()}
+    thin = replace(data, label=label, features=noisy)
+    recall = {}
+    for loss in ("balanced", "plain"):
+        config = replace(CONFIG, loss=loss, modalities=("text",))
+        found = evaluate(thin, train_run(thin, run_spec(thin, Fold(("a", "b"), ("a",)), config, 0)), "a", "test")
+        recall[loss] = found.scores.recall["sad"]
+    assert recall["balanced"] > recall["plain"]
+
+
+def test_nothing_to_train_on_is_one_sentence() -> None:
+    data = planted()
+    with pytest.raises(ModelError, match="no training rows"):
+        train_run(data, run_spec(data, Fold(("nowhere",), ("a",)), CONFIG, 0))
+    with pytest.raises(ModelError, match="two corpora or more"):
+        loco_folds(["a"])
