@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from pipelines.catalog import CorpusEntry
 from pipelines.corpora import Parsed, parse_corpus
 from pipelines.errors import DataError
-from pipelines.files import TEMPORARY, write_json, write_parquet
+from pipelines.files import TEMPORARY, canonical_json, sha256_text, write_json, write_parquet
 from pipelines.labels import apply_map
 from pipelines.schema import ARROW_SCHEMA, MODALITIES, SPLITS, to_table
 
@@ -43,6 +44,24 @@ class Audit:
     errors: list[dict[str, Any]] = field(default_factory=list)
     """Every row left out: code, file, line, message."""
     notes: list[str] = field(default_factory=list)
+    state: str = ""
+    """Hash of the release's file listing and the catalog entry: the same state needs no second reading."""
+
+
+PARSER_VERSION = 1
+"""Raised when a parser reads the same files differently."""
+
+
+def release_state(entry: CorpusEntry, root: Path) -> str:
+    """Hash of every file's name, size and time under a root, and of the catalog entry that reads them."""
+    listing = []
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        for name in sorted(files):
+            stat = os.stat(os.path.join(folder, name))
+            listing.append(f"{os.path.relpath(folder, root)}/{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
+    head = f"{PARSER_VERSION}\n{canonical_json(entry.model_dump(exclude={'root'}))}\n"
+    return sha256_text(head + "\n".join(listing))
 
 
 def samples_path(store: Path, corpus: str) -> Path:
@@ -56,7 +75,7 @@ def audit_path(store: Path, corpus: str) -> Path:
 
 
 def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit:
-    """Parse a release, write its samples table and return the audit.
+    """Parse a release, write its samples table and return the audit; an unchanged release is not read again.
 
     Args:
         name: Corpus name.
@@ -68,13 +87,18 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
         DataError: No root, no annotation, or a label that the active map does not know. In the last case the
             samples table is written all the same: its labels are native ones.
     """
+    state = release_state(entry, root) if root.is_dir() else ""
+    if samples_path(store, name).is_file() and audit_path(store, name).is_file():
+        last = read_audit(store, name)
+        if state and last.state == state and last.root == str(root):
+            return last
     parsed = parse_corpus(name, entry, root)
     if not parsed.samples:
         reasons = ", ".join(f"{code} {n}" for code, n in _counts(error.code for error in parsed.errors).items())
         raise DataError(f"corpus {name!r}: no usable row under {str(root)!r} (left out: {reasons or 'nothing'})")
     table = to_table(parsed.samples)
     write_parquet(samples_path(store, name), table)
-    audit = make_audit(name, entry, root, parsed, table)
+    audit = replace(make_audit(name, entry, root, parsed, table), state=state)
     write_json(audit_path(store, name), asdict(audit))
     return audit
 

@@ -1,5 +1,6 @@
 """SQL over the store: the named views, typed vectors, and no reach beyond what is registered."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +144,14 @@ def test_a_label_that_the_map_does_not_know_is_named_with_the_known_ones(tmp_pat
     with pytest.raises(DataError, match=r"unknown label 'hapy'.*known: anger, disgust"):
         store.sql("select * from labels")
     assert store.sql("select count(*) from samples").fetchall() == [(6,)]
+
+
+def test_dialogue_context_is_a_window_over_turns(tmp_path: Path) -> None:
+    store = FeatureStore.open(tmp_path, make_store(tmp_path / "x", n=1, extracted=False).catalog, create=True)
+    samples = [replace(s, turn=int(s.sample_id[-1]), text=s.sample_id[-4:]) for s in meld_samples(10)]
+    write_parquet(samples_path(tmp_path, "meld"), to_table(samples))
+    query = """
+        select text, list(text) over (partition by dialogue order by turn rows between 2 preceding and 1 preceding)
+        from samples where dialogue = 'train/dia1' order by turn
+    """
+    assert store.sql(query).fetchall()[2:4] == [("utt2", ["utt0", "utt1"]), ("utt3", ["utt1", "utt2"])]

@@ -1,0 +1,98 @@
+"""The samples table: ids that survive a tar, a whole file or none, and no second reading without a change."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.catalog import load_catalog
+from pipelines.errors import DataError
+from pipelines.samples import audit_path, ingest_corpus, ingested, read_samples, samples_path
+from pipelines.schema import SAMPLE_ID, Sample, from_table, to_table
+from pipelines.splits import leave_one_group_out
+from tests.store_files import CATALOG
+from tests.test_meld import csv_text, release, row
+
+ENTRY = load_catalog(CATALOG).corpus("meld")
+
+
+@pytest.mark.parametrize("bad", ["meld/train/dia0.utt1", "meld/dia0", "meld//x", "meld/träin/x", "meld/train/x y"])
+def test_ids_that_a_tar_would_split_or_lose_are_refused(bad: str) -> None:
+    with pytest.raises(DataError, match="not usable"):
+        to_table([Sample(bad, "meld", "train")])
+
+
+def test_an_id_occurs_once() -> None:
+    with pytest.raises(DataError, match="occurs twice"):
+        to_table([Sample("a/b/c", "a", "train"), Sample("a/b/c", "a", "test")])
+
+
+def test_a_split_has_one_of_four_names() -> None:
+    with pytest.raises(DataError, match="expected one of train, val, test, none"):
+        to_table([Sample("a/b/c", "a", "dev")])
+
+
+TEXT = st.none() | st.text(max_size=20)
+
+
+@given(
+    ids=st.lists(st.from_regex(SAMPLE_ID, fullmatch=True).filter(lambda s: "\n" not in s), unique=True, max_size=5),
+    text=TEXT,
+    start=st.none() | st.floats(0, 1e5),
+    values=st.none() | st.dictionaries(st.sampled_from(["happy", "sad"]), st.floats(0, 3)),
+    native=st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.none()),
+)
+def test_samples_survive_the_table(
+    ids: list[str], text: str | None, start: float | None, values: object, native: dict
+) -> None:
+    samples = [Sample(i, "c", "train", text=text, start=start, intensities=values, native=native) for i in ids]
+    assert from_table(to_table(samples)) == sorted(samples, key=lambda s: s.sample_id)
+
+
+def test_the_audit_adds_up(tmp_path: Path) -> None:
+    rows = [row(1, 0, 0), row(2, 0, 0), row(3, 0, 1)]
+    audit = ingest_corpus("meld", ENTRY, release(tmp_path / "meld", rows), tmp_path / "store")
+    assert audit.found == audit.samples + sum(audit.left_out.values()) == 5
+    assert audit.samples == audit.usable + sum(audit.dropped.values())
+    assert sum(n for split in audit.classes.values() for n in split.values()) == audit.usable
+
+
+def test_an_unchanged_release_is_not_read_again_and_a_changed_one_is(tmp_path: Path) -> None:
+    root, store = release(tmp_path / "meld"), tmp_path / "store"
+    first = ingest_corpus("meld", ENTRY, root, store)
+    written = samples_path(store, "meld").stat().st_mtime_ns
+    assert ingest_corpus("meld", ENTRY, root, store) == first
+    assert samples_path(store, "meld").stat().st_mtime_ns == written
+    (root / "train_sent_emo.csv").write_text(csv_text([row(1, 0, 0), row(2, 0, 1)]))
+    assert ingest_corpus("meld", ENTRY, root, store).samples == first.samples + 1
+
+
+def test_a_changed_catalog_entry_is_read_again(tmp_path: Path) -> None:
+    root, store = release(tmp_path / "meld"), tmp_path / "store"
+    first = ingest_corpus("meld", ENTRY, root, store)
+    rules = ENTRY.media_rules.model_copy(update={"known_bad": {"meld/train/dia0_utt0": "broken"}})
+    other = ingest_corpus("meld", ENTRY.model_copy(update={"media_rules": rules}), root, store)
+    assert other.state != first.state and other.marks == {"known_bad": 1}
+
+
+def test_unfinished_files_are_no_corpora(tmp_path: Path) -> None:
+    ingest_corpus("meld", ENTRY, release(tmp_path / "meld"), tmp_path / "store")
+    (tmp_path / "store" / "samples" / ".tmp-0-1-2-afew.parquet").write_bytes(b"half")
+    assert ingested(tmp_path / "store") == ["meld"]
+
+
+def test_a_file_that_is_no_samples_table_says_what_to_run(tmp_path: Path) -> None:
+    ingest_corpus("meld", ENTRY, release(tmp_path / "meld"), tmp_path / "store")
+    samples_path(tmp_path / "store", "meld").write_bytes(b"no parquet")
+    with pytest.raises(DataError, match="merloco ingest meld"):
+        read_samples(tmp_path / "store", "meld")
+    assert audit_path(tmp_path / "store", "meld").is_file()
+
+
+def test_leave_one_session_out_folds_cover_every_row_once() -> None:
+    sessions = ["1", "2", "1", "3"]
+    folds = leave_one_group_out(sessions)
+    assert [name for name, _, _ in folds] == ["1", "2", "3"]
+    assert sorted(i for _, _, test in folds for i in test) == [0, 1, 2, 3]
+    assert all(not set(train) & set(test) for _, train, test in folds)
