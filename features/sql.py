@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,9 @@ def run_query(store: FeatureStore, query: str) -> duckdb.DuckDBPyRelation:
     connection = connect(store, query)
     try:
         relation = connection.sql(query)
+    except duckdb.CatalogException as error:
+        reason = _reason(error).split(" Did you mean")[0]
+        raise DataError(f"SQL: {reason}; views here: {', '.join(view_names(store))}") from None
     except duckdb.Error as error:
         raise DataError(f"SQL: {_reason(error)}") from None
     if relation is None:
@@ -88,21 +92,9 @@ def connect(store: FeatureStore, query: str = "") -> duckdb.DuckDBPyConnection:
     def wanted(name: str) -> bool:
         return not query or name.lower() in mentioned
 
-    fixed = {
-        "samples": _samples,
-        "labels": _labels,
-        "shards": _shards,
-        "failures": _failures,
-        "runs": lambda store: runs_table(store.root),
-        "metrics": lambda store: _run_files(store, "metrics.parquet", METRICS_SCHEMA),
-        "epochs": lambda store: _run_files(store, "epochs.parquet", EPOCHS_SCHEMA),
-        "predictions": lambda store: _run_files(store, "predictions.parquet", PREDICTIONS_SCHEMA),
-        "findings": lambda store: _dataset(findings_paths(store.root), FINDINGS_SCHEMA),
-    }
-    names = [*fixed, *store.catalog.views]
-    for name in names:
+    for name in view_names(store):
         if wanted(name):
-            connection.register(name, fixed[name](store) if name in fixed else _view(store, name))
+            connection.register(name, _FIXED[name](store) if name in _FIXED else _view(store, name))
     connection.execute("set enable_external_access = false; set lock_configuration = true")
     return connection
 
@@ -196,6 +188,24 @@ def _failures(store: FeatureStore) -> pa.Table:
 
 def _run_files(store: FeatureStore, name: str, schema: pa.Schema) -> ds.Dataset | pa.Table:
     return _dataset([folder / name for folder in run_folders(store.root)], schema)
+
+
+_FIXED: dict[str, Callable[[FeatureStore], ds.Dataset | pa.Table]] = {
+    "samples": _samples,
+    "labels": _labels,
+    "shards": _shards,
+    "failures": _failures,
+    "runs": lambda store: runs_table(store.root),
+    "metrics": lambda store: _run_files(store, "metrics.parquet", METRICS_SCHEMA),
+    "epochs": lambda store: _run_files(store, "epochs.parquet", EPOCHS_SCHEMA),
+    "predictions": lambda store: _run_files(store, "predictions.parquet", PREDICTIONS_SCHEMA),
+    "findings": lambda store: _dataset(findings_paths(store.root), FINDINGS_SCHEMA),
+}
+
+
+def view_names(store: FeatureStore) -> list[str]:
+    """Names that a query can use: the fixed views, and one per feature view of the catalog."""
+    return [*_FIXED, *store.catalog.views]
 
 
 def describe_views(store: FeatureStore) -> list[tuple[str, str]]:

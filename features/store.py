@@ -43,6 +43,9 @@ class PlannedShard:
 class FeatureStore:
     """A feature store folder together with the catalog that gives its names a meaning."""
 
+    root: Path
+    catalog: Catalog
+
     def __init__(self, root: Path, catalog: Catalog) -> None:
         self.root = root
         self.catalog = catalog

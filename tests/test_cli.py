@@ -167,3 +167,10 @@ def test_check_exits_with_one_on_an_error(capsys: pytest.CaptureFixture, tmp_pat
     (store.folder(store.view("minilm")) / "meld-00000.tar").unlink()
     code, out, _ = merloco(capsys, "check", "--store", str(tmp_path))
     assert code == 1 and "missing_file" in out
+
+
+def test_an_unknown_table_names_the_views(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    make_store(tmp_path, n=5, extracted=False)
+    code, _, err = merloco(capsys, "sql", "select * from sampels", "--store", str(tmp_path))
+    sentence = the_sentence(err)
+    assert code == 1 and "sampels does not exist" in sentence and "views here: samples, labels" in sentence

@@ -1,0 +1,113 @@
+"""`train` and `loco` on a small store: runs are data, the same config is read and not trained again."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from features.extract import extract_shard
+from features.runs import run_folders
+from features.shards import plan_shards
+from features.store import FeatureStore
+from pipelines.catalog import load_catalog
+from pipelines.files import write_parquet
+from pipelines.samples import samples_path
+from pipelines.schema import to_table
+from tests.store_files import CATALOG, LengthEncoder, make_store, meld_samples, read_text
+from tests.test_cli import merloco, the_sentence
+
+TRAIN = ["train", "--train", "meld", "--test", "meld", "--modalities", "text", "--epochs", "3"]
+
+
+@pytest.fixture(autouse=True)
+def workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CATALOG.parent)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+
+def test_a_run_writes_config_metrics_curve_predictions_and_weights(
+    capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    store = make_store(tmp_path, n=200)
+    code, out, _ = merloco(capsys, *TRAIN, "--store", str(tmp_path))
+    assert code == 0 and "majority UAR" in out
+    (folder,) = run_folders(tmp_path)
+    record = json.loads((folder / "config.json").read_text())
+    assert record["config"]["views"] == {"text": store.view("minilm").fingerprint}
+    assert record["config"]["training"]["epochs"] == 3 and record["environment"]["versions"]["torch"]
+    assert load_file(folder / "weights.safetensors")["classifier.weight"].shape == (7, 128)
+    assert store.sql("select count(*) from epochs").fetchall() == [(3,)]
+    counts = "select count(*), count(distinct sample_id), min(len(map_keys(probabilities))) from predictions"
+    tested = store.sql(
+        "select count(*) from labels join minilm using (sample_id) where split = 'test' and status = 'ok'"
+    )
+    assert store.sql(counts).fetchall() == [(*tested.fetchall()[0], *tested.fetchall()[0], 7)]
+
+
+def test_metrics_in_sql_are_those_of_the_predictions(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    store = make_store(tmp_path, n=200)
+    merloco(capsys, *TRAIN, "--store", str(tmp_path))
+    recomputed = """
+        with p as (select truth, avg((truth = prediction)::int) as recall from predictions group by truth)
+        select avg(recall) from p
+    """
+    stored = "select value from metrics where metric = 'uar' and split = 'test'"
+    assert store.sql(recomputed).fetchall()[0][0] == pytest.approx(store.sql(stored).fetchall()[0][0])
+
+
+def test_the_same_config_is_read_and_force_trains_again(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    make_store(tmp_path, n=200)
+    _, first, _ = merloco(capsys, *TRAIN, "--store", str(tmp_path))
+    (folder,) = run_folders(tmp_path)
+    written = (folder / "config.json").stat().st_mtime_ns
+    _, second, _ = merloco(capsys, *TRAIN, "--store", str(tmp_path))
+    assert "read from the store" in second
+    assert second.splitlines()[:4] == first.splitlines()[:4]
+    assert (folder / "config.json").stat().st_mtime_ns == written
+    merloco(capsys, *TRAIN, "--store", str(tmp_path), "--force")
+    assert run_folders(tmp_path) == [folder]
+    assert (folder / "config.json").stat().st_mtime_ns != written
+
+
+@pytest.mark.parametrize("change", [["--loss", "plain"], ["--seeds", "1"], ["--learning-rate", "0.01"]])
+def test_another_setting_is_another_run(capsys: pytest.CaptureFixture, tmp_path: Path, change: list[str]) -> None:
+    make_store(tmp_path, n=200)
+    merloco(capsys, *TRAIN, "--store", str(tmp_path))
+    merloco(capsys, *TRAIN, *change, "--store", str(tmp_path))
+    assert len(run_folders(tmp_path)) == 2
+
+
+def two_corpora(root: Path) -> FeatureStore:
+    store = FeatureStore.open(root, load_catalog(CATALOG), create=True)
+    view = store.view("minilm")
+    for corpus in ("meld", "afew"):
+        samples = meld_samples(100, corpus)
+        if corpus == "afew":
+            names = {"neutral": "Neutral", "joy": "Happy", "sadness": "Sad", "anger": "Angry"}
+            samples = [type(s)(**{n: getattr(s, n) for n in s.__slots__} | {"label": names[s.label]}) for s in samples]
+        write_parquet(samples_path(root, corpus), to_table(samples))
+        shard = plan_shards(corpus, store.samples([corpus]), "text")[0]
+        extract_shard(view, LengthEncoder(), shard, read_text, store.folder(view))
+    return store
+
+
+def test_loco_tests_every_corpus_on_a_model_that_never_saw_it(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    store = two_corpora(tmp_path)
+    arguments = ["loco", "--modalities", "text", "--epochs", "2", "--seeds", "0,1", "--store", str(tmp_path)]
+    code, out, _ = merloco(capsys, *arguments, "--format", "json")
+    rows = json.loads(out)
+    assert code == 0 and len(rows) == 4
+    assert {(r["train"], r["corpus"]) for r in rows} == {("meld", "afew"), ("afew", "meld")}
+    leaked = "select count(*) from runs, unnest(train) t(c) where list_contains(test, c)"
+    assert store.sql(leaked).fetchall() == [(0,)]
+
+
+def test_loco_of_one_corpus_and_of_missing_features_is_one_sentence(
+    capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    make_store(tmp_path, n=50)
+    code, _, err = merloco(capsys, "loco", "--modalities", "text", "--store", str(tmp_path))
+    assert code == 1 and "two corpora or more" in the_sentence(err)
+    code, _, err = merloco(capsys, "train", "--train", "meld", "--test", "meld", "--store", str(tmp_path))
+    assert code == 1 and "merloco extract --corpora meld --modalities audio" in the_sentence(err)
