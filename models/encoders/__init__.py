@@ -22,7 +22,14 @@ import numpy as np
 
 from models.errors import ModelError as ModelError
 
-MODULES = ("models.encoders.audio", "models.encoders.video", "models.encoders.text")
+MODULES = (
+    "models.encoders.audio",
+    "models.encoders.video",
+    "models.encoders.text",
+    "models.encoders.published",
+    "models.encoders.huggingface",
+    "models.encoders.bundles",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,174 @@
+"""Any Hugging Face encoder of sound, pictures or text: hub id or local folder, layer and pooling from the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.batching import encode_texts, encode_windows
+from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
+from models.errors import ModelError
+from models.face_inputs import DEFAULTS as FACE_DEFAULTS
+from models.face_inputs import WHOLE, build_detector, face_identity, find_faces, frame_inputs, whole_frames
+from models.faces import POLICIES
+from models.hub import find_source
+from models.transformer import POOLINGS, Backbone, load_part, pool_tokens
+from models.weights import parameters_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VERSION = 1
+FRAMES = 32
+"""Frames per forward pass; does not change a value."""
+AUDIO_DEFAULTS: dict[str, Any] = {"sample_rate": 16000}
+"""`sample_rate`: of the view, in hertz; a model trained at another one is refused."""
+VISION_DEFAULTS: dict[str, Any] = {**FACE_DEFAULTS, "detector": "mtcnn", "faces": "largest"}
+"""`faces`: `none` encodes whole frames."""
+TEXT_DEFAULTS: dict[str, Any] = {"max_tokens": 512}
+WHISPER_POSITION = 320
+"""Samples behind one position of a Whisper encoder, whatever the 30 s it is padded to."""
+
+
+def _identity(spec: EncoderSpec, parameters: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": spec.kind,
+        "version": VERSION,
+        **find_source(spec).identity(),
+        "layer": "last" if spec.layer is None else spec.layer,
+        "pooling": _pooling(spec),
+        **parameters,
+    }
+
+
+def _pooling(spec: EncoderSpec) -> str:
+    pooling = {None: "mean", "cls": "first"}.get(spec.pooling, spec.pooling)
+    if pooling not in POOLINGS:
+        raise ModelError(f"encoder kind {spec.kind!r}: unknown pooling {pooling!r}: known: cls, {', '.join(POOLINGS)}")
+    return str(pooling)
+
+
+def _audio_identity(spec: EncoderSpec) -> dict[str, Any]:
+    return _identity(spec, parameters_of(spec, AUDIO_DEFAULTS))
+
+
+@register_encoder("hf_audio", _audio_identity)
+class HfAudio:
+    """A speech model such as wav2vec2, HuBERT, WavLM or the encoder of Whisper; one vector per window."""
+
+    modality = "audio"
+
+    def __init__(self, spec: EncoderSpec, device: str) -> None:
+        parameters = parameters_of(spec, AUDIO_DEFAULTS)
+        folder = find_source(spec).fetch()
+        self.pooling = _pooling(spec)
+        self.extractor = load_part(folder, "AutoFeatureExtractor", "preprocessor_config.json")
+        self.rate = parameters["sample_rate"]
+        if self.extractor.sampling_rate != self.rate:
+            raise ModelError(
+                f"encoder kind 'hf_audio': the model expects {self.extractor.sampling_rate} Hz, parameter sample_rate "
+                f"is {self.rate}: set both the view's and this one to the model's"
+            )
+        self.backbone = Backbone(folder, spec.layer, device)
+        self.whisper = self.backbone.model_type == "whisper"
+        self.longest = self.extractor.n_samples if self.whisper else None
+        self.dim = self._forward(np.zeros((1, self.rate), dtype=np.float32)).shape[1]
+
+    def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
+        """Encode windows, float32 (n_windows, n_samples) per item; a window without one frame of sound is invalid."""
+        return encode_windows(items, self._forward, self.dim, shortest=400)
+
+    def _forward(self, waves: np.ndarray) -> np.ndarray:
+        if self.longest and waves.shape[1] > self.longest:
+            raise ModelError(
+                f"a window of {waves.shape[1] / self.rate:.1f} s: a Whisper encoder takes at most "
+                f"{self.longest / self.rate:.0f} s: set `window` in the view"
+            )
+        features = self.extractor(list(waves), sampling_rate=self.rate, return_tensors="pt")
+        tokens = self.backbone(features[self.backbone.input_name])
+        if self.whisper:
+            tokens = tokens[:, : max(1, -(-waves.shape[1] // WHISPER_POSITION))]
+        return pool_tokens(tokens, self.pooling)
+
+
+def _vision_identity(spec: EncoderSpec) -> dict[str, Any]:
+    parameters = parameters_of(spec, VISION_DEFAULTS)
+    return _identity(spec, face_identity(parameters, (WHOLE, *POLICIES)))
+
+
+@register_encoder("hf_vision", _vision_identity)
+class HfVision:
+    """An image model such as ViT or ResNet on face crops or whole frames; one vector per frame.
+
+    Extras: see `models.face_inputs.ClipFaces.extras`; none for whole frames.
+    """
+
+    modality = "video"
+
+    def __init__(self, spec: EncoderSpec, device: str) -> None:
+        self.parameters = parameters_of(spec, VISION_DEFAULTS)
+        face_identity(self.parameters, (WHOLE, *POLICIES))
+        folder = find_source(spec).fetch()
+        self.pooling = _pooling(spec)
+        self.processor = load_part(folder, "AutoImageProcessor", "preprocessor_config.json")
+        self.backbone = Backbone(folder, spec.layer, device)
+        self.policy = self.parameters["faces"]
+        self.detector = None if self.policy == WHOLE else build_detector(self.parameters, device)
+        self.dim = self._forward(self._prepare(np.zeros((32, 32, 3), dtype=np.uint8))[None]).shape[1]
+
+    def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
+        """Encode clips, uint8 RGB frames (n, height, width, 3) each; one vector per frame."""
+        clips = find_faces(self.detector, items, self.policy) if self.detector else whole_frames(items)
+        vectors = [np.zeros((len(item), self.dim), dtype=np.float32) for item in items]
+        for places, inputs in frame_inputs(items, clips, self._prepare, FRAMES):
+            for (clip, frame), vector in zip(places, self._forward(inputs), strict=True):
+                vectors[clip][frame] = vector
+        return [
+            Encoding(rows, clip.valid, clip.extras() if self.detector else {})
+            for rows, clip in zip(vectors, clips, strict=True)
+        ]
+
+    def _prepare(self, picture: np.ndarray) -> np.ndarray:
+        prepared = self.processor(images=picture, input_data_format="channels_last", return_tensors="np")
+        return np.asarray(prepared["pixel_values"][0], dtype=np.float32)
+
+    def _forward(self, inputs: np.ndarray) -> np.ndarray:
+        import torch
+
+        return pool_tokens(self.backbone(torch.from_numpy(inputs)), self.pooling)
+
+
+def _text_identity(spec: EncoderSpec) -> dict[str, Any]:
+    return _identity(spec, parameters_of(spec, TEXT_DEFAULTS))
+
+
+@register_encoder("hf_text", _text_identity)
+class HfText:
+    """A text encoder such as BERT, RoBERTa or the encoder of T5; one vector per text."""
+
+    modality = "text"
+
+    def __init__(self, spec: EncoderSpec, device: str) -> None:
+        parameters = parameters_of(spec, TEXT_DEFAULTS)
+        folder = find_source(spec).fetch()
+        self.pooling = _pooling(spec)
+        self.tokenizer = load_part(folder, "AutoTokenizer", "tokenizer.json")
+        self.backbone = Backbone(folder, spec.layer, device)
+        self.max_tokens = min(parameters["max_tokens"], self.backbone.positions or parameters["max_tokens"])
+        self.dim = self._forward(["a"]).shape[1]
+
+    def encode(self, items: Sequence[str]) -> list[Encoding]:
+        """Encode texts, one vector each; longer texts are cut at `max_tokens`."""
+        return encode_texts(items, self._forward, self.dim)
+
+    def _forward(self, texts: list[str]) -> np.ndarray:
+        tokens: dict[str, Tensor] = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+        )
+        mask = tokens["attention_mask"]
+        return pool_tokens(self.backbone(tokens["input_ids"], mask), self.pooling, mask)
+
+
+_conforms: tuple[type[Encoder], ...] = (HfAudio, HfVision, HfText)
