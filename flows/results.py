@@ -14,13 +14,17 @@ from flows.retrain import Outcome
 SCORES = {"UAR": "uar", "macro F1": "macro_f1", "weighted F1": "weighted_f1", "accuracy": "accuracy"}
 
 
-def result_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """One row per tested corpus: scores in percent over the seeds, and what always saying one class would give."""
+def result_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[dict[str, Any]]:
+    """One row per tested corpus: scores in percent over the seeds, and what always saying one class would give.
+
+    A corpus that an encoder has seen gets `-` for its scores unless `show_leaks`; it is no part of the average row.
+    """
     groups: dict[tuple[str, ...], list[tuple[Outcome, dict[str, Any]]]] = {}
     for outcome in outcomes:
         for result in outcome.results:
             groups.setdefault((*outcome.fold.train, result["corpus"]), []).append((outcome, result))
     rows = []
+    averages: dict[str, list[float]] = {title: [] for title in SCORES}
     for members in groups.values():
         outcome, first = members[0]
         row: dict[str, Any] = {
@@ -29,13 +33,19 @@ def result_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             "n": first["n"],
             **{m: f"{share:.0%}" for m, share in first["coverage"].items()},
         }
+        hidden = first["corpus"] in outcome.leaks
         for title, key in SCORES.items():
-            row[title] = _mean_std([result[key] for _, result in members])
+            row[title] = "-" if hidden and not show_leaks else _mean_std([result[key] for _, result in members])
+            if not hidden:
+                averages[title].append(float(np.nanmean([result[key] for _, result in members])))
         scored = [name for name, count in first["support"].items() if count]
         row["majority UAR"] = f"{100 * first['majority']['uar']:.1f}"
         row["majority wF1"] = f"{100 * first['majority']['weighted_f1']:.1f}"
         row["classes"] = len(scored)
         rows.append(row)
+    if len(averages["UAR"]) > 1:
+        means = {title: f"{100 * float(np.mean(values)):.1f}" for title, values in averages.items()}
+        rows.append({**dict.fromkeys(rows[0], ""), "tested on": "average", **means})
     return rows
 
 
@@ -46,15 +56,16 @@ def _mean_std(values: Sequence[float]) -> str:
     return f"{defined.mean():.1f} ± {defined.std():.1f}" if len(values) > 1 else f"{defined.mean():.1f}"
 
 
-def print_results(outcomes: Sequence[Outcome], title: str, output: Format) -> None:
+def print_results(outcomes: Sequence[Outcome], title: str, output: Format, show_leaks: bool = False) -> None:
     """Print the table, the recalls per class, and what the columns mean."""
-    rows = result_rows(outcomes)
+    rows = result_rows(outcomes, show_leaks)
     if output != "table":
         show(pa.Table.from_pylist(_plain_rows(outcomes)), output)
         return
     print_rows(rows, list(rows[0]), title)
     print()
-    recalls = _recall_rows(outcomes)
+    leaks = sorted({corpus for outcome in outcomes for corpus in outcome.leaks})
+    recalls = _recall_rows([o for o in outcomes if show_leaks or not o.leaks])
     print_rows(
         recalls, list(dict.fromkeys(k for row in recalls for k in row)), "Recall per class, % (-: not annotated)"
     )
@@ -66,6 +77,9 @@ def print_results(outcomes: Sequence[Outcome], title: str, output: Format) -> No
     for corpus, names in absent.items():
         if names:
             print(f"{corpus}: no test row of {', '.join(names)}; left out of its UAR")
+    for corpus in leaks:
+        shown = "shown, not averaged" if show_leaks else "-; --show-leaks shows it"
+        print(f"{corpus}: leak, an encoder of this feature set was trained on it ({shown})")
     seeds = sorted({outcome.seed for outcome in outcomes})
     reused = sum(outcome.reused for outcome in outcomes)
     averaged = f", mean ± STD over {len(seeds)} seeds" if len(seeds) > 1 else ""
@@ -99,6 +113,7 @@ def _plain_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             "train": ",".join(outcome.fold.train),
             "corpus": result["corpus"],
             "seed": outcome.seed,
+            "leak": result["corpus"] in outcome.leaks,
             "n": result["n"],
             **{key: result[key] for key in SCORES.values()},
             **{f"majority_{key}": value for key, value in result["majority"].items()},

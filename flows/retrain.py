@@ -36,6 +36,8 @@ class Outcome:
     reused: bool
     results: list[dict[str, Any]]
     """One row per tested part: corpus, split, n, coverage, scores, majority row, classes scored."""
+    leaks: tuple[str, ...] = ()
+    """Tested corpora that the model was not trained on but an encoder of the feature set was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +89,18 @@ def execute(
         if not all(len(dataset.rows((corpus,), "test")) for corpus in fold.test):
             skip(f"{', '.join(fold.test)}: no test row has a label and {' or '.join(views)}; left out")
             continue
+        leaks = tuple(
+            sorted({c for view in views.values() for c in view.trained_on} & set(fold.test) - set(fold.train))
+        )
         for seed in plan.seeds:
             config = _run_config(store, plan, fold, seed, settings, tuple(views))
             path = run_path(store.root, config)
             if (path / "config.json").is_file() and not plan.force:
                 results = read_config(path)["environment"]["results"]
-                outcomes.append(Outcome(fold, seed, path, True, results))
+                outcomes.append(Outcome(fold, seed, path, True, results, leaks))
                 continue
-            outcomes.append(_run(store, dataset, fold, seed, settings, tuple(views), config, progress))
+            path, results = _run(store, dataset, fold, seed, settings, tuple(views), config, progress)
+            outcomes.append(Outcome(fold, seed, path, False, results, leaks))
     if not outcomes:
         raise DataError("nothing to train: no test row has a label and a feature")
     return outcomes
@@ -115,6 +121,7 @@ def _run_config(
         "seed": seed,
         "modalities": list(modalities),
         "views": {m: v.fingerprint for m, v in store.views(plan.feature_set, modalities).items()},
+        "trained_on": {m: list(v.trained_on) for m, v in store.views(plan.feature_set, modalities).items()},
         "shards": sha256_text(canonical_json(_shard_hashes(store, plan.feature_set, modalities, corpora))),
         "samples": {name: sha256_file(samples_path(store.root, name)) for name in sorted(set(corpora))},
         "label_maps": {name: {"map": entry.map, **entry.maps[entry.map].model_dump()} for name, entry in maps.items()},
@@ -139,7 +146,7 @@ def _run(
     modalities: tuple[str, ...],
     config: dict[str, Any],
     progress: Callable[[str, dict[str, float]], None] | None,
-) -> Outcome:
+) -> tuple[Path, list[dict[str, Any]]]:
     spec = run_spec(dataset, fold, _train_config(settings, modalities), seed)
     result = train_run(dataset, spec, None if progress is None else lambda s, row: progress(s.name, row))
     tested = [evaluate(dataset, result, corpus, "test") for corpus in fold.test]
@@ -166,7 +173,7 @@ def _run(
         result.weights,
         environment,
     )
-    return Outcome(fold, seed, path, False, results)
+    return path, results
 
 
 def _train_config(settings: Training, modalities: tuple[str, ...]) -> TrainConfig:

@@ -125,6 +125,7 @@ class Conversion:
     tensors: int
     parameters: int
     classes: int
+    """Rows of the head; 0 for a detector."""
     source_sha256: str
     sha256: str
 
@@ -184,6 +185,10 @@ def _recognise(state: Mapping[str, Tensor], path: Path) -> tuple[str, nn.Module,
             from models.roberta import network_for as roberta_for
 
             return "roberta_dense", roberta_for(state, find_text_config(path)), "classifier.out_proj.weight"
+        if "ClassHead.0.conv1x1.weight" in state:
+            from models.retinaface import make_network
+
+            return "retinaface", make_network(), ""
         if "fc_avt.weight" in state:
             from models.fusion import FusionNet
 
@@ -192,7 +197,8 @@ def _recognise(state: Mapping[str, Tensor], path: Path) -> tuple[str, nn.Module,
             fusion = FusionNet(present, rows_of(state, "fc_avt.weight", 0), rows_of(state, "classifier.weight", 0))
             return "fusion", fusion, "classifier.weight"
     raise ModelError(
-        f"{path}: not a published checkpoint: expected keys of the face, audio, text or fusion network (such as "
-        "conv_layer_s2_same.weight, projector.weight, classifier.dense.weight or fc_avt.weight), "
+        f"{path}: not a published checkpoint: expected keys of the face, audio, text, detector or fusion network "
+        "(such as conv_layer_s2_same.weight, projector.weight, classifier.dense.weight, ClassHead.0.conv1x1.weight or "
+        "fc_avt.weight), "
         f"got {_some(list(state))}"
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from models import retinaface
 from models.errors import ModelError
 from models.faces import NO_FACE, POLICIES, Detector, Faces, Mtcnn, choose
 from models.weights import sha256_of
@@ -24,8 +25,8 @@ DEFAULTS: dict[str, Any] = {
 """Parameters of the face side, as the paper has them. `min_face` (pixels) is MTCNN's smallest search size."""
 WHOLE = "none"
 """The policy that takes the frame as it is."""
-DETECTED = 32
-"""Frames per call of a detector; does not change a value."""
+DETECTED = 8
+"""Frames per call of a detector, which sees them in full size; does not change a value."""
 
 
 def face_identity(parameters: Mapping[str, Any], policies: Sequence[str] = POLICIES) -> dict[str, Any]:
@@ -44,7 +45,8 @@ def face_identity(parameters: Mapping[str, Any], policies: Sequence[str] = POLIC
     about: dict[str, Any] = {"faces": policy, "detector": detector, "threshold": parameters["threshold"]}
     if detector == "mtcnn":
         return {**about, "detector": "mtcnn 2.6", "min_face": parameters["min_face"]}
-    return {**about, "detector_weights": sha256_of(_detector_checkpoint(parameters))}
+    sizes = {"longest": retinaface.LONGEST, "overlap": retinaface.OVERLAP}
+    return {**about, **sizes, "detector_weights": sha256_of(_detector_checkpoint(parameters))}
 
 
 def _detector_checkpoint(parameters: Mapping[str, Any]) -> Path:
@@ -65,9 +67,7 @@ def build_detector(parameters: Mapping[str, Any], device: str) -> Detector:
     """
     if parameters["detector"] == "mtcnn":
         return Mtcnn(device, parameters["threshold"], parameters["min_face"])
-    from models.retinaface import RetinaFace
-
-    return RetinaFace(_detector_checkpoint(parameters), device, parameters["threshold"])
+    return retinaface.RetinaFace(_detector_checkpoint(parameters), device, parameters["threshold"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from models.errors import ModelError
 from models.face_inputs import find_faces, frame_inputs
 from models.faces import NO_FACE, Faces
 from models.resnet_affectnet import preprocess
+from models.retinaface import make_network
 from tests.tiny_models import (
     SENTENCES,
     audio_config,
@@ -93,6 +94,20 @@ def test_face_encoder_gives_512_values_per_frame_with_a_face(face_encoder: Encod
     assert encodings[0].extras["chosen"].tolist() == [[True], [False], [True]]
     assert np.isnan(encodings[0].extras["boxes"][1]).all()
     assert encodings[0].extras["scores"][0, 0] > 0.8
+
+
+def test_face_encoder_runs_on_the_papers_detector(face_checkpoint: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = make_network().state_dict()
+    torch.save({f"module.{name}": tensor for name, tensor in state.items()}, tmp_path / "retinaface.pth")
+    assert convert(tmp_path / "retinaface.pth", tmp_path / "retinaface.safetensors").kind == "retinaface"
+    parameters = {"detector_checkpoint": str(tmp_path / "retinaface.safetensors"), "threshold": 0.5}
+    encoder = build(EncoderSpec("resnet50_affectnet", face_checkpoint, parameters=parameters))
+    frames = np.random.default_rng(0).integers(0, 255, (1, 64, 64, 3), dtype=np.uint8)
+    (encoding,) = encoder.encode([frames])  # untrained weights see faces everywhere
+    faces = encoding.extras["n_faces"][0]
+    assert faces > 1 and encoding.extras["chosen"][0, :faces].all()
+    assert encoding.vectors.shape == (1, 512) and np.isfinite(encoding.vectors).all()
 
 
 def test_audio_encoder_gives_256_values_per_window(tmp_path: Path) -> None:

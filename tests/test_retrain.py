@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from safetensors.numpy import load_file
 
 from features.extract import extract_shard
@@ -111,3 +112,20 @@ def test_loco_of_one_corpus_and_of_missing_features_is_one_sentence(
     assert code == 1 and "two corpora or more" in the_sentence(err)
     code, _, err = merloco(capsys, "train", "--train", "meld", "--test", "meld", "--store", str(tmp_path))
     assert code == 1 and "merloco extract --corpora meld --modalities audio" in the_sentence(err)
+
+
+def test_a_corpus_that_an_encoder_has_seen_is_blanked_and_not_averaged(
+    capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    two_corpora(tmp_path)
+    raw = yaml.safe_load(CATALOG.read_text())
+    raw["encoders"]["minilm"]["trained_on"] = ["meld"]
+    catalog = tmp_path / "catalog.yaml"
+    catalog.write_text(yaml.safe_dump(raw, sort_keys=False))
+    arguments = ["loco", "--modalities", "text", "--epochs", "2", "--store", str(tmp_path), "--catalog", str(catalog)]
+    _, out, _ = merloco(capsys, *arguments)
+    lines = {line.split()[0]: line.split() for line in out.splitlines()[3:5]}
+    assert lines["meld"].count("-") == 4 and "-" not in lines["afew"]
+    assert "meld: leak" in out and "average" not in out
+    _, shown, _ = merloco(capsys, *arguments, "--show-leaks")
+    assert "meld: leak" in shown and shown.splitlines()[3].count(" - ") == 0

@@ -28,6 +28,7 @@ LossOption = Annotated[
 EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Most epochs.", show_default="catalog")]
 RateOption = Annotated[float | None, typer.Option("--learning-rate", help="Learning rate.", show_default="catalog")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Train again even if the same run is in the store.")]
+LeaksOption = Annotated[bool, typer.Option("--show-leaks", help="Show scores on corpora that an encoder has seen.")]
 FlowOption = Annotated[
     bool | None,
     typer.Option("--flow/--no-flow", help="Run as a Prefect flow.", show_default="if PREFECT_API_URL is set"),
@@ -50,6 +51,7 @@ def train(
     learning_rate: RateOption = None,
     seeds: SeedsOption = "0",
     force: ForceOption = False,
+    show_leaks: LeaksOption = False,
     catalog: CatalogOption = CATALOG,
     store: StoreOption = None,
     output: FormatOption = "table",
@@ -73,7 +75,7 @@ def train(
         overrides=_overrides(loss=loss, epochs=epochs, learning_rate=learning_rate),
         force=force,
     )
-    run_plan(catalog, store, plan, f"Trained on {train_}, tested on {test}", output, flow)
+    run_plan(catalog, store, plan, f"Trained on {train_}, tested on {test}", output, flow, show_leaks)
 
 
 def loco(
@@ -87,6 +89,7 @@ def loco(
     learning_rate: RateOption = None,
     seeds: SeedsOption = "0,1,2",
     force: ForceOption = False,
+    show_leaks: LeaksOption = False,
     catalog: CatalogOption = CATALOG,
     store: StoreOption = None,
     output: FormatOption = "table",
@@ -108,6 +111,7 @@ def loco(
         force,
         output,
         flow,
+        show_leaks,
     )
 
 
@@ -122,6 +126,7 @@ def run_loco(
     force: bool = False,
     output: Any = "table",
     flow: bool | None = None,
+    show_leaks: bool = False,
 ) -> None:
     """Plan, train and print leave-one-corpus-out."""
     from flows.retrain import Plan
@@ -129,10 +134,12 @@ def run_loco(
 
     names = open_store(catalog, store).corpora(corpora)
     plan = Plan("loco", "loco", features, tuple(loco_folds(names)), seeds, modalities, overrides, force)
-    run_plan(catalog, store, plan, "Leave one corpus out", output, flow)
+    run_plan(catalog, store, plan, "Leave one corpus out", output, flow, show_leaks)
 
 
-def run_plan(catalog: str, store: str | None, plan: Any, title: str, output: Any, flow: bool | None) -> None:
+def run_plan(
+    catalog: str, store: str | None, plan: Any, title: str, output: Any, flow: bool | None, show_leaks: bool = False
+) -> None:
     """Train a plan, as a flow where a Prefect API is configured or asked for, and print its table."""
     import os
 
@@ -157,7 +164,7 @@ def run_plan(catalog: str, store: str | None, plan: Any, title: str, output: Any
         else:
             outcomes = execute(opened, plan, moved, note)
         bar.update(total - bar.n)
-    print_results(outcomes, title, output)
+    print_results(outcomes, title, output, show_leaks)
 
 
 def _seeds(value: str) -> tuple[int, ...]:
