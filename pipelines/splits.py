@@ -1,4 +1,7 @@
-"""Official splits completed: seeded validation carved out of an official training part, and folds over groups."""
+"""Official splits completed: seeded validation carved out of a training part, and folds over groups.
+
+All functions are pure: the same ids and seed give the same choice, in whatever order the rows come.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,41 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pipelines.catalog import Validation
+from pipelines.errors import DataError
+
+Fold = tuple[str, np.ndarray, np.ndarray]
 
 
-def carve_validation(groups: Mapping[str, str], validation: Validation) -> set[str]:
+def seeded_validation(groups: Mapping[str, str], validation: Validation) -> set[str]:
     """Choose validation samples out of a training part.
 
-    The choice depends on the ids and the seed only, not on the order of the samples.
-
     Args:
-        groups: Sample id -> group that stays together (dialogue, film neighbourhood); an utterance split ignores it.
+        groups: Sample id -> group that stays together (dialogue, film neighbourhood); `by: utterance` ignores it.
         validation: How much, by what, with which seed.
 
     Returns:
-        The chosen sample ids: exactly `size` where that is given, else whole groups up to about `fraction`.
+        The chosen ids. By utterance exactly `size` of the given ones, or `fraction` of them, rounded. By group
+        whole groups: in seeded order a group is taken if that brings the number of ids nearer to the fraction and
+        leaves something to train on, so that in the end no further group would. A group of twice the fraction or
+        more is therefore never taken.
+
+    Raises:
+        DataError: `size` without `by: utterance`, or a size that leaves no sample to train on.
     """
     ids = sorted(groups)
+    if validation.size is not None and validation.by != "utterance":
+        raise DataError(
+            f"validation by {validation.by!r} has the size {validation.size}: whole groups take a fraction; "
+            f"an exact size needs by: utterance"
+        )
     if not ids:
         return set()
+    if validation.size is not None and validation.size >= len(ids):
+        raise DataError(
+            f"validation of {validation.size} utterances: expected fewer than the {len(ids)} there are to train on"
+        )
+    wanted = validation.size or min(round(validation.fraction * len(ids)), len(ids) - 1)
     generator = np.random.default_rng(validation.seed)
-    wanted = validation.size or round(validation.fraction * len(ids))
     if validation.by == "utterance":
         return {ids[i] for i in generator.permutation(len(ids))[:wanted]}
     members: dict[str, list[str]] = {}
@@ -35,22 +54,27 @@ def carve_validation(groups: Mapping[str, str], validation: Validation) -> set[s
     chosen: set[str] = set()
     for i in generator.permutation(len(names)):
         group = members[names[i]]
-        # A group is taken if that brings the size nearer to the wanted one.
-        if abs(len(chosen) + len(group) - wanted) < abs(len(chosen) - wanted):
+        size = len(chosen) + len(group)
+        if abs(size - wanted) < abs(len(chosen) - wanted) and size < len(ids):
             chosen.update(group)
-        if len(chosen) >= wanted:
-            break
     return chosen
 
 
-def leave_one_group_out(groups: Sequence[str]) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Folds such as IEMOCAP's leave one session out.
+def leave_one_group_out(groups: Sequence[str]) -> list[Fold]:
+    """Folds such as IEMOCAP's leave one session out, where the group is `speaker[:5]`, the session.
 
     Args:
-        groups: (n,) group of every row, for example its session.
+        groups: (n,) group of every row.
 
     Returns:
         For each group in order of its name: the name, the row indices that train, the row indices left out.
+
+    Raises:
+        DataError: Fewer than two groups: nothing would be left to train on.
     """
     array = np.asarray(groups)
-    return [(str(g), np.flatnonzero(array != g), np.flatnonzero(array == g)) for g in np.unique(array)]
+    names = np.unique(array)
+    if len(names) < 2:
+        found = f"only {str(names[0])!r}" if len(names) else "none"
+        raise DataError(f"leave one group out: found {found}; expected rows of at least two groups")
+    return [(str(g), np.flatnonzero(array != g), np.flatnonzero(array == g)) for g in names]

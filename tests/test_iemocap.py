@@ -208,7 +208,9 @@ def test_any_mangled_summary_line_costs_that_utterance_only(tmp_path: Path, whic
     kept_names = {s.sample_id[-4:] for s in parsed.samples}
     assert kept_names >= {f"F00{i}" for i in range(4) if i != which}
     for error in parsed.errors:
-        assert (error.file, error.line) == ("Session1/dialog/EmoEvaluation/Ses01F_impro01.txt", 3 + 3 * which)
+        assert error.file == "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
+        # Where the line is gone altogether, the vote below it is the first one that cannot be placed.
+        assert error.line in ((3 + 3 * which,) if junk.strip() else (4 + 3 * which, 5 + 3 * which))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

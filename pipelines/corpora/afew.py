@@ -4,16 +4,19 @@
 
     Train_AFEW/{Angry,Disgust,Fear,Happy,Neutral,Sad,Surprise}/<9 digits>.avi     or Train/...
     Val_AFEW/...                                                                  or Val/...
-    Test_AFEW/<9 digits>.avi (no labels; in subfolders in some copies)
+    Test_AFEW/<9 digits>.avi (no labels; name and depth of the folder vary)
     Train_AFEW/Train_6.xml, Val_AFEW/Val_6.xml                                    read when they parse
 
-The official validation part is what papers report on: it is split `test` here, and validation is carved out of train.
-The nine digits are HHMMSSmmm, the start of the clip in its film. They repeat across parts, so ids carry the part.
+The official validation part is what papers report on: it is split `test` here, and validation is carved out of the
+training part, by film time (clips of the same 60 s block of film time stay together, for they may show one scene; which
+film a clip is from is not known, so a block mixes films) or by utterance. The nine digits are HHMMSSmmm, the start of
+the clip in its film. They repeat across parts, so ids carry the part.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,115 +27,149 @@ from pipelines.catalog import CorpusEntry
 from pipelines.corpora import Parsed, RowError, register_parser
 from pipelines.errors import DataError
 from pipelines.schema import Sample
-from pipelines.splits import carve_validation
+from pipelines.splits import seeded_validation
 
 EMOTIONS = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
-PARTS = {"train": "train", "val": "test"}
+PARTS = {"Train": "train", "Val": "test"}
+"""Labelled part of the release -> our split."""
+CLIPS = {"Train": 773, "Val": 383}
+"""Clips of the release (corpora.md 4.4)."""
+TRAIN_CLASSES = dict(zip(EMOTIONS, (133, 74, 81, 150, 144, 117, 74), strict=True))
+"""Training clips per class; those of the validation part differ between copies of the release."""
 NEIGHBOURHOOD = 60.0
-"""Seconds of film time within which training clips stay together: they may show the same scene."""
-_STEM = re.compile(r"^(\d{2})(\d{2})(\d{2})(\d{3})$")
+"""Seconds of film time in a block whose training clips stay together."""
+_STEM = re.compile(r"\d{9}", re.ASCII)
 
 
 @register_parser("afew")
 def parse_afew(entry: CorpusEntry, root: Path) -> Parsed:
-    """Parse an AFEW release; a test part without labels is accepted.
+    """Parse an AFEW release; parts that are missing are noted, a test part has no labels.
 
     Raises:
-        DataError: Neither a training nor a validation part with class folders under the root.
+        DataError: No part of the release under the root, or a validation that AFEW cannot give.
     """
     parsed = Parsed()
     folders = {part: _part_folder(root, part) for part in PARTS}
-    if not any(folders.values()):
+    tests = [path for path in sorted(root.iterdir()) if path.is_dir() and path.name.lower().startswith("test")]
+    if not any(folders.values()) and not any(_clips(tests, root)):
         raise DataError(
             f"no AFEW clips under {str(root)!r}: expected Train_AFEW/ and Val_AFEW/ (or Train/, Val/) "
             f"with the folders {', '.join(EMOTIONS)}"
         )
     for part, folder in folders.items():
         if folder is None:
-            parsed.notes.append(f"{part.title()}_AFEW not found: the {PARTS[part]} split is empty")
+            parsed.notes.append(f"{part}_AFEW not found: the {PARTS[part]} split is empty")
             continue
-        described = _read_xml(folder, parsed, root)
-        for emotion in EMOTIONS:
-            for path in _clips(folder / emotion, root, parsed):
-                parsed.samples.append(_sample(path, root, part, PARTS[part], emotion, described))
-    parsed.samples += _unlabelled(root, parsed)
-    if entry.validation is not None:
-        groups = {s.sample_id: f"{(s.start or 0.0) // NEIGHBOURHOOD:.0f}" for s in parsed.samples if s.split == "train"}
-        chosen = carve_validation(groups, entry.validation)
-        parsed.samples = [replace(s, split="val") if s.sample_id in chosen else s for s in parsed.samples]
+        described = _read_xml(folder, root, parsed)
+        found = list(_samples([folder / emotion for emotion in EMOTIONS], root, part, described, parsed))
+        parsed.samples += found
+        _compare(part, folder.name, Counter(sample.label for sample in found), parsed)
+    parsed.samples += _samples(tests, root, "Test", {}, parsed)
+    _carve_validation(parsed, entry)
     return parsed
 
 
-def _part_folder(root: Path, part: str) -> Path | None:
-    candidates = [root / name for name in (f"{part.title()}_AFEW", part.title())]
-    return next((p for p in candidates if any((p / emotion).is_dir() for emotion in EMOTIONS)), None)
-
-
-def _clips(folder: Path, root: Path, parsed: Parsed) -> Iterator[Path]:
-    for path in sorted(folder.glob("*.avi")):
-        if path.name.startswith("."):
-            continue
-        if film_time(path.stem) is None:
-            message = f"clip name {path.name!r}; expected nine digits HHMMSSmmm.avi"
-            parsed.errors.append(RowError("bad_row", path.relative_to(root).as_posix(), 0, message))
-            continue
-        yield path
-
-
 def film_time(stem: str) -> float | None:
-    """Start of a clip in its film in seconds, from its name; None for a name that is no time."""
-    match = _STEM.match(stem)
-    if not match:
+    """Start of a clip in its film in seconds, from its name HHMMSSmmm; None where the digits are no time."""
+    if not _STEM.fullmatch(stem):
         return None
-    hours, minutes, seconds, millis = (int(part) for part in match.groups())
+    hours, minutes, seconds, millis = int(stem[:2]), int(stem[2:4]), int(stem[4:6]), int(stem[6:])
     return None if minutes > 59 or seconds > 59 else hours * 3600 + minutes * 60 + seconds + millis / 1000
 
 
-def _sample(
-    path: Path, root: Path, part: str, split: str, label: str | None, described: dict[str, dict[str, Any]]
-) -> Sample:
-    relative = path.relative_to(root).as_posix()
-    return Sample(
-        sample_id=f"afew/{part}/{path.stem}",
-        corpus="afew",
-        split=split,
-        label=label,
-        start=film_time(path.stem),
-        video_path=relative,
-        audio_path=relative,
-        text_source="none",
-        text_status="no_text",
-        native={"split": part.title(), **described.get(path.stem, {})},
-    )
+def _part_folder(root: Path, part: str) -> Path | None:
+    candidates = (root / f"{part}_AFEW", root / part)
+    return next((p for p in candidates if any((p / emotion).is_dir() for emotion in EMOTIONS)), None)
 
 
-def _unlabelled(root: Path, parsed: Parsed) -> Iterator[Sample]:
-    """Clips of a test part: no labels are released, and the folder's name varies between copies."""
-    for folder in sorted(p for p in root.iterdir() if p.is_dir() and p.name.lower().startswith("test")):
-        seen: set[str] = set()
-        for path in sorted(folder.rglob("*.avi")):
-            if path.name.startswith("."):
-                continue
-            if film_time(path.stem) is None or path.stem in seen:
-                message = f"test clip {path.name!r}; expected nine digits HHMMSSmmm.avi, once"
-                parsed.errors.append(RowError("bad_row", path.relative_to(root).as_posix(), 0, message))
-                continue
-            seen.add(path.stem)
-            yield _sample(path, root, "test", "none", None, {})
+def _clips(folders: list[Path], root: Path) -> Iterator[tuple[Path, str]]:
+    """Clips under some folders, sorted, each with its path relative to the root; `._` stubs are none."""
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() == ".avi" and not path.name.startswith(".") and path.is_file():
+                yield path, path.relative_to(root).as_posix()
 
 
-def _read_xml(folder: Path, parsed: Parsed, root: Path) -> dict[str, dict[str, Any]]:
-    """Clip name -> what the XML says of it. Its schema is not documented, so anything that names a clip is kept."""
+def _samples(
+    folders: list[Path], root: Path, part: str, described: dict[str, dict[str, Any]], parsed: Parsed
+) -> Iterator[Sample]:
+    """Clips of one part; a part other than Train and Val has no labels."""
+    first: dict[str, str] = {}
+    for path, where in _clips(folders, root):
+        if not _STEM.fullmatch(path.stem):
+            message = f"clip name {path.name!r}; expected nine digits HHMMSSmmm.avi"
+            parsed.errors.append(RowError("bad_row", where, 0, message))
+            continue
+        if path.stem in first:
+            message = f"clip {path.stem} is also {first[path.stem]}: the first is kept; expected one folder per clip"
+            parsed.errors.append(RowError("duplicate_row", where, 0, message))
+            continue
+        first[path.stem] = where
+        yield Sample(
+            sample_id=f"afew/{part.lower()}/{path.stem}",
+            corpus="afew",
+            split=PARTS.get(part, "none"),
+            label=path.parent.name if part in PARTS else None,
+            start=film_time(path.stem),
+            video_path=where,
+            audio_path=where,
+            text_source="none",
+            text_status="no_text",
+            native={"split": part, **described.get(path.stem, {})},
+        )
+
+
+def _compare(part: str, folder: str, found: Counter[str | None], parsed: Parsed) -> None:
+    """Note what differs from the release: a copy with fewer clips is usable, but its scores do not compare."""
+    total = sum(found.values())
+    if total != CLIPS[part]:
+        parsed.notes.append(f"{folder} has {total} clips, the release {CLIPS[part]}")
+    elif part == "Train" and found != TRAIN_CLASSES:
+        other = ", ".join(
+            f"{name} {found[name]} (release {n})" for name, n in TRAIN_CLASSES.items() if found[name] != n
+        )
+        parsed.notes.append(f"{folder} has other class counts than the release: {other}")
+
+
+def _read_xml(folder: Path, root: Path, parsed: Parsed) -> dict[str, dict[str, Any]]:
+    """Clip name -> `{"xml": ...}`. The schema is not documented, so an element that names one clip describes it."""
     described: dict[str, dict[str, Any]] = {}
-    for file in sorted(folder.glob("*.xml")):
+    for file in sorted(path for path in folder.glob("*.xml") if not path.name.startswith(".")):
         try:
-            tree = ElementTree.fromstring(file.read_text(encoding="utf-8", errors="replace"))
-        except ElementTree.ParseError as error:
-            parsed.notes.append(f"{file.relative_to(root).as_posix()} does not parse ({error}): not used")
+            tree = ElementTree.fromstring(file.read_bytes())
+        except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:
+            parsed.notes.append(f"{file.relative_to(root).as_posix()} is not readable XML ({error}): not used")
             continue
         for element in tree.iter():
-            values = {**element.attrib, **{child.tag: (child.text or "").strip() for child in element}}
-            name = next((Path(v).stem for v in values.values() if film_time(Path(v).stem) is not None), None)
-            if name is not None:
-                described.setdefault(name, {"xml": {key: value for key, value in sorted(values.items()) if value}})
+            own = [*element.attrib.values(), *((child.text or "").strip() for child in element)]
+            names = {stem for value in own if _STEM.fullmatch(stem := value.removesuffix(".avi"))}
+            if len(names) == 1:
+                described.setdefault(names.pop(), {"xml": _fields(element)})
     return described
+
+
+def _fields(element: ElementTree.Element) -> dict[str, str | list[str]]:
+    """Attributes and texts of an element and all below it, by name; a name that recurs has a list."""
+    values: dict[str, list[str]] = {}
+    for node in element.iter():
+        for name, value in (*node.attrib.items(), (node.tag, (node.text or "").strip())):
+            if value:
+                values.setdefault(name, []).append(value)
+    return {name: found[0] if len(found) == 1 else found for name, found in sorted(values.items())}
+
+
+def _carve_validation(parsed: Parsed, entry: CorpusEntry) -> None:
+    """Give some training samples the split `val`, as the catalog entry says."""
+    validation = entry.validation
+    training = [sample for sample in parsed.samples if sample.split == "train"]
+    if validation is None or not training:
+        return
+    if validation.by == "dialogue":
+        raise DataError("AFEW validation by 'dialogue': its clips have none; expected by: film_time or by: utterance")
+    blocks = {s.sample_id: s.sample_id if s.start is None else f"{s.start // NEIGHBOURHOOD:.0f}" for s in training}
+    chosen = seeded_validation(blocks, validation)
+    if not chosen:
+        parsed.notes.append(
+            f"validation is empty: no block of clips is small enough for {validation.fraction:g} of them"
+        )
+    parsed.samples = [replace(s, split="val") if s.sample_id in chosen else s for s in parsed.samples]

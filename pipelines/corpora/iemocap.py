@@ -3,222 +3,199 @@
 ::
 
     IEMOCAP_full_release/Session{1..5}/
-      dialog/EmoEvaluation/<dialog>.txt        labels, votes, VAD: the only label files read
-      dialog/transcriptions/<dialog>.txt       <utterance> [start-end]: text
-      dialog/avi/DivX/<dialog>.avi             both actors side by side
-      dialog/wav/<dialog>.wav
-      sentences/wav/<dialog>/<utterance>.wav
+      dialog/EmoEvaluation/<dialogue>.txt      labels, votes, ratings: the only label files read
+      dialog/transcriptions/<dialogue>.txt     <utterance> [start-end]: text
+      dialog/avi/DivX/<dialogue>.avi           both actors side by side
+      dialog/wav/<dialogue>.wav
+      sentences/wav/<dialogue>/<utterance>.wav
+
+Session 5 is the test part, as in the field and the paper. Validation is carved out of sessions 1 to 4: by dialogue
+(whole dialogues, about a fraction of all labelled utterances), or by utterance, where `size` and `fraction` count only
+utterances that the corpus's active label map keeps: `size: 581` under `six_lineage` gives the paper's 5229 and 581.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pipelines.catalog import CorpusEntry
 from pipelines.corpora import Parsed, RowError, register_parser
+from pipelines.corpora.iemocap_labels import DIALOGUE, Evaluation, Remarks, read_evaluations
+from pipelines.corpora.iemocap_transcripts import Turn, read_transcription, spoken
 from pipelines.errors import DataError
-from pipelines.schema import Sample
-from pipelines.splits import carve_validation
+from pipelines.labels import apply_map
+from pipelines.schema import Sample, to_table
+from pipelines.splits import seeded_validation
 
-TEST_SESSION = "5"
-_UTTERANCE = re.compile(r"^Ses0([1-5])([FM])_(?:impro|script)\d\d[a-z]?(?:_\d[a-z]?)?_([FM])([X\d]{2}\d)$")
-_NUMBER = r"(-?\d+(?:\.\d+)?)"
-_SUMMARY = re.compile(rf"^\[{_NUMBER} - {_NUMBER}\]\t(\w+)\t(\w+)\t\[{_NUMBER}, {_NUMBER}, {_NUMBER}\]$")
-_VOTE = re.compile(r"^([CA])-([EFM]\d*):\t(.*)$")
-_ATTRIBUTE = re.compile(r"\b(val|act|dom)\s+(\d+(?:\.\d+)?)")
-_INTERVAL = re.compile(rf"^\[{_NUMBER}-{_NUMBER}$")
-_TAG = re.compile(r"\[[A-Za-z]+\]")
-
-
-@dataclass(slots=True)
-class _Block:
-    """One block of an EmoEvaluation file: summary line and votes."""
-
-    utterance: str
-    label: str
-    start: float
-    end: float
-    native: dict[str, Any] = field(default_factory=dict)
+RELEASE = "IEMOCAP_full_release"
+DIALOGUES = {1: 28, 2: 30, 3: 32, 4: 30, 5: 31}
+"""Session -> dialogues in the release (corpora.md 1.1)."""
+TEST_SESSION = 5
+SAME_TIME = 0.01
+"""Seconds by which label and transcript may disagree about an interval; in the release they are equal."""
 
 
 @register_parser("iemocap")
 def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
     """Parse an IEMOCAP release; a root with annotations but without media is accepted.
 
+    Args:
+        entry: The catalog entry: its validation and, for a validation by utterance, its active map.
+        root: The folder of the sessions, or the one that holds `IEMOCAP_full_release`.
+
     Raises:
-        DataError: No EmoEvaluation file under the root.
+        DataError: No EmoEvaluation file under the root, or a validation that IEMOCAP cannot give.
     """
-    if not any((root / f"Session{n}").is_dir() for n in range(1, 6)) and (root / "IEMOCAP_full_release").is_dir():
-        root = root / "IEMOCAP_full_release"
-    files = [p for p in sorted(root.glob("Session*/dialog/EmoEvaluation/*.txt")) if not p.name.startswith(".")]
-    if not files:
-        raise DataError(f"no IEMOCAP labels under {str(root)!r}: expected Session1/dialog/EmoEvaluation/<dialog>.txt")
-    parsed = Parsed()
-    media = _media_files(root)
-    seen: set[str] = set()
-    for file in files:
-        texts = _transcription(root, file, parsed)
-        samples = []
-        for line, block in _blocks(file, root, parsed):
-            if block.utterance in seen:
-                where = file.relative_to(root).as_posix()
-                parsed.errors.append(
-                    RowError("duplicate_row", where, line, f"{block.utterance} occurs twice: first kept")
-                )
-                continue
-            seen.add(block.utterance)
-            samples.append(_sample(block, file, texts, media))
-        ordered = sorted(samples, key=lambda s: (s.start, s.sample_id))
-        parsed.samples += [replace(sample, turn=turn) for turn, sample in enumerate(ordered)]
-    parsed.samples = _with_validation(parsed.samples, entry)
+    base = next((path for path in (root, root / RELEASE) if any(_files(path, "EmoEvaluation"))), None)
+    if base is None:
+        raise DataError(
+            f"no IEMOCAP labels under {str(root)!r}: expected Session1/dialog/EmoEvaluation/<dialogue>.txt there "
+            f"or under {RELEASE}/"
+        )
+    parsed, remarks = Parsed(), Remarks()
+    media = _media_files(root, base)
+    transcriptions = {file.stem: file for _, file in _files(base, "transcriptions")}
+    complete = dict.fromkeys(DIALOGUES, 0)
+    for session, file in _files(base, "EmoEvaluation"):
+        where = file.relative_to(root).as_posix()
+        if not DIALOGUE.fullmatch(file.stem) or not file.stem.startswith(f"Ses0{session}"):
+            message = (
+                f"label file of {file.stem!r}; expected a dialogue of session {session}: Ses0{session}F_impro01, ..."
+            )
+            parsed.errors.append(RowError("bad_file", where, 0, message))
+            continue
+        complete[session] += 1
+        evaluations = read_evaluations(file, where, parsed, remarks)
+        turns = _turns(transcriptions.pop(file.stem, None), evaluations, where, root, parsed, remarks)
+        folder = (base / f"Session{session}").relative_to(root).as_posix()
+        ordered = sorted(evaluations, key=lambda evaluation: (evaluation.start, evaluation.utterance))
+        for position, evaluation in enumerate(ordered):
+            turn = turns.get(evaluation.utterance)
+            parsed.samples.append(_sample(evaluation, turn, position, session, folder, media))
+    for file in transcriptions.values():
+        remarks.setdefault("transcriptions have no label file", []).append(file.relative_to(root).as_posix())
+    parsed.notes += [f"{len(places)} {sentence} (first: {places[0]})" for sentence, places in remarks.items()]
+    if complete != DIALOGUES:
+        counts = ", ".join(f"Session{n} {complete[n]} of {total}" for n, total in DIALOGUES.items())
+        parsed.notes.append(f"dialogues found, of those in the release: {counts}")
+    _carve_validation(parsed, entry)
     return parsed
 
 
-def _media_files(root: Path) -> set[str]:
-    """Relative paths of all media, in one pass: asking for ten thousand files one by one is slow on network disks."""
+def _files(base: Path, kind: str) -> Iterator[tuple[int, Path]]:
+    """Session and path of the files of one kind; evaluator subfolders and `._` stubs are not among them."""
+    for session in DIALOGUES:
+        for file in sorted((base / f"Session{session}" / "dialog" / kind).glob("*.txt")):
+            if not file.name.startswith(".") and file.is_file():
+                yield session, file
+
+
+def _media_files(root: Path, base: Path) -> set[str]:
+    """Media relative to the root, in one pass: asking for ten thousand files one by one is slow on network disks."""
     patterns = ("dialog/avi/DivX/*.avi", "dialog/wav/*.wav", "sentences/wav/*/*.wav")
-    found = (path for pattern in patterns for path in root.glob(f"Session*/{pattern}"))
+    found = (path for n in DIALOGUES for pattern in patterns for path in (base / f"Session{n}").glob(pattern))
     return {path.relative_to(root).as_posix() for path in found if not path.name.startswith(".")}
 
 
-def _blocks(file: Path, root: Path, parsed: Parsed) -> Iterator[tuple[int, _Block]]:
-    where = file.relative_to(root).as_posix()
-    block: _Block | None = None
-    begun = 0
-    for number, raw in enumerate(file.read_text(encoding="latin-1").split("\n"), start=1):
-        line = raw.strip()
-        if line.startswith("["):
-            if block is not None:
-                yield begun, block
-            block, begun = None, number
-            made = _summary(line, file.stem)
-            if isinstance(made, str):
-                parsed.errors.append(RowError("bad_row", where, number, made))
-            else:
-                block = made
-        elif block is not None and (match := _VOTE.match(line)):
-            _add_vote(block, *match.groups())
-    if block is not None:
-        yield begun, block
-
-
-def _summary(line: str, dialogue: str) -> _Block | str:
-    match = _SUMMARY.match(line)
-    if not match:
-        return f"{line[:60]!r}; expected [start - end]<TAB>utterance<TAB>label<TAB>[V, A, D]"
-    start, end, utterance, label, *vad = match.groups()
-    if not _UTTERANCE.match(utterance) or utterance.rsplit("_", 1)[0] != dialogue:
-        return f"utterance {utterance!r}; expected {dialogue}_<F or M><three digits>"
-    if float(end) <= float(start):
-        return f"{utterance} ends at {end} s, not after its start at {start} s"
-    native: dict[str, Any] = {"votes": {}, "comments": {}, "attributes": {}}
-    native |= dict(zip(("valence", "activation", "dominance"), map(float, vad), strict=True))
-    return _Block(utterance, label, float(start), float(end), native)
-
-
-def _add_vote(block: _Block, kind: str, voter: str, rest: str) -> None:
-    values, _, comment = rest.rpartition("\t")
-    comment = comment.strip().removeprefix("(").removesuffix(")").strip()
-    if kind == "C":
-        block.native["votes"][voter] = [vote.strip() for vote in values.split(";") if vote.strip()]
-    else:
-        found = {name: float(value) for name, value in _ATTRIBUTE.findall(values)}
-        block.native["attributes"][voter] = {name: found.get(name) for name in ("val", "act", "dom")}
-    if comment:
-        block.native["comments"][f"{kind}-{voter}"] = comment
-
-
-def _transcription(root: Path, labels: Path, parsed: Parsed) -> dict[str, str]:
-    """Utterance -> text of the dialogue that a label file belongs to."""
-    file = labels.parent.parent / "transcriptions" / labels.name
-    if not file.is_file():
-        parsed.notes.append(f"{file.relative_to(root).as_posix()} not found: its utterances have no text")
+def _turns(
+    file: Path | None, evaluations: list[Evaluation], labels: str, root: Path, parsed: Parsed, remarks: Remarks
+) -> dict[str, Turn]:
+    """Transcribed turns of a dialogue by utterance; in the release they are exactly the labelled ones."""
+    if file is None:
+        remarks.setdefault("dialogues have no transcription: their utterances have no text", []).append(labels)
         return {}
-    where = file.relative_to(root).as_posix()
-    texts: dict[str, str] = {}
-    for number, raw in enumerate(file.read_text(encoding="latin-1").split("\n"), start=1):
-        head, separator, text = raw.strip().partition("]:")
-        name, _, interval = head.partition(" ")
-        if "_" not in name:  # a bare speaker tag: the release has such lines
-            continue
-        if not separator or not _UTTERANCE.match(name) or not _INTERVAL.match(interval.strip()):
-            message = f"{raw.strip()[:60]!r}; expected utterance [start-end]: text"
-            parsed.errors.append(RowError("bad_transcript", where, number, message))
-        elif "X" in name.rsplit("_", 1)[1]:
-            message = f"{name} is an overlap turn without a label"
-            parsed.errors.append(RowError("overlap_turn", where, number, message))
-        else:
-            texts.setdefault(name, text.strip())
-    return texts
+    turns = read_transcription(file, file.relative_to(root).as_posix(), parsed, remarks)
+    labelled = {evaluation.utterance for evaluation in evaluations}
+    for sentence, names in (
+        ("labelled utterances have no transcript line: they have no text", labelled - turns.keys()),
+        ("transcribed turns have no readable label: left out", turns.keys() - labelled),
+    ):
+        if names:
+            remarks.setdefault(sentence, []).extend(sorted(names))
+    return turns
 
 
-def _sample(block: _Block, file: Path, texts: dict[str, str], media: set[str]) -> Sample:
-    dialogue, turn = block.utterance.rsplit("_", 1)
-    session = block.utterance[4]
-    folder = f"Session{session}"
-    released = texts.get(block.utterance)
-    text = " ".join(_TAG.sub(" ", released or "").split())
-    native = dict(block.native)
-    if released and text != released:
-        native["transcript"] = released
+def _sample(
+    evaluation: Evaluation, turn: Turn | None, position: int, session: int, folder: str, media: set[str]
+) -> Sample:
+    """One utterance.
+
+    Args:
+        evaluation: Its label and votes.
+        turn: Its transcript.
+        position: From 0, in order of time within the dialogue.
+        session: 1 to 5.
+        folder: The session's folder relative to the corpus root.
+        media: All media files that exist, relative to the corpus root.
+    """
+    dialogue, who = evaluation.utterance.rsplit("_", 1)
+    text = spoken(turn.text) if turn else ""
+    native = evaluation.native()
+    if turn and turn.text != text:
+        native["transcript"] = turn.text
+    differs = turn and max(abs(turn.start - evaluation.start), abs(turn.end - evaluation.end)) > SAME_TIME
     avi = f"{folder}/dialog/avi/DivX/{dialogue}.avi"
-    audio, interval = _audio(folder, dialogue, block, media)
+    audio, (audio_start, audio_end) = _audio(evaluation, dialogue, folder, media)
     return Sample(
-        sample_id=f"iemocap/{dialogue}/{block.utterance}",
+        sample_id=f"iemocap/{dialogue}/{evaluation.utterance}",
         corpus="iemocap",
         split="test" if session == TEST_SESSION else "train",
-        label=block.label,
+        label=evaluation.label,
         dialogue=dialogue,
-        # The letter behind the session is the actor who wears the markers; the speaker's is the last part's.
-        speaker=f"Ses0{session}_{turn[0]}",
-        start=block.start,
-        end=block.end,
-        duration=round(block.end - block.start, 4),
+        # The letter behind the session number is the actor who wears the markers; the speaker's is in the last part.
+        speaker=f"Ses0{session}_{who[0]}",
+        turn=position,
+        start=evaluation.start,
+        end=evaluation.end,
+        duration=round(evaluation.end - evaluation.start, 4),
         video_path=avi,
-        video_start=block.start,
-        video_end=block.end,
-        # The actor with the markers sits on the left half.
-        video_side="left" if dialogue.split("_")[0][-1] == turn[0] else "right",
+        video_start=evaluation.start,
+        video_end=evaluation.end,
+        # The actor with the markers sits on the left half (corpora.md 1.7).
+        video_side="left" if dialogue.split("_")[0][-1] == who[0] else "right",
         video_status="ok" if avi in media else "missing_media",
         audio_path=audio,
-        audio_start=interval[0],
-        audio_end=interval[1],
+        audio_start=audio_start,
+        audio_end=audio_end,
         audio_status="ok" if audio in media else "missing_media",
         text=text or None,
         text_source="transcript" if text else "none",
         text_status="ok" if text else "no_text",
+        marks=("interval_differs",) if differs else (),
         native=native,
     )
 
 
-def _audio(folder: str, dialogue: str, block: _Block, media: set[str]) -> tuple[str, tuple[float | None, float | None]]:
+def _audio(
+    evaluation: Evaluation, dialogue: str, folder: str, media: set[str]
+) -> tuple[str, tuple[float | None, float | None]]:
     """Sentence wav first; where it is missing, the dialogue's wav or avi by interval."""
-    sentence = f"{folder}/sentences/wav/{dialogue}/{block.utterance}.wav"
-    if sentence in media:
-        return sentence, (None, None)
-    for whole in (f"{folder}/dialog/wav/{dialogue}.wav", f"{folder}/dialog/avi/DivX/{dialogue}.avi"):
-        if whole in media:
-            return whole, (block.start, block.end)
+    sentence = f"{folder}/sentences/wav/{dialogue}/{evaluation.utterance}.wav"
+    if sentence not in media:
+        for whole in (f"{folder}/dialog/wav/{dialogue}.wav", f"{folder}/dialog/avi/DivX/{dialogue}.avi"):
+            if whole in media:
+                return whole, (evaluation.start, evaluation.end)
     return sentence, (None, None)
 
 
-def _with_validation(samples: list[Sample], entry: CorpusEntry) -> list[Sample]:
-    """Carve validation out of sessions 1-4, drawn from the rows that the active map keeps."""
-    if entry.validation is None:
-        return samples
-    from pipelines.labels import apply_map
-    from pipelines.schema import to_table
-
-    training = [sample for sample in samples if sample.split == "train"]
-    label_map = entry.maps[entry.map]
-    known = [sample for sample in training if sample.label in label_map.labels]
-    kept = apply_map(to_table(known), "iemocap", label_map) if known else None
-    usable = set(kept.filter(kept["emotion"].is_valid())["sample_id"].to_pylist()) if kept is not None else set()
-    by_utterance = entry.validation.by == "utterance"
-    pool = [sample for sample in training if not by_utterance or sample.sample_id in usable]
-    chosen = carve_validation({s.sample_id: s.dialogue or s.sample_id for s in pool}, entry.validation)
-    return [replace(sample, split="val") if sample.sample_id in chosen else sample for sample in samples]
+def _carve_validation(parsed: Parsed, entry: CorpusEntry) -> None:
+    """Give some training samples the split `val`, as the catalog entry says."""
+    validation = entry.validation
+    training = [sample for sample in parsed.samples if sample.split == "train"]
+    if validation is None or not training:
+        return
+    if validation.by == "film_time":
+        raise DataError("IEMOCAP validation by 'film_time': expected by: dialogue or by: utterance")
+    pool = {sample.sample_id: sample.dialogue or "" for sample in training}
+    if validation.by == "utterance":
+        label_map = entry.maps[entry.map]
+        known = [sample for sample in training if sample.label in label_map.labels]
+        labels = apply_map(to_table(known), "iemocap", label_map)
+        kept = labels.filter(labels["emotion"].is_valid())["sample_id"].to_pylist()
+        pool = {sample_id: pool[sample_id] for sample_id in kept}
+    chosen = seeded_validation(pool, validation)
+    if not chosen:
+        parsed.notes.append(f"validation is empty: no dialogue is small enough for {validation.fraction:g} of the rows")
+    parsed.samples = [replace(s, split="val") if s.sample_id in chosen else s for s in parsed.samples]
