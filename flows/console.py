@@ -65,7 +65,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title:
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     numeric = [
         any(isinstance(row.get(c), (int, float)) for row in rows)
-        and all(isinstance(row.get(c), (int, float, type(None))) or row.get(c) == "-" for row in rows)
+        and all(isinstance(row.get(c), (int, float, type(None))) or row.get(c) in ("-", "") for row in rows)
         for c in columns
     ]
     widths = [max([len(column), *(len(line[i]) for line in cells)]) for i, column in enumerate(columns)]
@@ -90,7 +90,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}" if abs(value) >= 10000 else str(value)
     if isinstance(value, float):
-        return "-" if value != value else f"{value:.4g}" if abs(value) < 1 else f"{value:.2f}"
+        return "-" if value != value else f"{value:.3g}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
     text = _plain_cell(value)
     text = " ".join(str(text).split())
     return text if len(text) <= CELL else text[: CELL - 1] + "…"

@@ -31,6 +31,8 @@ RootOption = Annotated[
     list[str] | None, typer.Option("--root", help="CORPUS=FOLDER, repeatable.", show_default="from the catalog")
 ]
 
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ... or auto.")]
+
 CATALOG = default_catalog()
 
 
@@ -62,3 +64,12 @@ def parse_roots(values: list[str] | None) -> dict[str, str]:
             raise UsageError(f"--root {value!r}: expected CORPUS=FOLDER, for example --root meld=data/MELD.Raw")
         roots[name] = str(Path(folder))
     return roots
+
+
+def find_device(name: str) -> str:
+    """`auto` is the GPU where there is one."""
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -147,7 +147,7 @@ def _run(
     config: dict[str, Any],
     progress: Callable[[str, dict[str, float]], None] | None,
 ) -> tuple[Path, list[dict[str, Any]]]:
-    spec = run_spec(dataset, fold, _train_config(settings, modalities), seed)
+    spec = run_spec(dataset, fold, train_config(settings, modalities), seed)
     result = train_run(dataset, spec, None if progress is None else lambda s, row: progress(s.name, row))
     tested = [evaluate(dataset, result, corpus, "test") for corpus in fold.test]
     validated = [
@@ -176,7 +176,8 @@ def _run(
     return path, results
 
 
-def _train_config(settings: Training, modalities: tuple[str, ...]) -> TrainConfig:
+def train_config(settings: Training, modalities: tuple[str, ...]) -> TrainConfig:
+    """Settings of the catalog in the form that the trainer takes."""
     known = settings.model_dump()
     return TrainConfig(modalities=modalities, **{k: v for k, v in known.items() if k in TrainConfig.__slots__})
 

@@ -18,7 +18,7 @@ from pipelines.corpora import Parsed, parse_corpus
 from pipelines.errors import DataError
 from pipelines.files import TEMPORARY, canonical_json, sha256_text, write_json, write_parquet
 from pipelines.labels import apply_map
-from pipelines.schema import ARROW_SCHEMA, MODALITIES, SPLITS, to_table
+from pipelines.schema import ARROW_SCHEMA, MODALITIES, SPLITS, Sample, from_table, to_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +96,32 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
     if not parsed.samples:
         reasons = ", ".join(f"{code} {n}" for code, n in _counts(error.code for error in parsed.errors).items())
         raise DataError(f"corpus {name!r}: no usable row under {str(root)!r} (left out: {reasons or 'nothing'})")
+    parsed.samples = keep_transcripts(parsed.samples, store, name)
     table = to_table(parsed.samples)
     write_parquet(samples_path(store, name), table)
     audit = replace(make_audit(name, entry, root, parsed, table), state=state)
     write_json(audit_path(store, name), asdict(audit))
     return audit
+
+
+def keep_transcripts(samples: list[Sample], store: Path, corpus: str) -> list[Sample]:
+    """Carry over texts that were heard (source `asr`) to samples for which the release still has none."""
+    if not samples_path(store, corpus).is_file():
+        return samples
+    old = from_table(read_samples(store, corpus))
+    heard = {sample.sample_id: sample for sample in old if sample.text_source == "asr"}
+    return [
+        replace(
+            sample,
+            text=heard[sample.sample_id].text,
+            text_source="asr",
+            text_status=heard[sample.sample_id].text_status,
+            native={**sample.native, "asr": heard[sample.sample_id].native["asr"]},
+        )
+        if sample.text_source == "none" and sample.sample_id in heard
+        else sample
+        for sample in samples
+    ]
 
 
 def make_audit(name: str, entry: CorpusEntry, root: Path, parsed: Parsed, table: pa.Table) -> Audit:

@@ -16,7 +16,7 @@ def test_numbers_stand_to_the_right_and_long_text_is_cut(capsys: pytest.CaptureF
     show(TABLE)
     head, rule, first, second = capsys.readouterr().out.splitlines()
     assert head.index(" n") and rule.startswith("---")
-    assert first.split() == ["a", "1", "0.5123", "[1.0,", "2.0]"]
+    assert first.split() == ["a", "1", "0.512", "[1.0,", "2.0]"]
     assert "…" in second and "20,000" in second and " - " in second
     assert first.index("1  0.5") == second.index("20,000") + len("20,000") - 1
 

@@ -13,11 +13,13 @@ from flows.options import (
     CATALOG,
     CatalogOption,
     CorporaOption,
+    DeviceOption,
     FeaturesOption,
     FormatOption,
     ModalitiesOption,
     RootOption,
     StoreOption,
+    find_device,
     modality_list,
     open_store,
     parse_roots,
@@ -28,7 +30,6 @@ from pipelines.errors import DataError, UsageError
 from pipelines.files import sweep
 
 FlowOption = Annotated[bool, typer.Option("--flow/--no-flow", help="Run as a Prefect flow, or directly.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ... or auto.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -171,7 +172,7 @@ def run_extract(
     if not planned:
         raise DataError(f"store {str(opened.root)!r} holds no samples: run `merloco ingest` first")
     jobs = extract_jobs(
-        opened, catalog, planned, roots, _device(device) if _work(planned, retry_failed) else "cpu", retry_failed
+        opened, catalog, planned, roots, find_device(device) if _work(planned, retry_failed) else "cpu", retry_failed
     )
     forget()
     begun = time.perf_counter()
@@ -198,14 +199,6 @@ def run_extract(
 
 def _work(planned: list, retry_failed: bool) -> bool:
     return any(p.state in ("missing", "stale") or (retry_failed and p.state == "failed") for p in planned)
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def demo(

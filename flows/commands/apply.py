@@ -1,0 +1,177 @@
+"""Commands that apply models: predict, transcribe, checkpoints convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import CELL, Format, note, print_rows, progress_bar, show
+from flows.options import (
+    CATALOG,
+    CatalogOption,
+    CorporaOption,
+    DeviceOption,
+    FormatOption,
+    RootOption,
+    StoreOption,
+    find_device,
+    open_store,
+    parse_roots,
+    split_list,
+)
+from pipelines.errors import DataError, UsageError
+
+checkpoints = typer.Typer(help="Published checkpoints.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    for command in (predict, transcribe):
+        app.command()(command)
+    app.add_typer(checkpoints, name="checkpoints")
+
+
+def predict(
+    files: Annotated[list[Path] | None, typer.Argument(help="Video, audio or .txt files.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="A sentence, or the transcript of the one file.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Name of a run.", show_default="the newest")] = None,
+    device: DeviceOption = "auto",
+    catalog: CatalogOption = CATALOG,
+    store: StoreOption = None,
+    output: FormatOption = "table",
+) -> None:
+    """Predict the emotion of new files or of a sentence with a trained run and its own feature set.
+
+    Example: merloco predict clip.mp4 --text "You ruined it!" --store demo/store
+    """
+    from flows.prediction import Prediction, find_run, predict_sources
+
+    sources = _sources(files or [], text)
+    opened = open_store(catalog, store)
+    folder = find_run(opened, run)
+    outcomes = predict_sources(opened, folder, sources, find_device(device))
+    done = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
+    _print_predictions(done, folder.name, output)
+    failed = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    for sentence in failed[:-1]:
+        note(f"error: {sentence}")
+    if failed:
+        raise DataError(failed[-1])
+
+
+def _sources(files: list[Path], text: str | None) -> list:
+    from flows.prediction import Source
+
+    if not files and not text:
+        raise UsageError("nothing to predict: name files, or give a sentence with --text")
+    if text and len(files) > 1:
+        raise UsageError(f"--text is the transcript of one file, not of {len(files)}")
+    sources = []
+    for path in files:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file")
+        if path.suffix == ".txt":
+            sources.append(Source(str(path), text=path.read_text(encoding="utf-8", errors="replace").strip()))
+        else:
+            sources.append(Source(str(path), path, text))
+    return sources or [Source("--text", text=text)]
+
+
+def _print_predictions(predictions: list, run: str, output: Format) -> None:
+    import pyarrow as pa
+
+    if not predictions:
+        return
+    if output != "table":
+        rows = [
+            {
+                "file": p.name,
+                "run": run,
+                "emotion": p.emotion,
+                "probabilities": p.probabilities,
+                "gates": p.gates,
+                "statuses": p.statuses,
+            }
+            for p in predictions
+        ]
+        show(pa.Table.from_pylist(rows), output)
+        return
+    lines = [{"file": _tail(p.name), "emotion": p.emotion, **p.probabilities} for p in predictions]
+    print_rows(lines, list(lines[0]), f"Run {run}: probabilities")
+    print()
+    gates = [
+        {"file": _tail(p.name), **{m: f"{p.gates[m]:.3f}" if s == "ok" else s for m, s in p.statuses.items()}}
+        for p in predictions
+    ]
+    print_rows(gates, list(gates[0]), "Gate share of each modality, or why it is not there")
+
+
+def _tail(name: str) -> str:
+    """The end of a long path, which says more than its beginning."""
+    return name if len(name) <= CELL else f"…{name[1 - CELL :]}"
+
+
+def transcribe(
+    model: Annotated[str, typer.Option("--model", help="Whisper: a folder or a hub id.")] = "openai/whisper-small",
+    revision: Annotated[str | None, typer.Option("--revision", help="Commit or tag of a hub model.")] = None,
+    corpora: CorporaOption = None,
+    root: RootOption = None,
+    device: DeviceOption = "auto",
+    catalog: CatalogOption = CATALOG,
+    store: StoreOption = None,
+    flow: Annotated[bool, typer.Option("--flow/--no-flow", help="Run as a Prefect flow, or directly.")] = True,
+) -> None:
+    """Write down samples that have sound and no text; each is heard once and kept with model and revision.
+
+    Example: merloco transcribe --corpora afew --model checkpoints/whisper-small
+    """
+    from flows.build import corpus_root
+    from flows.transcription import TranscribeJob, needs_transcript, transcribe_corpus
+    from pipelines.samples import read_samples
+    from pipelines.schema import from_table
+
+    opened = open_store(catalog, store)
+    names = opened.corpora(split_list(corpora))
+    counts = {n: sum(map(needs_transcript, from_table(read_samples(opened.root, n)))) for n in names}
+    todo = [name for name in names if counts[name]]
+    if not todo:
+        print("Nothing to transcribe: every sample has a text, no sound, or was heard before.")
+        return
+    roots = parse_roots(root)
+    used = find_device(device)
+    jobs = [
+        TranscribeJob(
+            catalog, str(opened.root), n, str(corpus_root(opened.catalog, n, roots, opened.root)), model, revision, used
+        )
+        for n in todo
+    ]
+    if flow:
+        from flows.transcribe import transcribe_flow
+
+        found = transcribe_flow(jobs)
+    else:
+        with progress_bar(sum(counts.values()), "transcribe", "samples") as bar:
+            found = [transcribe_corpus(job, bar.update) for job in jobs]
+    rows = [{"corpus": job.corpus, **result} for job, result in zip(jobs, found, strict=True)]
+    print_rows(rows, list(rows[0]), f"Transcribed with {model}")
+    print(f"\nNext: merloco extract --corpora {','.join(todo)} --modalities text")
+
+
+@checkpoints.command("convert")
+def convert(
+    file: Annotated[Path, typer.Argument(help="A published .pt, .pth or .bin file.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The .safetensors file to write.", show_default="beside it")
+    ] = None,
+) -> None:
+    """Check a published checkpoint key by key and write it as safetensors under today's names.
+
+    Example: merloco checkpoints convert checkpoints/FER_static_ResNet50_AffectNet.pt
+    """
+    from models.checkpoints import convert as convert_checkpoint
+
+    done = convert_checkpoint(file, out or file.with_suffix(".safetensors"))
+    print(f"{file} is a {done.kind} checkpoint with {done.tensors} tensors and {done.parameters:,} parameters.")
+    print(f"wrote {done.path}  sha256 {done.sha256}")

@@ -1,0 +1,158 @@
+"""Emotions of new files from a trained run: its feature set and its weights, nothing of the stored samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from features.extract import encode_items
+from features.reading import make_reader
+from features.runs import read_config, run_folders
+from features.shards import OK
+from features.store import FeatureStore
+from features.view import FeatureView
+from flows.retrain import train_config
+from models.data import Dataset
+from models.encoders import Encoder
+from models.train import RunResult, RunSpec, predict
+from pipelines.catalog import Training
+from pipelines.errors import DataError, nearest
+
+NO_ROWS = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One thing to predict: a media file, a sentence, or a file with its transcript."""
+
+    name: str
+    path: Path | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a run says about one source."""
+
+    name: str
+    emotion: str
+    probabilities: dict[str, float]
+    gates: dict[str, float]
+    """Modality -> mean share of the gates."""
+    statuses: dict[str, str]
+    """Modality -> `ok`, or why there is none."""
+
+
+def find_run(store: FeatureStore, name: str | None) -> Path:
+    """The folder of a run: the named one, or the newest.
+
+    Raises:
+        DataError: No run, or none of that name.
+    """
+    folders = {folder.name: folder for folder in run_folders(store.root)}
+    if not folders:
+        raise DataError(f"store {str(store.root)!r} holds no run: run `merloco train` or `merloco loco` first")
+    if name is None:
+        return max(folders.values(), key=lambda folder: ((folder / "config.json").stat().st_mtime_ns, folder.name))
+    if name not in folders:
+        raise DataError(f"no run {name!r}: {nearest(name, folders)}")
+    return folders[name]
+
+
+def load_run(folder: Path) -> tuple[RunResult, tuple[str, ...], dict[str, Any]]:
+    """Weights, classes and config of a run, ready for `models.train.predict`."""
+    from safetensors.numpy import load_file
+
+    config = read_config(folder)["config"]
+    settings = train_config(Training.model_validate(config["training"]), tuple(config["modalities"]))
+    spec = RunSpec(folder.name, NO_ROWS, NO_ROWS, settings, config["seed"])
+    classes = tuple(config["label_maps"][config["train"][0]]["classes"])
+    return RunResult(spec, load_file(folder / "weights.safetensors")), classes, config
+
+
+def predict_sources(
+    store: FeatureStore, folder: Path, sources: Sequence[Source], device: str
+) -> list[Prediction | str]:
+    """Predict sources with a run.
+
+    Returns:
+        A prediction, or the sentence that says why there is none, per source in the given order.
+
+    Raises:
+        DataError: The catalog no longer describes the features that the run was trained on.
+    """
+    result, classes, config = load_run(folder)
+    views = store.views(config["feature_set"], config["modalities"])
+    for modality, view in views.items():
+        if view.fingerprint != config["views"][modality]:
+            raise DataError(
+                f"run {folder.name!r} was trained on view {view.name!r} as {config['views'][modality]}, the catalog "
+                f"now describes {view.fingerprint}: restore the catalog entry, or train again"
+            )
+    encoders = {modality: view.build(device) for modality, view in views.items()}
+    return [_predict(result, classes, views, encoders, source) for source in sources]
+
+
+def _predict(
+    result: RunResult,
+    classes: tuple[str, ...],
+    views: Mapping[str, FeatureView],
+    encoders: Mapping[str, Encoder],
+    source: Source,
+) -> Prediction | str:
+    features, present, statuses, errors = {}, {}, {}, []
+    for modality, view in views.items():
+        item = make_reader(view, Path())(_record(source))
+        row = encode_items(view, encoders[modality], [item])[0]
+        width = _width(result, modality)
+        statuses[modality] = row.status
+        errors += [row.error] if row.error else []
+        features[modality] = np.zeros((1, width), np.float32) if row.pooled is None else row.pooled[None]
+        present[modality] = np.array([row.status == OK])
+    if not any(p.all() for p in present.values()):
+        reasons = ", ".join(f"{m}: {s}" for m, s in statuses.items())
+        return f"{source.name}: nothing to predict from ({reasons}){': ' + errors[0] if errors else ''}"
+    one = np.zeros(1, dtype=str)
+    dataset = Dataset(
+        sample_id=one,
+        corpus=one,
+        split=one,
+        dialogue=one,
+        features=features,
+        present=present,
+        label=np.full(1, -1),
+        target=np.zeros((1, len(classes)), np.float32),
+        mask=np.ones((1, len(classes)), bool),
+        classes=classes,
+    )
+    probabilities, gates = predict(result, dataset, np.arange(1))
+    return Prediction(
+        name=source.name,
+        emotion=classes[int(probabilities[0].argmax())],
+        probabilities=dict(zip(classes, probabilities[0].tolist(), strict=True)),
+        gates=dict(zip(result.spec.config.modalities, gates[0].tolist(), strict=True)),
+        statuses=statuses,
+    )
+
+
+def _width(result: RunResult, modality: str) -> int:
+    return int(result.weights[f"fc_{modality}.weight"].shape[1])
+
+
+def _record(source: Source) -> dict[str, Any]:
+    """The source as a row of the samples table would describe it."""
+    path = None if source.path is None else str(source.path)
+    media = OK if path else "missing_media"
+    return {
+        "sample_id": source.name,
+        "text": source.text,
+        "text_status": OK if source.text else "no_text",
+        "video_side": "full",
+        **{f"{m}_{part}": None for m in ("audio", "video") for part in ("start", "end")},
+        **{f"{m}_path": path for m in ("audio", "video")},
+        **{f"{m}_status": media for m in ("audio", "video")},
+    }

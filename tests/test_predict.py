@@ -1,0 +1,122 @@
+"""`predict` on new files: a clip, a sound, a sentence, a file that cannot be read."""
+
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from features.store import FeatureStore
+from flows.build import extract_jobs, extract_one, forget
+from flows.retrain import Plan, execute
+from models.protocols import Fold
+from pipelines.catalog import load_catalog
+from pipelines.files import write_parquet
+from pipelines.media import read_audio
+from pipelines.samples import ingest_corpus, read_samples, samples_path
+from pipelines.schema import EMOTIONS
+from tests.store_files import CATALOG
+from tests.test_cli import merloco, the_sentence
+
+
+@pytest.fixture(scope="module")
+def demo_run(demo_corpora: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """A store with 36 clips of the demo's MELD, all three light views, and one trained run."""
+    root = tmp_path_factory.mktemp("run")
+    catalog = load_catalog(CATALOG)
+    store = FeatureStore.open(root, catalog, create=True)
+    ingest_corpus("meld", catalog.corpus("meld"), demo_corpora["meld"], root)
+    table = read_samples(root, "meld")
+    few = table.filter([i % 7 < 3 for i in range(table.num_rows)])
+    write_parquet(samples_path(root, "meld"), few)
+    planned = store.plan(store.views("light").values(), ["meld"])
+    forget()
+    for job in extract_jobs(store, str(CATALOG), planned, {"meld": str(demo_corpora["meld"])}, "cpu", False):
+        extract_one(job)
+    plan = Plan("train", "train", "light", (Fold(("meld",), ("meld",)),), (0,), overrides=(("epochs", 3),))
+    execute(store, plan)
+    return store
+
+
+def predicted(capsys: pytest.CaptureFixture, store: FeatureStore, *arguments: str) -> dict:
+    code, out, err = merloco(capsys, "predict", *arguments, "--store", str(store.root), "--format", "json")
+    assert code == 0, err
+    (row,) = json.loads(out)
+    assert set(row["probabilities"]) == set(EMOTIONS)
+    assert sum(row["probabilities"].values()) == pytest.approx(1.0, abs=1e-4)
+    assert row["emotion"] == max(row["probabilities"], key=row["probabilities"].__getitem__)
+    return row
+
+
+@pytest.fixture(autouse=True)
+def workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CATALOG.parent)
+
+
+def clip_of(corpora: dict[str, Path]) -> Path:
+    return sorted((corpora["meld"] / "dev_splits_complete").glob("dia0_utt*.mp4"))[0]
+
+
+def test_a_clip_uses_sound_and_face(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, demo_corpora: dict[str, Path]
+) -> None:
+    row = predicted(capsys, demo_run, str(clip_of(demo_corpora)))
+    assert row["statuses"] == {"audio": "ok", "video": "ok", "text": "no_text"}
+    assert row["gates"]["text"] == 0.0 and row["gates"]["audio"] > 0
+
+
+def test_a_clip_with_its_transcript_uses_all_three(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, demo_corpora: dict[str, Path]
+) -> None:
+    row = predicted(capsys, demo_run, str(clip_of(demo_corpora)), "--text", "I had so much fun!")
+    assert set(row["statuses"].values()) == {"ok"}
+
+
+def test_a_prediction_equals_that_of_the_stored_sample(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, demo_corpora: dict[str, Path]
+) -> None:
+    query = """
+        select video_path, text, probabilities from predictions join samples using (sample_id)
+        where text is not null and video_status = 'ok' order by sample_id limit 1
+    """
+    path, text, stored = demo_run.sql(query).fetchall()[0]
+    row = predicted(capsys, demo_run, str(demo_corpora["meld"] / path), "--text", text)
+    assert all(row["probabilities"][name] == pytest.approx(stored[name], abs=1e-4) for name in EMOTIONS)
+
+
+def test_a_sound_alone(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, demo_corpora: dict[str, Path], tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "a.wav", read_audio(clip_of(demo_corpora)).wave, 16000)
+    row = predicted(capsys, demo_run, str(tmp_path / "a.wav"))
+    assert row["statuses"] == {"audio": "ok", "video": "no_video", "text": "no_text"}
+
+
+def test_a_sentence_alone_and_a_text_file(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, tmp_path: Path
+) -> None:
+    (tmp_path / "said.txt").write_text("You ruined it, get out of here!\n")
+    one = predicted(capsys, demo_run, "--text", "You ruined it, get out of here!")
+    other = predicted(capsys, demo_run, str(tmp_path / "said.txt"))
+    assert one["probabilities"] == pytest.approx(other["probabilities"])
+    assert one["statuses"]["audio"] == "missing_media"
+
+
+def test_a_corrupt_file_is_one_sentence_and_the_others_are_predicted(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, demo_corpora: dict[str, Path]
+) -> None:
+    corrupt = str(demo_corpora["meld"] / "train_splits" / "dia1_utt3.mp4")
+    good = str(clip_of(demo_corpora))
+    code, out, err = merloco(capsys, "predict", corrupt, good, "--store", str(demo_run.root))
+    assert code == 1 and good[-40:] in out
+    sentence = the_sentence(err)
+    assert "dia1_utt3.mp4: nothing to predict from" in sentence and "decode_error" in sentence
+
+
+def test_wrong_usage_and_unknown_runs_are_named(capsys: pytest.CaptureFixture, demo_run: FeatureStore) -> None:
+    store = ("--store", str(demo_run.root))
+    assert merloco(capsys, "predict", *store)[0] == 2
+    code, _, err = merloco(capsys, "predict", "nowhere.mp4", *store)
+    assert code == 1 and "nowhere.mp4: no such file" in the_sentence(err)
+    code, _, err = merloco(capsys, "predict", "--text", "Hi.", "--run", "trian", *store)
+    assert code == 1 and "no run 'trian'" in the_sentence(err)
