@@ -38,7 +38,7 @@ class Matrices:
     target: np.ndarray
     """float32 (N, K)."""
     mask: np.ndarray
-    """bool (N, K): classes that the row's corpus annotates."""
+    """bool (N, K): classes that the row's corpus annotates; none where the row has no usable annotation."""
     classes: tuple[str, ...]
 
 
@@ -61,7 +61,7 @@ def load_matrices(
         features[modality], present[modality] = _feature_matrix(store, view, corpora, ids)
     emotions = labels["emotion"].to_pylist()
     index = {name: position for position, name in enumerate(classes)}
-    targets = labels["target"].to_pylist()
+    targets, masks = labels["target"].to_pylist(), labels["mask"].to_pylist()
     names = ids.to_pylist()
     return Matrices(
         sample_id=np.array(names),
@@ -72,7 +72,7 @@ def load_matrices(
         present=present,
         label=np.array([-1 if e is None else index[e] for e in emotions], dtype=np.int64),
         target=np.array([[0.0] * len(classes) if t is None else t for t in targets], dtype=np.float32),
-        mask=np.array(labels["mask"].to_pylist(), dtype=bool),
+        mask=np.array([m if t is not None else [False] * len(classes) for m, t in zip(masks, targets, strict=True)]),
         classes=classes,
     )
 

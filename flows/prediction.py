@@ -18,7 +18,8 @@ from features.view import FeatureView
 from flows.retrain import train_config
 from models.data import Dataset
 from models.encoders import Encoder
-from models.train import RunResult, RunSpec, predict
+from models.spec import RunResult, RunSpec
+from models.train import predict
 from pipelines.catalog import Training
 from pipelines.errors import DataError, nearest
 

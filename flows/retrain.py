@@ -16,7 +16,8 @@ from features.runs import EPOCHS_SCHEMA, METRICS_SCHEMA, PREDICTIONS_SCHEMA, rea
 from features.store import FeatureStore
 from models.data import Dataset
 from models.protocols import Evaluation, Fold, evaluate, run_spec
-from models.train import RunResult, TrainConfig, train_run
+from models.spec import RunResult, TrainConfig
+from models.train import train_run
 from pipelines.catalog import Training
 from pipelines.errors import DataError
 from pipelines.files import canonical_json, sha256_file, sha256_text

@@ -28,10 +28,17 @@ class Dataset:
     target: np.ndarray
     """float32 (N, K)."""
     mask: np.ndarray
-    """bool (N, K): classes that the row's corpus annotates."""
+    """bool (N, K): classes that the row's corpus annotates; none where the row has no usable annotation."""
     classes: tuple[str, ...]
 
-    def rows(self, corpora: tuple[str, ...], split: str) -> np.ndarray:
-        """Indices of the rows of some corpora and one split that have a label and at least one modality."""
-        usable = np.isin(self.corpus, corpora) & (self.split == split) & (self.label >= 0)
+    def rows(self, corpora: tuple[str, ...], split: str, task: str = "single") -> np.ndarray:
+        """Indices of the rows of some corpora and one split that have an annotation and at least one modality.
+
+        Args:
+            corpora: Names.
+            split: One of train, val, test, none.
+            task: `single` wants a single label; `multi` any annotation, of no emotion as well.
+        """
+        annotated = self.label >= 0 if task == "single" else self.mask.any(axis=1)
+        usable = np.isin(self.corpus, corpora) & (self.split == split) & annotated
         return np.flatnonzero(usable & np.any(list(self.present.values()), axis=0))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.data import Dataset
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:
@@ -92,3 +94,33 @@ def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     counts = np.bincount(labels, minlength=classes)
     occurring = (counts > 0).sum()
     return np.where(counts > 0, len(labels) / (occurring * np.maximum(counts, 1)), 0.0).astype(np.float32)
+
+
+def validation_score(dataset: Dataset, rows: np.ndarray, probabilities: np.ndarray, task: str = "single") -> float:
+    """What early stopping watches: the mean over the corpora of the rows of their UAR on the classes they annotate.
+
+    Args:
+        dataset: All rows.
+        rows: (n,) indices of the validation rows.
+        probabilities: float (n, K).
+        task: `single`, or `multi`, where the UAR of a class is that of its two sides, present and absent (wAcc).
+    """
+    scores = []
+    for corpus in sorted(set(dataset.corpus[rows])):
+        here = dataset.corpus[rows] == corpus
+        mask = dataset.mask[rows][here][0]
+        if task == "multi":
+            scores.append(_two_sided(dataset.target[rows][here], probabilities[here], mask))
+        else:
+            prediction = masked_prediction(probabilities[here], mask)
+            scores.append(score(dataset.label[rows][here], prediction, dataset.classes, mask).uar)
+    return float(np.mean(scores))
+
+
+def _two_sided(target: np.ndarray, probabilities: np.ndarray, mask: np.ndarray) -> float:
+    """Mean over the annotated classes that have both sides of the mean recall of the two."""
+    truth, said = target[:, mask] > 0, probabilities[:, mask] > 0.5
+    positive, negative = truth.sum(0), (~truth).sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        both = ((truth & said).sum(0) / positive + (~truth & ~said).sum(0) / negative) / 2
+    return float(np.nanmean(both)) if np.isfinite(both).any() else float("nan")

@@ -10,7 +10,8 @@ import numpy as np
 from models.data import Dataset
 from models.errors import ModelError
 from models.metrics import Scores, majority, masked_prediction, score
-from models.train import RunResult, RunSpec, TrainConfig, predict
+from models.spec import RunResult, RunSpec, TrainConfig
+from models.train import predict
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ def loco_folds(corpora: Sequence[str]) -> list[Fold]:
 def run_spec(dataset: Dataset, fold: Fold, config: TrainConfig, seed: int) -> RunSpec:
     """Rows of a fold: the official training and validation parts of its training corpora."""
     name = f"{'+'.join(fold.train)} -> {'+'.join(fold.test)}, seed {seed}"
-    return RunSpec(name, dataset.rows(fold.train, "train"), dataset.rows(fold.train, "val"), config, seed)
+    return RunSpec(
+        name, dataset.rows(fold.train, "train", config.task), dataset.rows(fold.train, "val", config.task), config, seed
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import json
 import os
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,14 @@ import pytest
 import torch
 
 from features.segments import bounds, frame_segments, pool, repeat_to
+from models.data import Dataset
 from models.fusion import FusionNet
-from models.metrics import balanced_weights, score
+from models.losses import Losses
+from models.metrics import score
+from models.optimizers import StackOptimizer
+from models.spec import RunSpec, TrainConfig
+from models.stack import Stack
+from models.table import Scales, Table
 
 FOLDER = Path(os.environ.get("MERLOCO_REFERENCE", Path(__file__).parent / "data" / "reference"))
 SEED = json.loads((FOLDER / "meta.json").read_text())["seed"]
@@ -49,30 +56,49 @@ def test_both_gates_give_the_published_logits(gated_dim: int, gate: str) -> None
     assert np.abs(logits.numpy() - golden[f"logits_{gate}"]).max() < 1e-4
 
 
-def test_forty_training_steps_give_the_published_losses() -> None:
+@pytest.mark.parametrize("runs", [1, 3])
+def test_forty_training_steps_give_the_published_losses(runs: int) -> None:
+    """Through the batched trainer's own parts, alone and as one run of a stack whose other runs differ."""
     golden = np.load(FOLDER / "training.npz")
-    labels = golden["labels"]
-    rows = {
-        m: torch.from_numpy(draw(f"train.{m}", (320, d)) + 0.3 * draw(f"train.centroid.{m}", (7, d))[labels])
-        for m, d in DIMS.items()
-    }
-    weights = balanced_weights(labels, 7)
-    assert np.abs(weights - golden["class_weights"]).max() < 1e-6
-    net = network(64, "softmax", dropout=0.0).train()
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, weight_decay=1e-2, fused=True)
-    losses = []
+    labels = golden["labels"].astype(np.int64)
+    data = Dataset(
+        **dict.fromkeys(("sample_id", "corpus", "split", "dialogue"), np.full(320, "x")),
+        features={
+            m: draw(f"train.{m}", (320, d)) + 0.3 * draw(f"train.centroid.{m}", (7, d))[labels] for m, d in DIMS.items()
+        },
+        present={m: np.ones(320, bool) for m in DIMS},
+        label=labels,
+        target=np.eye(7, dtype=np.float32)[labels],
+        mask=np.ones((320, 7), bool),
+        classes=tuple("abcdefg"),
+    )
+    config = TrainConfig(gated_dim=64, dropout=0.0)
+    specs = [RunSpec("published", np.arange(320), np.arange(320), config, 0)]
+    specs += [
+        RunSpec(f"other {i}", np.arange(320), np.arange(320), replace(config, learning_rate=1e-2, loss="plain"), i)
+        for i in range(1, runs)
+    ]
+    losses = Losses([(data, spec) for spec in specs], "cpu")
+    assert np.abs(losses.weights[0].numpy() - golden["class_weights"]).max() < 1e-6
+    networks = [network(64, "softmax", 0.0), *(FusionNet(DIMS, 64, 7, dropout=0.0) for _ in specs[1:])]
+    stack = Stack(networks, "cpu")
+    optimizer = StackOptimizer("adam", stack)
+    scales = Scales([(data, spec) for spec in specs], "cpu")
+    table = Table([data] * runs, config, "cpu")
+    found = []
     for _ in range(4):
         for chosen in torch.arange(320).split(32):
-            logits, _ = net({m: f[chosen] for m, f in rows.items()})
-            target = torch.from_numpy(labels)[chosen].long()
-            loss = torch.nn.functional.cross_entropy(logits, target, weight=torch.from_numpy(weights))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(float(loss.detach()))
-    assert np.abs(np.array(losses) - golden["losses"]).max() < 2e-3
-    with torch.inference_mode():
-        assert np.abs(net.eval()(rows)[0].numpy() - golden["final_logits"]).max() < 2e-3
+            rows = chosen.expand(runs, -1)
+            features, present = table.batch(rows, scales)
+            logits = stack.train_forward(features, present, {})
+            parts = (table.label[rows], table.target[rows], table.mask[rows])
+            loss = losses(logits, *parts, torch.ones(runs, 32))
+            loss.sum().backward()
+            optimizer.step([s.config.learning_rate for s in specs], [s.config.weight_decay for s in specs])
+            found.append(float(loss[0].detach()))
+    assert np.abs(np.array(found) - golden["losses"]).max() < 2e-3
+    logits, _ = stack.predict(0, {m: torch.from_numpy(f) for m, f in data.features.items()}, None)
+    assert np.abs(logits.numpy() - golden["final_logits"]).max() < 2e-3
 
 
 def test_metrics() -> None:

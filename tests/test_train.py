@@ -8,7 +8,8 @@ import pytest
 from models.data import Dataset
 from models.errors import ModelError
 from models.protocols import Fold, evaluate, loco_folds, run_spec
-from models.train import TrainConfig, predict, train_run
+from models.spec import TrainConfig
+from models.train import predict, train_run
 
 CLASSES = ("neutral", "happy", "sad")
 CONFIG = TrainConfig(gated_dim=8, epochs=40, patience=10, learning_rate=3e-3, standardize=True)

@@ -1,0 +1,58 @@
+"""What a training run is: its settings, its rows, and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Hyper-parameters; the defaults are the paper's."""
+
+    modalities: tuple[str, ...] = ("audio", "video", "text")
+    gated_dim: int = 128
+    gate: str = "softmax"
+    dropout: float = 0.1
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-2
+    """L2 penalty added to the gradient (Adam, SGD), or decoupled (AdamW, Lion)."""
+    batch_size: int = 32
+    epochs: int = 300
+    patience: int = 20
+    loss: str = "balanced"
+    """`balanced`: classes weighted by inverse frequency; `plain`."""
+    task: str = "single"
+    """`single`: softmax and cross-entropy on the one label; `multi`: sigmoid and BCE on every annotated class."""
+    optimizer: str = "adam"
+    schedule: str = "none"
+    precision: str = "float32"
+    """`float32`, `tf32` or `bf16`: that of the products on a GPU; a CPU computes float32."""
+    standardize: bool = False
+    """Scale every feature to zero mean and unit variance of the training rows where the modality is present."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """One training run."""
+
+    name: str
+    train_rows: np.ndarray
+    val_rows: np.ndarray
+    config: TrainConfig
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A trained network and how it got there."""
+
+    spec: RunSpec
+    weights: dict[str, np.ndarray]
+    """Best weights by the network's own names; `scale.<modality>.mean` and `.std` where standardized."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One row per epoch: epoch, loss, val_uar."""
+    best_epoch: int = 0
+    seconds: float = 0.0
+    """From the start of the run's stack until it left it; runs of a stack share this time."""

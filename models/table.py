@@ -1,0 +1,116 @@
+"""What a stack reads: rows that lie on the device once, gathered by index, scaled as each run's own rows say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.data import Dataset
+from models.errors import ModelError
+from models.spec import RunSpec, TrainConfig
+
+
+def feature_scales(dataset: Dataset, spec: RunSpec) -> dict[str, np.ndarray]:
+    """`scale.<modality>.mean` and `.std` over a run's training rows that have the modality; empty if not asked for.
+
+    Raises:
+        ModelError: No training row has a modality.
+    """
+    scales = {}
+    for modality in spec.config.modalities if spec.config.standardize else ():
+        rows = spec.train_rows[dataset.present[modality][spec.train_rows]]
+        if len(rows) == 0:
+            raise ModelError(f"run {spec.name!r}: no training row has {modality}: leave the modality out")
+        seen = dataset.features[modality][rows].astype(np.float64)
+        std = seen.std(axis=0)
+        scales[f"scale.{modality}.mean"] = seen.mean(axis=0).astype(np.float32)
+        scales[f"scale.{modality}.std"] = np.where(std > 1e-6, std, 1.0).astype(np.float32)
+    return scales
+
+
+class Scales:
+    """Means and deviations of R runs, one row each."""
+
+    def __init__(self, runs: Sequence[tuple[Dataset, RunSpec]], device: str) -> None:
+        known: dict[tuple[int, bytes], dict[str, np.ndarray]] = {}  # the seeds of a fold share their scales
+        found = []
+        for dataset, spec in runs:
+            key = id(dataset), spec.train_rows.tobytes()
+            if key not in known:
+                known[key] = feature_scales(dataset, spec)
+            found.append(known[key])
+        self.values = {
+            name: torch.stack([torch.from_numpy(scales[name]) for scales in found]).to(device) for name in found[0]
+        }
+
+    def apply(self, modality: str, rows: Tensor, run: int | None = None) -> Tensor:
+        """Scale (R, B, D) rows of all runs, or (n, D) rows of one run; unchanged without standardization."""
+        if f"scale.{modality}.mean" not in self.values:
+            return rows
+        mean, std = (self.values[f"scale.{modality}.{part}"] for part in ("mean", "std"))
+        if run is None:
+            return (rows - mean[:, None]) / std[:, None]
+        return (rows - mean[run]) / std[run]
+
+    def arrays(self, run: int) -> dict[str, np.ndarray]:
+        """One run's scales by name."""
+        return {name: value[run].cpu().numpy() for name, value in self.values.items()}
+
+    def keep(self, runs: Sequence[int]) -> None:
+        """Drop all runs but these."""
+        self.values = {name: value[list(runs)] for name, value in self.values.items()}
+
+
+class Table:
+    """Rows of one or more data sets of equal widths, one after the other.
+
+    Args:
+        datasets: The data set of every run; the same one is held once.
+        config: Settings that the runs have in common.
+        device: Where the rows lie.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset], config: TrainConfig, device: str) -> None:
+        distinct = list({id(dataset): dataset for dataset in datasets}.values())
+        sizes = [len(dataset.label) for dataset in distinct]
+        self._offsets = {id(d): sum(sizes[:i]) for i, d in enumerate(distinct)}
+        self.modalities = config.modalities
+
+        def joined(arrays: list[np.ndarray]) -> Tensor:
+            return torch.from_numpy(arrays[0] if len(arrays) == 1 else np.concatenate(arrays)).to(device)
+
+        self.features = {m: joined([d.features[m] for d in distinct]) for m in config.modalities}
+        self.present = {m: joined([d.present[m] for d in distinct]) for m in config.modalities}
+        self.complete = all(bool(present.all()) for present in self.present.values())
+        self.label = joined([d.label for d in distinct])
+        self.target = joined([d.target for d in distinct])
+        self.mask = joined([d.mask for d in distinct])
+
+    def offset(self, dataset: Dataset) -> int:
+        """Where the rows of a data set begin."""
+        return self._offsets[id(dataset)]
+
+    def batch(
+        self, rows: Tensor, scales: Scales, run: int | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+        """Scaled features and presence of rows: (R, B) of all runs, or (n,) of one run.
+
+        Returns:
+            Modality -> float32 (..., D), and modality -> bool (...), or None where everything is there.
+        """
+        if self.complete:
+            return {m: scales.apply(m, self.features[m][rows], run) for m in self.modalities}, None
+        present = {m: self.present[m][rows] for m in self.modalities}
+        features = {m: scales.apply(m, self.features[m][rows], run) * present[m].unsqueeze(-1) for m in self.modalities}
+        return features, present
+
+
+def standardized(weights: Mapping[str, np.ndarray], modality: str, matrix: np.ndarray) -> np.ndarray:
+    """Features as a trained network saw them in training, given its weights and scales."""
+    mean = weights.get(f"scale.{modality}.mean")
+    if mean is None:
+        return matrix
+    return np.asarray((matrix - mean) / weights[f"scale.{modality}.std"], dtype=np.float32)

@@ -1,0 +1,187 @@
+"""Runs that train together get what each would get alone, whatever they differ in."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models.errors import ModelError
+from models.fusion import FusionNet
+from models.learner import Learner
+from models.losses import Losses
+from models.optimizers import OPTIMIZERS, SCHEDULES, StackOptimizer, learning_rate
+from models.protocols import Fold, run_spec
+from models.spec import RunResult
+from models.stack import Stack
+from models.train import STACK, predict, train_run, train_runs
+from tests.test_train import CONFIG, DIMS, planted
+
+SHORT = replace(CONFIG, epochs=6, patience=2, dropout=0.1)
+MULTI = replace(CONFIG, task="multi", epochs=25, patience=8)
+
+
+def close(one: RunResult, other: RunResult, tolerance: float = 1e-4) -> bool:
+    return set(one.weights) == set(other.weights) and all(
+        np.allclose(one.weights[name], other.weights[name], atol=tolerance) for name in one.weights
+    )
+
+
+def test_a_stacked_run_equals_the_same_run_alone() -> None:
+    data = planted()
+    folds = (Fold(("a", "b"), ("c",)), Fold(("a",), ("c",)), Fold(("b", "c"), ("a",)))
+    settings = (SHORT, replace(SHORT, loss="plain", learning_rate=1e-3, weight_decay=0.1), replace(SHORT, patience=1))
+    specs = [run_spec(data, f, c, seed) for f, c in zip(folds, settings, strict=True) for seed in (0, 1)]
+    together = {r.spec.name: r for r in train_runs([(data, spec) for spec in specs])}
+    assert len({len(r.history) for r in together.values()}) > 1, "no run left the stack before another"
+    for spec in specs:
+        alone = train_run(data, spec)
+        assert close(together[spec.name], alone)
+        assert together[spec.name].best_epoch == alone.best_epoch
+        assert np.allclose([h["loss"] for h in alone.history], [h["loss"] for h in together[spec.name].history])
+
+
+def test_runs_on_other_features_of_equal_width_share_a_stack() -> None:
+    one, other = planted(signal=("text",)), planted(signal=("audio",), seed=3)
+    specs = [(d, run_spec(d, Fold(("a", "b"), ("c",)), SHORT, seed)) for seed, d in enumerate((one, other))]
+    together = {result.spec.seed: result for result in train_runs(specs)}
+    assert all(close(together[seed], train_run(*specs[seed])) for seed in (0, 1))
+
+
+def test_rows_with_holes_train_alike_in_a_stack() -> None:
+    data = planted()
+    present = {m: np.random.default_rng(i).random(len(data.label)) < 0.7 for i, m in enumerate(DIMS)}
+    holes = replace(data, present=present)
+    specs = [run_spec(holes, Fold(("a", "b"), ("c",)), SHORT, seed) for seed in (0, 1)]
+    together = {result.spec.seed: result for result in train_runs([(holes, spec) for spec in specs])}
+    assert all(close(together[spec.seed], train_run(holes, spec)) for spec in specs)
+
+
+def test_more_runs_than_a_stack_holds_all_come_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STACK, "cpu", 3)
+    data = planted(n=200)
+    specs = [run_spec(data, Fold(("a", "b"), ("c",)), replace(SHORT, epochs=1), seed) for seed in range(7)]
+    assert sorted(result.spec.seed for result in train_runs([(data, spec) for spec in specs])) == list(range(7))
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd"])
+def test_a_stack_optimizer_is_torchs_own(kind: str) -> None:
+    torch.manual_seed(0)
+    networks = [FusionNet(DIMS, 4, 3) for _ in range(3)]
+    stack = Stack(networks, "cpu")
+    optimizer = StackOptimizer(kind, stack)
+    rates, decays = [1e-2, 1e-2, 3e-3], [0.1, 0.1, 0.0]
+    make = {
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "sgd": lambda p, **settings: torch.optim.SGD(p, momentum=0.9, **settings),
+    }[kind]
+    own = [make(n.parameters(), lr=r, weight_decay=d) for n, r, d in zip(networks, rates, decays, strict=True)]
+    for _ in range(3):
+        for name, gradient in stack.gradients.items():
+            gradient.copy_(torch.randn_like(gradient))
+            for run, network in enumerate(networks):
+                network.get_parameter(name).grad = gradient[run].clone()
+        optimizer.step(rates, decays)
+        for each in own:
+            each.step()
+    for run, network in enumerate(networks):
+        for name, weight in network.named_parameters():
+            assert torch.allclose(stack.weights[name][run], weight, atol=1e-6)
+
+
+def test_lion_moves_by_its_rate_and_decays_decoupled() -> None:
+    stack = Stack([FusionNet({"text": 4}, 4, 3)], "cpu")
+    before = {name: weight.clone() for name, weight in stack.weights.items()}
+    for gradient in stack.gradients.values():
+        gradient.copy_(torch.randn_like(gradient))
+    StackOptimizer("lion", stack).step([1e-3], [0.1])
+    for name, weight in stack.weights.items():
+        expected = before[name] * (1 - 1e-4) - 1e-3 * stack.gradients[name].sign()
+        assert torch.allclose(weight, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_optimizer_and_schedule_learns(kind: str, schedule: str) -> None:
+    data = planted()
+    rate = {"sgd": 3e-2, "lion": 3e-3}.get(kind, 3e-3)
+    config = replace(CONFIG, epochs=8, optimizer=kind, schedule=schedule, learning_rate=rate)
+    result = train_run(data, run_spec(data, Fold(("a", "b"), ("c",)), config, 0))
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    assert max(h["val_uar"] for h in result.history) > 0.6
+
+
+def test_schedules() -> None:
+    assert [learning_rate(1.0, "none", e) for e in (1, 50)] == [1.0, 1.0]
+    assert [round(learning_rate(1.0, "cosine_restarts", e), 3) for e in (1, 6, 10, 11)] == [1.0, 0.5, 0.024, 1.0]
+    assert [learning_rate(1.0, "step", e) for e in (1, 10, 11, 21)] == pytest.approx([1.0, 1.0, 0.1, 0.01])
+    with pytest.raises(ModelError, match="known: none, cosine_restarts, step"):
+        learning_rate(1.0, "nonsense", 1)
+    with pytest.raises(ModelError, match="known: adam, adamw, sgd, lion"):
+        StackOptimizer("nonsense", Stack([FusionNet({"text": 2}, 2, 2)], "cpu"))
+
+
+@pytest.mark.parametrize("gate", ["softmax", "sigmoid"])
+def test_a_stacks_gradients_are_autograds(gate: str) -> None:
+    torch.manual_seed(0)
+    networks = [FusionNet(DIMS, 4, 3, gate, dropout=0.0) for _ in range(2)]
+    stack = Stack(networks, "cpu")
+    features = {m: torch.randn(2, 5, d) for m, d in DIMS.items()}
+    present = {m: torch.rand(2, 5) < 0.7 for m in DIMS}
+    stack.train_forward(features, present, {}).square().sum().backward()
+    for run, network in enumerate(networks):
+        logits, _ = network({m: f[run] for m, f in features.items()}, {m: p[run] for m, p in present.items()})
+        logits.square().sum().backward()
+        for name, weight in network.named_parameters():
+            assert torch.allclose(stack.gradients[name][run], weight.grad, atol=1e-5), name
+
+
+def test_losses_are_torchs_own() -> None:
+    data = planted()
+    specs = [run_spec(data, Fold(("a", "b"), ("c",)), replace(CONFIG, loss=loss), 0) for loss in ("balanced", "plain")]
+    losses = Losses([(data, spec) for spec in specs], "cpu")
+    rows = torch.from_numpy(specs[0].train_rows[:8])
+    logits, label = torch.randn(2, 8, 3), torch.from_numpy(data.label)[rows].repeat(2, 1)
+    target, mask = (torch.from_numpy(a)[rows].repeat(2, 1, 1) for a in (data.target, data.mask))
+    counts = torch.ones(2, 8)
+    counts[:, 6:] = 0
+    found = losses(logits, label, target, mask, counts)
+    for run in (0, 1):
+        expected = torch.nn.functional.cross_entropy(logits[run, :6], label[run, :6], weight=losses.weights[run])
+        assert torch.allclose(found[run], expected, atol=1e-6)
+
+
+def test_several_emotions_at_once_are_learnt_and_unannotated_classes_ignored() -> None:
+    data = planted()
+    target = data.target.copy()
+    both = np.random.default_rng(4).random(len(target)) < 0.3
+    target[both & (data.label == 1), 2] = 1
+    poisoned = np.where(data.mask, target, 1.0).astype(np.float32)
+    labels = replace(data, target=target)
+    spec = run_spec(labels, Fold(("a", "c"), ("a",)), MULTI, 0)
+    result = train_run(labels, spec)
+    same = train_run(replace(labels, target=poisoned), spec)
+    assert all(np.array_equal(result.weights[name], same.weights[name]) for name in result.weights)
+    rows = labels.rows(("a",), "test", "multi")
+    probabilities, _ = predict(result, labels, rows)
+    hit = ((probabilities > 0.5) == (target[rows] > 0)).mean()
+    assert hit > 0.75 and (probabilities.sum(1) > 1.2).any()
+
+
+def test_multi_label_rows_are_those_with_an_annotation() -> None:
+    data = planted(n=24)
+    label, mask = data.label.copy(), data.mask.copy()
+    label[:6], mask[3:6] = -1, False
+    holes = replace(data, label=label, mask=mask)
+    every = np.concatenate([holes.rows(("a", "b", "c"), s, "multi") for s in ("train", "val", "test")])
+    assert set(every.tolist()) == set(range(24)) - {3, 4, 5}
+
+
+def test_a_learner_sees_every_row_once_an_epoch() -> None:
+    data = planted(n=300)
+    spec = run_spec(data, Fold(("a", "b"), ("c",)), replace(CONFIG, batch_size=32), 0)
+    learner = Learner(data, spec, 0, "cpu")
+    rows, counts = learner.take(learner.left)
+    assert sorted(rows[counts > 0].tolist()) == spec.train_rows.tolist()
+    assert learner.left == 0
