@@ -46,7 +46,8 @@ def metric_values(counts: np.ndarray, metric: str) -> np.ndarray:
         metric: One of `METRICS`.
 
     Returns:
-        float (...); UAR and macro F1 average the classes that have true rows in that very matrix.
+        float (...); UAR and macro F1 average the classes that have true rows in that very matrix. A resample that
+        misses a rare class thus averages the others: intervals cover better than where such resamples are discarded.
 
     Raises:
         ModelError: The metric is unknown.

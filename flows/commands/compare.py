@@ -1,0 +1,139 @@
+"""The command that compares two runs: compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from flows.console import print_rows, show
+from flows.options import CATALOG, CatalogOption, FormatOption, StoreOption, open_store, split_list
+from pipelines.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from flows.compare import Agreement, Comparison
+    from models.resampling import Interval
+
+TITLES = {"uar": "UAR", "macro_f1": "macro F1", "weighted_f1": "weighted F1", "accuracy": "accuracy"}
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the command of this module."""
+    app.command()(compare)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A run, experiment/run, or the beginning of its name.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="The run that is compared with it.")],
+    metric: Annotated[
+        str, typer.Option("--metric", help="Comma-separated: uar, macro_f1, weighted_f1, accuracy.")
+    ] = "uar",
+    by: Annotated[
+        Literal["utterance", "dialogue"], typer.Option("--by", help="What is resampled and swapped as a whole.")
+    ] = "utterance",
+    catalog: CatalogOption = CATALOG,
+    store: StoreOption = None,
+    output: FormatOption = "table",
+) -> None:
+    """Compare two runs on the utterances that both predicted: intervals, difference, paired tests.
+
+    Example: merloco compare loco/loco-test-meld-seed0 loco/loco-test-meld-seed1 --metric uar,weighted_f1 --by dialogue
+    """
+    from flows.compare import compare_runs, find_run
+
+    metrics = list(dict.fromkeys(split_list(metric) or ()))
+    for name in metrics:
+        if name not in TITLES:
+            raise UsageError(f"unknown metric {name!r}: {nearest(name, TITLES)}")
+    if not metrics:
+        raise UsageError(f"--metric names no metric: known: {', '.join(TITLES)}")
+    opened = open_store(catalog, store)
+    folders = find_run(opened, first), find_run(opened, second)
+    if folders[0] == folders[1]:
+        raise UsageError(f"{first!r} and {second!r} are the same run: expected two")
+    rows, agreements = compare_runs(opened, *folders, metrics, by)
+    if output != "table":
+        import pyarrow as pa
+
+        show(pa.Table.from_pylist(_plain_rows(rows, agreements)), output)
+        return
+    for letter, folder in zip("AB", folders, strict=True):
+        print(f"{letter}  {folder.parent.name}/{folder.name}")
+    print()
+    _print(rows, agreements, by)
+
+
+def _print(rows: Sequence[Comparison], agreements: Sequence[Agreement], by: str) -> None:
+    lines = [
+        {
+            "corpus": row.corpus,
+            "metric": TITLES[row.metric],
+            "n": row.n,
+            **({"dialogues": row.units} if by == "dialogue" else {}),
+            "only A": row.only_first,
+            "only B": row.only_second,
+            "A": _percent(row.first),
+            "B": _percent(row.second),
+            "A - B": _percent(row.difference, "+z.1f"),
+            "p": row.p,
+            "p (Holm)": row.p_holm,
+        }
+        for row in rows
+    ]
+    print_rows(lines, list(lines[0]), "Scores in % with 95 % intervals")
+    print()
+    tables = [
+        {
+            "corpus": a.corpus,
+            "both right": a.table.both_right,
+            "only A right": a.table.first_right,
+            "only B right": a.table.second_right,
+            "both wrong": a.table.both_wrong,
+            "p": a.table.p,
+            "p (Holm)": a.p_holm,
+            "test": "exact binomial" if a.table.exact else "chi-squared, continuity",
+        }
+        for a in agreements
+    ]
+    print_rows(tables, list(tables[0]), "McNemar: utterances")
+    print(f"\nIntervals: percentile bootstrap, 2,000 resamples of {by}s. only A, only B: not in both, left out.")
+    print(f"p: two-sided paired permutation test, 10,000 random swaps of {by}s. Holm: over all rows of a table.")
+    if by == "utterance":
+        print("Utterances of a dialogue are alike: --by dialogue takes whole dialogues.")
+    else:
+        print("McNemar's test takes utterances as independent, whatever --by says.")
+
+
+def _percent(interval: Interval, form: str = "z.1f") -> str:
+    value, low, high = (format(100 * number, form) for number in (interval.value, interval.low, interval.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _plain_rows(rows: Sequence[Comparison], agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
+    """One row per corpus and metric, unrounded, for machines; McNemar's columns repeat for every metric."""
+    tables = {a.corpus: a for a in agreements}
+    return [
+        {
+            "corpus": row.corpus,
+            "metric": row.metric,
+            "n": row.n,
+            "units": row.units,
+            "only_first": row.only_first,
+            "only_second": row.only_second,
+            **{
+                f"{name}{end}": getattr(getattr(row, name), key)
+                for name in ("first", "second", "difference")
+                for end, key in (("", "value"), ("_low", "low"), ("_high", "high"))
+            },
+            "p": row.p,
+            "p_holm": row.p_holm,
+            **{
+                name: getattr(tables[row.corpus].table, name)
+                for name in ("both_right", "first_right", "second_right", "both_wrong")
+            },
+            "mcnemar_p": tables[row.corpus].table.p,
+            "mcnemar_p_holm": tables[row.corpus].p_holm,
+        }
+        for row in rows
+    ]
