@@ -84,7 +84,7 @@ def write_run(
         metrics: Rows of `METRICS_SCHEMA`; the column `run` is filled here.
         epochs: Rows of `EPOCHS_SCHEMA`; the column `run` is filled here.
         predictions: Rows of `PREDICTIONS_SCHEMA`; the column `run` is filled here.
-        weights: Arrays of the trained network.
+        weights: Arrays of the trained network; none for a run that scores another's network.
         environment: Versions and state of the code: recorded, but no part of the run's name.
     """
     from safetensors.numpy import save_file
@@ -101,9 +101,9 @@ def write_run(
             run = pa.array([path.name] * table.num_rows, pa.string())
             columns = [run if f.name == "run" else table[f.name].combine_chunks() for f in schema]
             pq.write_table(pa.table(columns, schema=schema), temporary / name, compression="zstd")
-        save_file(
-            {name: np.ascontiguousarray(array) for name, array in weights.items()}, temporary / "weights.safetensors"
-        )
+        if weights:
+            arrays = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+            save_file(arrays, temporary / "weights.safetensors")
         record = {"run": path.name, "config": dict(config), "environment": dict(environment)}
         (temporary / "config.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         if path.exists():

@@ -15,7 +15,7 @@ from features.runs import read_config, run_folders
 from features.shards import OK
 from features.store import FeatureStore
 from features.view import FeatureView
-from flows.retrain import train_config
+from flows.plan import train_config
 from models.data import Dataset
 from models.encoders import Encoder
 from models.spec import RunResult, RunSpec
@@ -54,7 +54,8 @@ def find_run(store: FeatureStore, name: str | None) -> Path:
     Raises:
         DataError: No run, or none of that name.
     """
-    folders = {folder.name: folder for folder in run_folders(store.root)}
+    # A nullified twin is a score, not a network.
+    folders = {f.name: f for f in run_folders(store.root) if (f / "weights.safetensors").is_file()}
     if not folders:
         raise DataError(f"store {str(store.root)!r} holds no run: run `merloco train` or `merloco loco` first")
     if name is None:
@@ -69,7 +70,7 @@ def load_run(folder: Path) -> tuple[RunResult, tuple[str, ...], dict[str, Any]]:
     from safetensors.numpy import load_file
 
     config = read_config(folder)["config"]
-    settings = train_config(Training.model_validate(config["training"]), tuple(config["modalities"]))
+    settings = train_config(Training.model_validate(config["training"]), config["modalities"], config["task"])
     spec = RunSpec(folder.name, NO_ROWS, NO_ROWS, settings, config["seed"])
     classes = tuple(config["label_maps"][config["train"][0]]["classes"])
     return RunResult(spec, load_file(folder / "weights.safetensors")), classes, config

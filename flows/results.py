@@ -1,17 +1,99 @@
-"""Result tables as people read them: mean and STD over seeds, coverage, majority and chance rows."""
+"""Scores of runs as people read them: mean and STD over seeds, intervals, coverage, majority and chance."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from flows.console import Format, print_rows, show
-from flows.retrain import Outcome
+from flows.plan import Outcome
+from models.resampling import bootstrap
+from models.statistics import mean_std
 
-SCORES = {"UAR": "uar", "macro F1": "macro_f1", "weighted F1": "weighted_f1", "accuracy": "accuracy"}
+TITLES = {
+    "uar": "UAR",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+    "accuracy": "accuracy",
+    "wacc": "wAcc",
+    "f1": "F1",
+}
+ABOUT = {
+    "wacc": "wAcc: mean over the classes of the mean recall of present and absent; "
+    "F1, accuracy: mean overlap of the true and the predicted set (Dice, Jaccard).",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One evaluation of one cell over its seeds."""
+
+    outcomes: tuple[Outcome, ...]
+    results: tuple[dict[str, Any], ...]
+
+    @property
+    def corpus(self) -> str:
+        """The tested corpus."""
+        return str(self.results[0]["corpus"])
+
+    @property
+    def leaked(self) -> bool:
+        """Whether an encoder has seen the corpus although the model was not trained on it."""
+        return any(self.corpus in outcome.leaks for outcome in self.outcomes)
+
+    def values(self, metric: str) -> list[float]:
+        """One value per seed, in percent."""
+        return [100 * result[metric] for result in self.results]
+
+    def recall(self, name: str) -> float:
+        """Recall of a class in percent, averaged over the seeds; NaN where the corpus has none of it."""
+        return 100 * mean_std([result["recall"].get(name, float("nan")) for result in self.results])[0]
+
+    def text(self, metric: str) -> str:
+        """`mean ± STD`, the mean alone for one seed, `-` where undefined."""
+        mean, std = mean_std(self.values(metric))
+        if mean != mean:
+            return "-"
+        return f"{mean:.1f}" if std != std else f"{mean:.1f} ± {std:.1f}"
+
+    def interval(self) -> str:
+        """95 % bootstrap interval of the UAR, utterances drawn again, averaged over the seeds."""
+        columns = ["corpus", "sample_id", "truth", "prediction"]
+        rows: list[dict[str, Any]] = []
+        predictions = []
+        for outcome in self.outcomes:
+            table = pq.read_table(outcome.path / "predictions.parquet", columns=columns).to_pylist()
+            rows = sorted((r for r in table if r["corpus"] == self.corpus), key=lambda row: str(row["sample_id"]))
+            predictions.append([row["prediction"] for row in rows])
+        if not rows or any(row["truth"] is None for row in rows):
+            return "-"
+        names = sorted({row["truth"] for row in rows} | {p for said in predictions for p in said})
+        index = {name: k for k, name in enumerate(names)}
+        truth = np.array([index[row["truth"]] for row in rows])
+        drawn = bootstrap(truth, np.array([[index[p] for p in said] for said in predictions]), len(names))
+        found = drawn.interval("uar")
+        return f"{100 * found.low:.1f} to {100 * found.high:.1f}"
+
+
+def scores_of(outcomes: Iterable[Outcome]) -> list[Score]:
+    """Evaluations grouped over seeds, in the order of the outcomes."""
+    groups: dict[tuple[Any, ...], list[tuple[Outcome, dict[str, Any]]]] = {}
+    for outcome in outcomes:
+        for result in outcome.results:
+            key = (outcome.cell, result["corpus"], result["split"], result["nullified"])
+            groups.setdefault(key, []).append((outcome, result))
+    return [Score(tuple(o for o, _ in members), tuple(r for _, r in members)) for members in groups.values()]
+
+
+def held_out(scores: Iterable[Score]) -> list[Score]:
+    """Those on the corpora that a fold tests, without its training corpora's own test parts."""
+    return [score for score in scores if score.corpus in score.outcomes[0].cell.fold.test]
 
 
 def result_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[dict[str, Any]]:
@@ -19,106 +101,110 @@ def result_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[d
 
     A corpus that an encoder has seen gets `-` for its scores unless `show_leaks`; it is no part of the average row.
     """
-    groups: dict[tuple[str, ...], list[tuple[Outcome, dict[str, Any]]]] = {}
-    for outcome in outcomes:
-        for result in outcome.results:
-            groups.setdefault((*outcome.fold.train, result["corpus"]), []).append((outcome, result))
     rows = []
-    averages: dict[str, list[float]] = {title: [] for title in SCORES}
-    for members in groups.values():
-        outcome, first = members[0]
+    averages: dict[str, list[float]] = {}
+    for score in held_out(scores_of(outcomes)):
+        cell, first = score.outcomes[0].cell, score.results[0]
+        metrics = [name for name in TITLES if name in first]
+        hidden = score.leaked and not show_leaks
         row: dict[str, Any] = {
-            "tested on": first["corpus"],
-            "trained on": ", ".join(outcome.fold.train),
+            "tested on": score.corpus,
+            "trained on": ", ".join(cell.fold.train),
             "n": first["n"],
             **{m: f"{share:.0%}" for m, share in first["coverage"].items()},
         }
-        hidden = first["corpus"] in outcome.leaks
-        for title, key in SCORES.items():
-            row[title] = "-" if hidden and not show_leaks else _mean_std([result[key] for _, result in members])
-            if not hidden:
-                averages[title].append(float(np.nanmean([result[key] for _, result in members])))
-        scored = [name for name, count in first["support"].items() if count]
+        for metric in metrics:
+            row[TITLES[metric]] = "-" if hidden else score.text(metric)
+            if metric == "uar":
+                row["95 % CI"] = "-" if hidden else score.interval()
+            if not score.leaked:
+                averages.setdefault(metric, []).append(mean_std(score.values(metric))[0])
         row["majority UAR"] = f"{100 * first['majority']['uar']:.1f}"
         row["majority wF1"] = f"{100 * first['majority']['weighted_f1']:.1f}"
-        row["classes"] = len(scored)
+        row["chance wF1"] = f"{100 * first['chance']['weighted_f1']:.1f}" if first["chance"] else "-"
+        row["classes"] = sum(count > 0 for count in first["support"].values())
         rows.append(row)
-    if len(averages["UAR"]) > 1:
-        means = {title: f"{100 * float(np.mean(values)):.1f}" for title, values in averages.items()}
+    if len(averages.get("uar", [])) > 1:
+        means = {TITLES[metric]: f"{mean_std(values)[0]:.1f}" for metric, values in averages.items()}
         rows.append({**dict.fromkeys(rows[0], ""), "tested on": "average", **means})
     return rows
 
 
-def _mean_std(values: Sequence[float]) -> str:
-    defined = 100 * np.array([value for value in values if value == value])
-    if not len(defined):
-        return "-"
-    return f"{defined.mean():.1f} ± {defined.std():.1f}" if len(values) > 1 else f"{defined.mean():.1f}"
-
-
 def print_results(outcomes: Sequence[Outcome], title: str, output: Format, show_leaks: bool = False) -> None:
     """Print the table, the recalls per class, and what the columns mean."""
-    rows = result_rows(outcomes, show_leaks)
     if output != "table":
-        show(pa.Table.from_pylist(_plain_rows(outcomes)), output)
+        show(plain_table(outcomes), output)
         return
+    rows = result_rows(outcomes, show_leaks)
     print_rows(rows, list(rows[0]), title)
     print()
-    leaks = sorted({corpus for outcome in outcomes for corpus in outcome.leaks})
-    recalls = _recall_rows([o for o in outcomes if show_leaks or not o.leaks])
-    print_rows(
-        recalls, list(dict.fromkeys(k for row in recalls for k in row)), "Recall per class, % (-: not annotated)"
-    )
-    absent = {
-        result["corpus"]: [name for name, count in result["support"].items() if not count]
-        for outcome in outcomes
-        for result in outcome.results
-    }
-    for corpus, names in absent.items():
-        if names:
-            print(f"{corpus}: no test row of {', '.join(names)}; left out of its UAR")
-    for corpus in leaks:
-        shown = "shown, not averaged" if show_leaks else "-; --show-leaks shows it"
-        print(f"{corpus}: leak, an encoder of this feature set was trained on it ({shown})")
-    seeds = sorted({outcome.seed for outcome in outcomes})
-    reused = sum(outcome.reused for outcome in outcomes)
-    averaged = f", mean ± STD over {len(seeds)} seeds" if len(seeds) > 1 else ""
-    print(f"\nScores in %{averaged}, on the classes that the tested corpus annotates.")
+    recalls = recall_rows(outcomes, show_leaks)
+    columns = list(dict.fromkeys(k for row in recalls for k in row))
+    print_rows(recalls, columns, "Recall per class, % (-: not annotated)")
+    for sentence in notes(outcomes, show_leaks):
+        print(sentence)
     print("audio, video, text: share of the n test rows that have it.")
-    print("majority: always the most frequent training class; its UAR is chance level.")
+    print("95 % CI: of the UAR, over resampled test utterances.")
+    print("majority: always the most frequent training class; its UAR is chance level. chance: guessing every class.")
+    reused = sum(outcome.reused for outcome in outcomes)
     print(
         f"{len(outcomes)} runs" + (f", {reused} of them read from the store (--force trains again)." if reused else ".")
     )
 
 
-def _recall_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for outcome in outcomes:
-        for result in outcome.results:
-            groups.setdefault(result["corpus"], []).append(result)
+def notes(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[str]:
+    """What a reader has to know of a table: absent classes, leaks, seeds, what is scored."""
+    sentences = []
+    absent = {s.corpus: [n for n, count in s.results[0]["support"].items() if not count] for s in scores_of(outcomes)}
+    for corpus, names in absent.items():
+        if names:
+            sentences.append(f"{corpus}: no test row of {', '.join(names)}; left out of its UAR")
+    for corpus in sorted({corpus for outcome in outcomes for corpus in outcome.leaks}):
+        shown = "shown, not averaged" if show_leaks else "-; --show-leaks shows it"
+        sentences.append(f"{corpus}: leak, an encoder of a feature set here was trained on it ({shown})")
+    seeds = len({outcome.seed for outcome in outcomes})
+    averaged = f", mean ± STD over {seeds} seeds" if seeds > 1 else ""
+    sentences.append(f"\nScores in %{averaged}, on the classes that the tested corpus annotates.")
+    sentences += [text for metric, text in ABOUT.items() if any(metric in r for o in outcomes for r in o.results)]
+    return sentences
+
+
+def recall_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[dict[str, Any]]:
+    """Recall per class of every held-out corpus, averaged over the seeds."""
     rows = []
-    for corpus, results in groups.items():
-        row: dict[str, Any] = {"tested on": corpus}
-        for name in results[0]["recall"]:
-            row[name] = _mean_std([result["recall"][name] for result in results]).split(" ")[0]
-        rows.append(row)
+    for score in held_out(scores_of(outcomes)):
+        if score.leaked and not show_leaks:
+            continue
+        values = {name: score.recall(name) for name in score.results[0]["recall"]}
+        rows.append({"tested on": score.corpus, **{n: "-" if v != v else f"{v:.1f}" for n, v in values.items()}})
     return rows
 
 
-def _plain_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """One row per run and tested corpus, unrounded, for machines."""
-    return [
-        {
-            "run": outcome.path.name,
-            "train": ",".join(outcome.fold.train),
-            "corpus": result["corpus"],
-            "seed": outcome.seed,
-            "leak": result["corpus"] in outcome.leaks,
-            "n": result["n"],
-            **{key: result[key] for key in SCORES.values()},
-            **{f"majority_{key}": value for key, value in result["majority"].items()},
-            **{f"coverage_{m}": share for m, share in result["coverage"].items()},
-        }
-        for outcome in outcomes
-        for result in outcome.results
-    ]
+def plain_table(outcomes: Sequence[Outcome], own: bool = False) -> pa.Table:
+    """One row per run and tested corpus, unrounded, for machines; with `own` also the training corpora's test parts."""
+    rows = []
+    for outcome in outcomes:
+        cell = outcome.cell
+        for result in outcome.results:
+            if result["corpus"] not in cell.fold.test and not own:
+                continue
+            rows.append(
+                {
+                    "run": outcome.path.name,
+                    "train": ",".join(cell.fold.train),
+                    "corpus": result["corpus"],
+                    "held_out": result["corpus"] in cell.fold.test,
+                    "feature_set": cell.feature_set,
+                    "modalities": ",".join(cell.modalities or result["coverage"]),
+                    "nullified": result["nullified"],
+                    "seed": outcome.seed,
+                    "settings": json.dumps(dict(cell.overrides)),
+                    "leak": result["corpus"] in outcome.leaks,
+                    "n": result["n"],
+                    **{metric: result.get(metric) for metric in TITLES},
+                    **{f"majority_{key}": value for key, value in result["majority"].items()},
+                    **{f"coverage_{m}": share for m, share in result["coverage"].items()},
+                }
+            )
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return pa.Table.from_pylist([{c: row.get(c) for c in columns} for row in rows])

@@ -1,242 +1,157 @@
-"""Retraining without Prefect: load matrices from the store, train, score, write runs, return what to print."""
+"""Retraining without Prefect: load matrices from the store, train all runs of a plan together, score and write them."""
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from features.dataset import load_matrices
-from features.runs import EPOCHS_SCHEMA, METRICS_SCHEMA, PREDICTIONS_SCHEMA, read_config, run_path, write_run
+from features.runs import read_config, run_path, write_run
 from features.store import FeatureStore
+from flows.plan import Outcome, Plan, run_config, train_config, training_settings
+from flows.run_records import environment, epochs_table, metrics_table, predictions_table, result_row
 from models.data import Dataset
-from models.protocols import Evaluation, Fold, evaluate, run_spec
-from models.spec import RunResult, TrainConfig
-from models.train import train_run
-from pipelines.catalog import Training
+from models.evaluation import evaluate
+from models.protocols import Cell, run_spec
+from models.spec import RunResult, RunSpec
+from models.train import train_runs
 from pipelines.errors import DataError
-from pipelines.files import canonical_json, sha256_file, sha256_text
-from pipelines.samples import samples_path
 
-RUN_VERSION = 1
-"""Raised when training or scoring code changes results."""
+Progress = Callable[[RunSpec, dict[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """One run as the tables show it."""
+class _Job:
+    """One run: its place in the plan, its config and where it goes."""
 
-    fold: Fold
+    cell: Cell
     seed: int
-    path: Path
-    reused: bool
-    results: list[dict[str, Any]]
-    """One row per tested part: corpus, split, n, coverage, scores, majority row, classes scored."""
-    leaks: tuple[str, ...] = ()
-    """Tested corpora that the model was not trained on but an encoder of the feature set was."""
+    dataset: Dataset
+    config: dict[str, Any]
+    leaks: tuple[str, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to train: a protocol's folds, seeds and settings."""
-
-    experiment: str
-    protocol: str
-    feature_set: str
-    folds: tuple[Fold, ...]
-    seeds: tuple[int, ...]
-    modalities: tuple[str, ...] | None = None
-    overrides: tuple[tuple[str, Any], ...] = ()
-    """Training settings that differ from the catalog's."""
-    force: bool = False
-
-
-def training_settings(store: FeatureStore, feature_set: str, overrides: dict[str, Any]) -> Training:
-    """Settings of a feature set with overrides, checked."""
-    base = store.catalog.training.get(feature_set, Training())
-    return Training.model_validate({**base.model_dump(), **overrides})
+    def outcome(self, root: Path, found: tuple[float, list[dict[str, Any]]], reused: bool) -> Outcome:
+        validation, results = found
+        selected = tuple(self.config["selected_on_test"])
+        path = run_path(root, self.config)
+        return Outcome(self.cell, self.seed, path, reused, results, validation, self.leaks, selected)
 
 
 def execute(
     store: FeatureStore,
     plan: Plan,
-    progress: Callable[[str, dict[str, float]], None] | None = None,
+    progress: Progress | None = None,
+    finished: Callable[[RunSpec | None], None] | None = None,
     skip: Callable[[str], None] = print,
+    device: str = "cpu",
 ) -> list[Outcome]:
-    """Train every fold and seed of a plan; a run whose config is in the store already is read, not trained.
+    """Train every cell and seed of a plan; a run whose config is in the store already is read, not trained.
 
     Args:
         store: The store.
         plan: What to train.
-        progress: Called after every epoch with the run's name and its row of the history.
-        skip: Called with a sentence for a fold that cannot be scored.
+        progress: Called after every epoch of a run with its row of the history.
+        finished: Called for every run that is done; with None for one that was in the store.
+        skip: Called with a sentence for a cell that cannot be scored.
+        device: Where to train.
+
+    Returns:
+        One outcome per run, in the plan's order.
 
     Raises:
-        DataError: Samples or features are missing, or no fold can be scored.
+        DataError: Samples or features are missing, or no cell can be scored.
     """
-    corpora = tuple(dict.fromkeys(name for fold in plan.folds for name in (*fold.train, *fold.test)))
-    store.corpora(corpora)
-    views = store.views(plan.feature_set, plan.modalities)
-    settings = training_settings(store, plan.feature_set, dict(plan.overrides))
-    loaded = load_matrices(store, plan.feature_set, corpora, tuple(views))
-    dataset = Dataset(**{name: getattr(loaded, name) for name in Dataset.__slots__})
-    outcomes = []
-    for fold in plan.folds:
-        if not all(len(dataset.rows((corpus,), "test")) for corpus in fold.test):
-            skip(f"{', '.join(fold.test)}: no test row has a label and {' or '.join(views)}; left out")
-            continue
-        leaks = tuple(
-            sorted({c for view in views.values() for c in view.trained_on} & set(fold.test) - set(fold.train))
-        )
-        for seed in plan.seeds:
-            config = _run_config(store, plan, fold, seed, settings, tuple(views))
-            path = run_path(store.root, config)
-            if (path / "config.json").is_file() and not plan.force:
-                results = read_config(path)["environment"]["results"]
-                outcomes.append(Outcome(fold, seed, path, True, results, leaks))
-                continue
-            path, results = _run(store, dataset, fold, seed, settings, tuple(views), config, progress)
-            outcomes.append(Outcome(fold, seed, path, False, results, leaks))
-    if not outcomes:
+    store = FeatureStore(store.root, store.catalog.with_maps(dict(plan.maps)))
+    jobs = list(_jobs(store, plan, skip))
+    if not jobs:
         raise DataError("nothing to train: no test row has a label and a feature")
-    return outcomes
+    outcomes: dict[int, Outcome] = {}
+    pending: dict[int, tuple[int, _Job]] = {}
+    runs = []
+    for position, job in enumerate(jobs):
+        known = None if plan.force else _known(store.root, job)
+        if known is not None:
+            outcomes[position] = job.outcome(store.root, known, reused=True)
+            if finished:
+                finished(None)
+            continue
+        settings = training_settings(store, plan, job.cell)
+        config = train_config(settings, tuple(job.config["views"]), job.cell.task)
+        spec = run_spec(job.dataset, job.cell.fold, config, job.seed, plan.selected_on_test)
+        pending[id(spec)] = position, job
+        runs.append((job.dataset, spec))
+    for result in train_runs(runs, progress, device):
+        position, job = pending[id(result.spec)]
+        outcomes[position] = job.outcome(store.root, _write(store.root, job, result), reused=False)
+        if finished:
+            finished(result.spec)
+    return [outcomes[position] for position in sorted(outcomes)]
 
 
-def _run_config(
-    store: FeatureStore, plan: Plan, fold: Fold, seed: int, settings: Training, modalities: tuple[str, ...]
-) -> dict[str, Any]:
-    """Everything that decides the result of a run."""
-    corpora = (*fold.train, *fold.test)
-    maps = {name: store.catalog.corpus(name) for name in corpora}
-    return {
-        "experiment": plan.experiment,
-        "protocol": plan.protocol,
-        "train": list(fold.train),
-        "test": list(fold.test),
-        "feature_set": plan.feature_set,
-        "seed": seed,
-        "modalities": list(modalities),
-        "views": {m: v.fingerprint for m, v in store.views(plan.feature_set, modalities).items()},
-        "trained_on": {m: list(v.trained_on) for m, v in store.views(plan.feature_set, modalities).items()},
-        "shards": sha256_text(canonical_json(_shard_hashes(store, plan.feature_set, modalities, corpora))),
-        "samples": {name: sha256_file(samples_path(store.root, name)) for name in sorted(set(corpora))},
-        "label_maps": {name: {"map": entry.map, **entry.maps[entry.map].model_dump()} for name, entry in maps.items()},
-        "training": settings.model_dump(),
-        "version": RUN_VERSION,
-    }
+def _jobs(store: FeatureStore, plan: Plan, skip: Callable[[str], None]) -> Iterator[_Job]:
+    every = tuple(dict.fromkeys(c for cell in plan.cells for c in (*cell.fold.train, *cell.fold.test)))
+    store.corpora(every)
+    wanted: dict[str, set[str]] = {}
+    for cell in plan.cells:
+        wanted.setdefault(cell.feature_set, set()).update(store.views(cell.feature_set, cell.modalities))
+    loaded: dict[tuple[str, tuple[str, ...]], Dataset] = {}
+    for cell in plan.cells:
+        corpora = tuple(dict.fromkeys((*cell.fold.train, *cell.fold.test))) if plan.apart else every
+        key = cell.feature_set, corpora
+        if key not in loaded:
+            available = store.catalog.feature_set(cell.feature_set).views
+            modalities = [m for m in available if m in wanted[cell.feature_set]]
+            matrices = load_matrices(store, cell.feature_set, corpora, modalities)
+            loaded[key] = Dataset(**{name: getattr(matrices, name) for name in Dataset.__slots__})
+        dataset = loaded[key]
+        lacking = [c for c in cell.fold.test if not len(dataset.rows((c,), "test", cell.task))]
+        if lacking:
+            names = " or ".join(store.views(cell.feature_set, cell.modalities))
+            skip(f"{', '.join(lacking)}: no test row has a label and {names}; left out")
+            continue
+        views = store.views(cell.feature_set, cell.modalities)
+        seen = {c for view in views.values() for c in view.trained_on}
+        leaks = tuple(sorted(seen & set(cell.fold.test) - set(cell.fold.train)))
+        for seed in plan.seeds:
+            yield _Job(cell, seed, dataset, run_config(store, plan, cell, seed), leaks)
 
 
-def _shard_hashes(
-    store: FeatureStore, feature_set: str, modalities: Sequence[str], corpora: Sequence[str]
-) -> dict[str, dict[str, str]]:
-    views = store.views(feature_set, modalities)
-    return {m: {c.shard: c.parquet_sha256 for c in store.committed(v, corpora)} for m, v in views.items()}
+def _known(root: Path, job: _Job) -> tuple[float, list[dict[str, Any]]] | None:
+    """Validation score and results of a run in the store, with its nullified twins; None if one is not there."""
+    records = []
+    for config in (job.config, *_twins(job)):
+        path = run_path(root, config)
+        if not (path / "config.json").is_file():
+            return None
+        records.append(read_config(path)["environment"])
+    return records[0]["validation"], [row for record in records for row in record["results"]]
 
 
-def _run(
-    store: FeatureStore,
-    dataset: Dataset,
-    fold: Fold,
-    seed: int,
-    settings: Training,
-    modalities: tuple[str, ...],
-    config: dict[str, Any],
-    progress: Callable[[str, dict[str, float]], None] | None,
-) -> tuple[Path, list[dict[str, Any]]]:
-    spec = run_spec(dataset, fold, train_config(settings, modalities), seed)
-    result = train_run(dataset, spec, None if progress is None else lambda s, row: progress(s.name, row))
+def _twins(job: _Job) -> list[dict[str, Any]]:
+    """Configs of the run scored with one modality nullified: runs of their own, so that a score has one meaning."""
+    modalities = job.config["modalities"] if job.cell.nullify else []
+    return [{**job.config, "protocol": "nullification", "nullify": [m]} for m in modalities]
+
+
+def _write(root: Path, job: _Job, result: RunResult) -> tuple[float, list[dict[str, Any]]]:
+    """Score a trained run, write it, and then its nullified twins, which have no weights of their own."""
+    fold, dataset = job.cell.fold, job.dataset
     tested = [evaluate(dataset, result, corpus, "test") for corpus in fold.test]
+    own = [evaluate(dataset, result, c, "test") for c in fold.also if len(dataset.rows((c,), "test", job.cell.task))]
     validated = [
-        evaluate(dataset, result, corpus, "val") for corpus in fold.train if len(dataset.rows((corpus,), "val"))
+        evaluate(dataset, result, c, "val") for c in fold.train if len(dataset.rows((c,), "val", job.cell.task))
     ]
-    results = [_result_row(e) for e in tested]
-    environment = {
-        "results": results,
-        "best_epoch": result.best_epoch,
-        "epochs": len(result.history),
-        "seconds": round(result.seconds, 3),
-        "versions": {tool: version(tool) for tool in ("merloco", "torch", "numpy")},
-        "git": _git_state(),
-    }
-    path = write_run(
-        store.root,
-        config,
-        _metrics(dataset, [*tested, *validated]),
-        pa.Table.from_pylist(
-            [{"run": None, **row, "epoch": int(row["epoch"])} for row in result.history], EPOCHS_SCHEMA
-        ),
-        _predictions(dataset, result, tested),
-        result.weights,
-        environment,
-    )
-    return path, results
-
-
-def train_config(settings: Training, modalities: tuple[str, ...]) -> TrainConfig:
-    """Settings of the catalog in the form that the trainer takes."""
-    known = settings.model_dump()
-    return TrainConfig(modalities=modalities, **{k: v for k, v in known.items() if k in TrainConfig.__slots__})
-
-
-def _result_row(e: Evaluation) -> dict[str, Any]:
-    return {
-        "corpus": e.corpus,
-        "split": e.split,
-        "n": e.scores.n,
-        "coverage": e.coverage,
-        "accuracy": e.scores.accuracy,
-        "uar": e.scores.uar,
-        "macro_f1": e.scores.macro_f1,
-        "weighted_f1": e.scores.weighted_f1,
-        "recall": e.scores.recall,
-        "support": e.scores.support,
-        "majority": {name: getattr(e.majority, name) for name in ("accuracy", "uar", "macro_f1", "weighted_f1")},
-    }
-
-
-def _metrics(dataset: Dataset, evaluations: Sequence[Evaluation]) -> pa.Table:
-    rows = []
-    for e in evaluations:
-        base = {"run": None, "split": e.split, "corpus": e.corpus, "class": None, "n": e.scores.n}
-        for name in ("accuracy", "uar", "macro_f1", "weighted_f1"):
-            rows.append({**base, "metric": name, "value": getattr(e.scores, name)})
-        for name, value in e.scores.recall.items():
-            rows.append({**base, "metric": "recall", "class": name, "value": value, "n": e.scores.support[name]})
-    return pa.Table.from_pylist(rows, schema=METRICS_SCHEMA)
-
-
-def _predictions(dataset: Dataset, result: RunResult, evaluations: Sequence[Evaluation]) -> pa.Table:
-    rows = []
-    classes, modalities = dataset.classes, result.spec.config.modalities
-    for e in evaluations:
-        for i, row in enumerate(e.rows):
-            rows.append(
-                {
-                    "run": None,
-                    "sample_id": str(dataset.sample_id[row]),
-                    "corpus": e.corpus,
-                    "truth": classes[dataset.label[row]],
-                    "prediction": classes[e.prediction[i]],
-                    "probabilities": list(zip(classes, e.probabilities[i].tolist(), strict=True)),
-                    "gates": list(zip(modalities, e.gates[i].tolist(), strict=True)),
-                }
-            )
-    return pa.Table.from_pylist(rows, schema=PREDICTIONS_SCHEMA)
-
-
-def _git_state() -> dict[str, Any]:
-    """Commit of the workspace and whether it has local changes; empty outside a checkout."""
-    folder = Path(__file__).parent
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
-        changes = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"commit": commit.stdout.strip(), "local_changes": bool(changes.stdout.strip())}
+    results = [result_row(e) for e in (*tested, *own)]
+    metrics, predictions = metrics_table([*tested, *own, *validated]), predictions_table(dataset, result, tested)
+    record = environment(result, results)
+    write_run(root, job.config, metrics, epochs_table(result), predictions, result.weights, record)
+    for config in _twins(job):
+        (left_out,) = config["nullify"]
+        blind = [evaluate(dataset, result, corpus, "test", (left_out,)) for corpus in fold.test]
+        rows = [result_row(e, left_out) for e in blind]
+        metrics, predictions = metrics_table(blind), predictions_table(dataset, result, blind)
+        write_run(root, config, metrics, epochs_table(result).slice(0, 0), predictions, {}, environment(result, rows))
+        results += rows
+    return record["validation"], results

@@ -68,7 +68,7 @@ def fuse(
     kind: str,
     product: Product,
     dropout: Dropout,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, dict[tuple[str, str], Tensor]]:
     """FC per modality -> dropout -> GFL per pair -> concatenation -> ReLU -> FC -> dropout -> classifier.
 
     With one modality there is no pair: its FC takes the place of the fused features.
@@ -82,31 +82,51 @@ def fuse(
         dropout: What drops values in training.
 
     Returns:
-        Logits (..., n, K), and the mean gate share of each modality over its pairs (..., n, modalities).
+        Logits (..., n, K), and for each pair the share of its first modality (..., n, gated_dim).
     """
     hidden = {m: dropout(product(features[m], f"fc_{m}"), m) for m in modalities}
     has = {m: present[m].to(hidden[m].dtype).unsqueeze(-1) for m in modalities} if present else {}
-    if len(modalities) == 1:
+    parts: list[Tensor] = []
+    gates: dict[tuple[str, str], Tensor] = {}
+    for first, second in pairs_of(modalities):
+        layer = layer_of((first, second))
+
+        def part_product(x: Tensor, name: str, layer: str = layer) -> Tensor:
+            return product(x, f"{layer}.{name}")
+
+        part, gates[first, second] = gated_features(
+            hidden[first], hidden[second], has.get(first), has.get(second), kind, part_product
+        )
+        parts.append(part)
+    if not parts:
         only = modalities[0]
-        fused = hidden[only] * has[only] if has else hidden[only]
-        shares = torch.ones_like(fused[..., :1])
-    else:
-        parts: list[Tensor] = []
-        gates: dict[str, list[Tensor]] = {m: [] for m in modalities}
-        for first, second in pairs_of(modalities):
-            layer = layer_of((first, second))
+        parts = [hidden[only] * has[only] if has else hidden[only]]
+    fused = torch.cat(parts, dim=-1)
+    return product(dropout(product(torch.relu(fused), "fc_avt"), "fused"), "classifier"), gates
 
-            def part_product(x: Tensor, name: str, layer: str = layer) -> Tensor:
-                return product(x, f"{layer}.{name}")
 
-            part, z = gated_features(hidden[first], hidden[second], has.get(first), has.get(second), kind, part_product)
-            parts.append(part)
-            gates[first].append(z.mean(-1))
-            gates[second].append(((1 - z) * has.get(second, 1.0)).mean(-1))
-        fused = torch.cat(parts, dim=-1)
-        shares = torch.stack([torch.stack(gates[m]).mean(0) for m in modalities], dim=-1)
-    logits = product(dropout(product(torch.relu(fused), "fc_avt"), "fused"), "classifier")
-    return logits, shares
+def gate_shares(
+    gates: Mapping[tuple[str, str], Tensor],
+    present: Mapping[str, Tensor] | None,
+    modalities: tuple[str, ...],
+    rows: int,
+) -> Tensor:
+    """Mean gate share of each modality over its pairs, (n, modalities); 1 for a modality alone, 0 for a missing one.
+
+    Args:
+        gates: Pair -> share of its first modality (n, gated_dim), from `fuse`.
+        present: Modality -> bool (n,), or None where everything is there.
+        modalities: In the order of `ORDER`.
+        rows: n.
+    """
+    if not gates:
+        return torch.ones(rows, 1)
+    shares: dict[str, list[Tensor]] = {m: [] for m in modalities}
+    for (first, second), z in gates.items():
+        shares[first].append(z.mean(-1))
+        other = 1 - z.mean(-1)
+        shares[second].append(other * present[second] if present else other)
+    return torch.stack([torch.stack(shares[m]).mean(0) for m in modalities], dim=-1)
 
 
 class GatedFeatureLayer(nn.Module):
@@ -158,8 +178,9 @@ class FusionNet(nn.Module):
     def forward(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Classify rows: `fuse` with this network's weights."""
-        return fuse(features, present, self.modalities, self.gate, self._product, lambda x, _: self.dropout(x))
+        """Classify rows: logits (n, K), and the gate share of each modality (n, modalities)."""
+        logits, gates = fuse(features, present, self.modalities, self.gate, self._product, lambda x, _: self.dropout(x))
+        return logits, gate_shares(gates, present, self.modalities, len(logits)).to(logits.device)
 
     def _product(self, x: Tensor, name: str) -> Tensor:
         if "." in name:

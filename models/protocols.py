@@ -1,87 +1,142 @@
-"""Evaluation protocols: which rows train, validate and test a run, and how its predictions are scored."""
+"""Evaluation protocols: which rows train, validate and test a run, with which settings (paper, Tables 2 to 5)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
 
 import numpy as np
 
 from models.data import Dataset
 from models.errors import ModelError
-from models.metrics import Scores, majority, masked_prediction, score
-from models.spec import RunResult, RunSpec, TrainConfig
-from models.train import predict
+from models.fusion import ORDER
+from models.spec import RunSpec, TrainConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One cell of a protocol: corpora to train on, corpora to test on."""
+    """Corpora to train and validate on, corpora to test on."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    """Training corpora whose own test part is scored as well (the paper's "w/o X" columns)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One training run of a protocol, but for its seed."""
+
+    fold: Fold
+    feature_set: str
+    modalities: tuple[str, ...] | None = None
+    """None takes all of the feature set."""
+    overrides: tuple[tuple[str, Any], ...] = ()
+    """Training settings that differ from the feature set's."""
+    task: str = "single"
+    nullify: bool = False
+    """Score it once more for each modality with zeros in its place (paper, Table 2, setup 1)."""
 
 
 def loco_folds(corpora: Sequence[str]) -> list[Fold]:
-    """Leave one corpus out: train on all the others, test on the one (paper, Table 4).
+    """Leave one corpus out: train on all the others, test on the one.
 
     Raises:
         ModelError: Fewer than two corpora.
     """
     if len(corpora) < 2:
         raise ModelError(f"leave-one-corpus-out needs two corpora or more, got {', '.join(corpora) or 'none'}")
-    return [Fold(tuple(c for c in corpora if c != held_out), (held_out,)) for held_out in corpora]
+    others = [tuple(c for c in corpora if c != held_out) for held_out in corpora]
+    return [Fold(train, (held_out,), train) for held_out, train in zip(corpora, others, strict=True)]
 
 
-def run_spec(dataset: Dataset, fold: Fold, config: TrainConfig, seed: int) -> RunSpec:
-    """Rows of a fold: the official training and validation parts of its training corpora."""
-    name = f"{'+'.join(fold.train)} -> {'+'.join(fold.test)}, seed {seed}"
-    return RunSpec(
-        name, dataset.rows(fold.train, "train", config.task), dataset.rows(fold.train, "val", config.task), config, seed
-    )
+def loco_cells(corpora: Sequence[str], feature_sets: Sequence[str]) -> list[Cell]:
+    """Leave one corpus out, with each feature set (paper, Table 4: one per corpus that the encoders were tuned on)."""
+    return [Cell(fold, name) for name in feature_sets for fold in loco_folds(corpora)]
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Predictions and scores of one run on one part of one corpus."""
-
-    corpus: str
-    split: str
-    rows: np.ndarray
-    probabilities: np.ndarray
-    """float32 (n, K)."""
-    gates: np.ndarray
-    """float32 (n, modalities)."""
-    prediction: np.ndarray
-    """int64 (n,): argmax over the classes that the corpus annotates."""
-    scores: Scores
-    majority: Scores
-    """Always the most frequent training class that the corpus annotates."""
-    coverage: dict[str, float]
-    """Modality -> share of the rows that have it."""
-
-
-def evaluate(dataset: Dataset, result: RunResult, corpus: str, split: str) -> Evaluation:
-    """Score a run on one part of one corpus, on the classes that this corpus annotates.
+def cross_corpus_cells(corpora: Sequence[str], feature_sets: Sequence[str]) -> list[Cell]:
+    """Train on each corpus alone and test on all (paper, Table 3).
 
     Raises:
-        ModelError: The part has no usable row.
+        ModelError: Fewer than two corpora.
     """
-    rows = dataset.rows((corpus,), split)
-    if len(rows) == 0:
-        raise ModelError(f"corpus {corpus!r} has no usable row in its {split} part: nothing to score")
-    probabilities, gates = predict(result, dataset, rows)
-    mask = dataset.mask[rows][0]
-    prediction = masked_prediction(probabilities, mask)
-    truth = dataset.label[rows]
-    return Evaluation(
-        corpus=corpus,
-        split=split,
-        rows=rows,
-        probabilities=probabilities,
-        gates=gates,
-        prediction=prediction,
-        scores=score(truth, prediction, dataset.classes, mask),
-        majority=majority(dataset.label[result.spec.train_rows], truth, dataset.classes, mask),
-        coverage={m: float(dataset.present[m][rows].mean()) for m in result.spec.config.modalities},
-    )
+    if len(corpora) < 2:
+        raise ModelError(f"a cross-corpus matrix needs two corpora or more, got {', '.join(corpora) or 'none'}")
+    return [Cell(Fold((c,), tuple(corpora)), name) for name in feature_sets for c in corpora]
+
+
+def single_cells(corpora: Sequence[str], feature_sets: Sequence[str], multi_label: Sequence[str] = ()) -> list[Cell]:
+    """Each corpus by itself with plain and with balanced loss (paper, Table 5)."""
+    return [
+        Cell(Fold((c,), (c,)), name, overrides=(("loss", loss),), task="multi" if c in multi_label else "single")
+        for name in feature_sets
+        for c in corpora
+        for loss in ("plain", "balanced")
+    ]
+
+
+def ablation_cells(
+    corpora: Sequence[str], modalities: Mapping[str, Sequence[str]], multi_label: Sequence[str] = ()
+) -> list[Cell]:
+    """Each corpus with all modalities, each of them nullified, and each of them excluded (paper, Table 2).
+
+    Args:
+        corpora: Names.
+        modalities: Feature set -> its modalities.
+        multi_label: Corpora that are trained and scored with several labels at once.
+
+    Raises:
+        ModelError: A feature set has one modality: nothing can be left out.
+    """
+    cells = []
+    for name, available in modalities.items():
+        every = tuple(m for m in ORDER if m in available)
+        if len(every) < 2:
+            raise ModelError(f"a modality ablation needs two modalities or more: {name!r} has {', '.join(every)}")
+        for c in corpora:
+            base = Cell(Fold((c,), (c,)), name, every, (("loss", "balanced"),))
+            base = replace(base, task="multi" if c in multi_label else "single")
+            cells.append(replace(base, nullify=True))
+            cells += [replace(base, modalities=tuple(m for m in every if m != left_out)) for left_out in every]
+    return cells
+
+
+def grid_cells(corpora: Sequence[str], feature_sets: Sequence[str], grid: Mapping[str, Sequence[Any]]) -> list[Cell]:
+    """All corpora together under every combination of settings, for example learning rate by gated width.
+
+    Raises:
+        ModelError: The grid has no axis.
+    """
+    if not grid:
+        raise ModelError("a grid needs axes: give settings and their values, for example learning_rate: [1e-4, 1e-3]")
+    fold = Fold(tuple(corpora), tuple(corpora))
+    points = [tuple(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    return [Cell(fold, name, overrides=point) for name in feature_sets for point in points]
+
+
+def run_spec(
+    dataset: Dataset, fold: Fold, config: TrainConfig, seed: int, selected_on_test: Sequence[str] = ()
+) -> RunSpec:
+    """Rows of a fold: the official training and validation parts of its training corpora.
+
+    Args:
+        dataset: All rows.
+        fold: The corpora.
+        config: Settings.
+        seed: Of the weights, the order of rows and dropout.
+        selected_on_test: Corpora that are validated on their test part, as the paper does with AFEW; what else would
+            validate them trains then.
+    """
+
+    def rows(corpora: Sequence[str], split: str) -> np.ndarray:
+        return dataset.rows(tuple(corpora), split, config.task)
+
+    as_is = [c for c in fold.train if c not in selected_on_test]
+    selected = [c for c in fold.train if c in selected_on_test]
+    train = [rows(fold.train, "train"), rows(selected, "val")]
+    validation = [rows(as_is, "val"), rows(selected, "test")]
+    name = f"{'+'.join(fold.train)} -> {'+'.join(fold.test)}, seed {seed}"
+    return RunSpec(name, np.sort(np.concatenate(train)), np.sort(np.concatenate(validation)), config, seed)

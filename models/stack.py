@@ -60,17 +60,15 @@ class Stack:
         return fuse(features, present, self.modalities, self.gate, product, dropout)[0]
 
     @torch.inference_mode()
-    def predict(
-        self, run: int, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None
-    ) -> tuple[Tensor, Tensor]:
-        """Logits (n, K) and gate shares (n, modalities) of one run for features (n, D)."""
+    def predict(self, run: int, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None) -> Tensor:
+        """Logits (n, K) of one run for features (n, D)."""
 
         def product(x: Tensor, name: str) -> Tensor:
             if "." in name:
                 return x @ self.weights[name][run]
             return torch.addmm(self.weights[f"{name}.bias"][run], x, self.weights[f"{name}.weight"][run].T)
 
-        return fuse(features, present, self.modalities, self.gate, product, lambda x, _: x)
+        return fuse(features, present, self.modalities, self.gate, product, lambda x, _: x)[0]
 
     def arrays(self, run: int) -> dict[str, np.ndarray]:
         """Copy of one run's weights by their published names."""

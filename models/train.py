@@ -126,7 +126,7 @@ def _end_epoch(
     """Validate a run; whether it goes on."""
     rows = learner.spec.val_rows
     features, present = table.batch(torch.from_numpy(rows + learner.offset), scales, run)
-    logits, _ = stack.predict(run, features, present)
+    logits = stack.predict(run, features, present)
     task = learner.spec.config.task
     uar = validation_score(learner.dataset, rows, _probabilities(logits, task), task)
     if uar > learner.best_uar:

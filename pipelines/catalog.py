@@ -87,6 +87,8 @@ class CorpusEntry(_Entry):
     map: str
     maps: dict[str, LabelMap]
     validation: Validation | None = None
+    reported: Literal["test", "validation"] = "test"
+    """Official part that papers report on and that is split `test` here; AFEW's test labels are withheld."""
     media_rules: MediaRules = MediaRules()
 
     @model_validator(mode="after")
@@ -157,16 +159,32 @@ class Training(_Entry):
 
 
 class Experiment(_Entry):
-    """A named experiment: a protocol over a feature set."""
+    """A named experiment: a protocol over feature sets and corpora."""
 
-    protocol: str
-    feature_set: str
-    corpora: tuple[str, ...]
-    seeds: tuple[int, ...] = (0, 1, 2)
+    protocol: Literal["loco", "cross_corpus", "single", "ablation", "grid"]
+    about: str = ""
+    feature_sets: tuple[str, ...] = Field(min_length=1)
+    corpora: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    maps: dict[str, str] = {}
+    """Corpus -> label map that differs from the corpus's active one."""
+    multi_label: tuple[str, ...] = ()
+    """Corpora trained and scored with several labels at once (protocols `single` and `ablation`)."""
     training: dict[str, Any] = {}
     """Overrides of the feature set's training settings."""
+    grid: dict[str, tuple[Any, ...]] = {}
+    """Training setting -> values to combine (protocol `grid`)."""
     paper_protocol: bool = False
-    """AFEW as in the paper: early stopping on the rows that are reported."""
+    """Early stopping on the reported rows where the release has no other test part (AFEW), as the paper does."""
+
+    @model_validator(mode="after")
+    def _settings_are_known(self) -> Self:
+        for name in (*self.training, *self.grid):
+            if name not in Training.model_fields:
+                raise ValueError(f"unknown training setting {name!r}: {nearest(name, Training.model_fields)}")
+        if (self.protocol == "grid") != bool(self.grid):
+            raise ValueError("`grid` and `protocol: grid` come together")
+        return self
 
 
 class Catalog(_Entry):
@@ -202,14 +220,20 @@ class Catalog(_Entry):
             if name not in self.feature_sets:
                 raise ValueError(f"training.{name}: no such feature set: {nearest(name, self.feature_sets)}")
         for name, experiment in self.experiments.items():
-            if experiment.feature_set not in self.feature_sets:
-                raise ValueError(
-                    f"experiments.{name}.feature_set: unknown {experiment.feature_set!r}: "
-                    f"{nearest(experiment.feature_set, self.feature_sets)}"
-                )
+            for chosen in experiment.feature_sets:
+                if chosen not in self.feature_sets:
+                    known = nearest(chosen, self.feature_sets)
+                    raise ValueError(f"experiments.{name}.feature_sets: unknown {chosen!r}: {known}")
             for corpus in experiment.corpora:
                 if corpus not in self.corpora:
                     raise ValueError(f"experiments.{name}.corpora: {corpus!r}: {nearest(corpus, self.corpora)}")
+            for corpus in (*experiment.maps, *experiment.multi_label):
+                if corpus not in experiment.corpora:
+                    raise ValueError(f"experiments.{name}: {corpus!r}: {nearest(corpus, experiment.corpora)}")
+            for corpus, label_map in experiment.maps.items():
+                if label_map not in self.corpora[corpus].maps:
+                    known = nearest(label_map, self.corpora[corpus].maps)
+                    raise ValueError(f"experiments.{name}.maps.{corpus}: unknown map {label_map!r}: {known}")
         return self
 
     def corpus(self, name: str) -> CorpusEntry:
@@ -219,6 +243,15 @@ class Catalog(_Entry):
             UsageError: No such corpus.
         """
         return _lookup("corpus", name, self.corpora)
+
+    def experiment(self, name: str) -> Experiment:
+        """One named experiment; raises `UsageError` for an unknown name."""
+        return _lookup("experiment", name, self.experiments)
+
+    def with_maps(self, maps: dict[str, str]) -> Catalog:
+        """This catalog with other active label maps: corpus -> name of one of its maps."""
+        changed = {name: self.corpora[name].model_copy(update={"map": label_map}) for name, label_map in maps.items()}
+        return self.model_copy(update={"corpora": {**self.corpora, **changed}})
 
     def view(self, name: str) -> ViewEntry:
         """The entry of one feature view; raises `UsageError` for an unknown name."""

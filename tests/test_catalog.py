@@ -66,7 +66,7 @@ def test_a_map_to_an_unknown_class_fails(tmp_path: Path, raw: dict) -> None:
     [
         ("views", "minilm", "encoder", "minilmm"),
         ("feature_sets", "light", "text", "minlm"),
-        ("experiments", "loco", "feature_set", "lite"),
+        ("experiments", "loco", "feature_sets", ["lite"]),
         ("encoders", "text_published", "trained_on", ["melt"]),
         ("corpora", "meld", "map", "sevn"),
     ],

@@ -8,8 +8,9 @@ import soundfile
 
 from features.store import FeatureStore
 from flows.build import extract_jobs, extract_one, forget
-from flows.retrain import Plan, execute
-from models.protocols import Fold
+from flows.plan import Plan
+from flows.retrain import execute
+from models.protocols import Cell, Fold
 from pipelines.catalog import load_catalog
 from pipelines.files import write_parquet
 from pipelines.media import read_audio
@@ -33,7 +34,7 @@ def demo_run(demo_corpora: dict[str, Path], tmp_path_factory: pytest.TempPathFac
     forget()
     for job in extract_jobs(store, str(CATALOG), planned, {"meld": str(demo_corpora["meld"])}, "cpu", False):
         extract_one(job)
-    plan = Plan("train", "train", "light", (Fold(("meld",), ("meld",)),), (0,), overrides=(("epochs", 3),))
+    plan = Plan("train", "train", (Cell(Fold(("meld",), ("meld",)), "light"),), (0,), overrides=(("epochs", 3),))
     execute(store, plan)
     return store
 

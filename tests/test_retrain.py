@@ -125,7 +125,7 @@ def test_a_corpus_that_an_encoder_has_seen_is_blanked_and_not_averaged(
     arguments = ["loco", "--modalities", "text", "--epochs", "2", "--store", str(tmp_path), "--catalog", str(catalog)]
     _, out, _ = merloco(capsys, *arguments)
     lines = {line.split()[0]: line.split() for line in out.splitlines()[3:5]}
-    assert lines["meld"].count("-") == 4 and "-" not in lines["afew"]
+    assert lines["meld"].count("-") == 5 and "-" not in lines["afew"]
     assert "meld: leak" in out and "average" not in out
     _, shown, _ = merloco(capsys, *arguments, "--show-leaks")
     assert "meld: leak" in shown and shown.splitlines()[3].count(" - ") == 0

@@ -1,24 +1,31 @@
-"""Commands that retrain the fusion: train, loco."""
+"""Commands that retrain the fusion: train, loco, experiment."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows.console import note, progress_bar
+from flows.console import note, print_rows, progress_bar, show
 from flows.options import (
     CATALOG,
     CatalogOption,
+    DeviceOption,
     FeaturesOption,
     FormatOption,
     ModalitiesOption,
     StoreOption,
+    find_device,
     modality_list,
     open_store,
     split_list,
 )
 from pipelines.errors import UsageError
+
+if TYPE_CHECKING:
+    from flows.plan import Outcome, Plan
+    from models.spec import RunSpec
 
 SeedsOption = Annotated[str, typer.Option("--seeds", help="Comma-separated seeds; scores are averaged over them.")]
 LossOption = Annotated[
@@ -37,7 +44,7 @@ FlowOption = Annotated[
 
 def add_commands(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    for command in (train, loco):
+    for command in (train, loco, experiment):
         app.command()(command)
 
 
@@ -52,6 +59,7 @@ def train(
     seeds: SeedsOption = "0",
     force: ForceOption = False,
     show_leaks: LeaksOption = False,
+    device: DeviceOption = "auto",
     catalog: CatalogOption = CATALOG,
     store: StoreOption = None,
     output: FormatOption = "table",
@@ -61,21 +69,21 @@ def train(
 
     Example: merloco train --train meld --test meld --features light --modalities text
     """
-    from flows.retrain import Plan
-    from models.protocols import Fold
+    from flows.plan import Plan
+    from flows.results import print_results
+    from models.protocols import Cell, Fold
 
     fold = Fold(tuple(split_list(train_) or ()), tuple(split_list(test) or ()))
     plan = Plan(
         experiment="train",
         protocol="train",
-        feature_set=features,
-        folds=(fold,),
+        cells=(Cell(fold, features, _modalities(modalities)),),
         seeds=_seeds(seeds),
-        modalities=_modalities(modalities),
         overrides=_overrides(loss=loss, epochs=epochs, learning_rate=learning_rate),
         force=force,
     )
-    run_plan(catalog, store, plan, f"Trained on {train_}, tested on {test}", output, flow, show_leaks)
+    outcomes = run_plan(catalog, store, plan, flow, device)
+    print_results(outcomes, f"Trained on {train_}, tested on {test}", output, show_leaks)
 
 
 def loco(
@@ -90,6 +98,7 @@ def loco(
     seeds: SeedsOption = "0,1,2",
     force: ForceOption = False,
     show_leaks: LeaksOption = False,
+    device: DeviceOption = "auto",
     catalog: CatalogOption = CATALOG,
     store: StoreOption = None,
     output: FormatOption = "table",
@@ -99,19 +108,19 @@ def loco(
 
     Example: merloco loco --features light --store demo/store
     """
-    overrides = _overrides(loss=loss, epochs=epochs, learning_rate=learning_rate)
     run_loco(
         catalog,
         store,
         features,
         split_list(corpora),
-        _modalities(modalities),
-        _seeds(seeds),
-        overrides,
-        force,
-        output,
-        flow,
-        show_leaks,
+        modalities=_modalities(modalities),
+        seeds=_seeds(seeds),
+        overrides=_overrides(loss=loss, epochs=epochs, learning_rate=learning_rate),
+        force=force,
+        output=output,
+        flow=flow,
+        show_leaks=show_leaks,
+        device=device,
     )
 
 
@@ -120,6 +129,7 @@ def run_loco(
     store: str | None,
     features: str = "light",
     corpora: list[str] | None = None,
+    *,
     modalities: tuple[str, ...] | None = None,
     seeds: tuple[int, ...] = (0, 1, 2),
     overrides: tuple[tuple[str, Any], ...] = (),
@@ -127,44 +137,95 @@ def run_loco(
     output: Any = "table",
     flow: bool | None = None,
     show_leaks: bool = False,
+    device: str = "auto",
 ) -> None:
     """Plan, train and print leave-one-corpus-out."""
-    from flows.retrain import Plan
-    from models.protocols import loco_folds
+    from flows.plan import Plan
+    from flows.results import print_results
+    from models.protocols import loco_cells
 
     names = open_store(catalog, store).corpora(corpora)
-    plan = Plan("loco", "loco", features, tuple(loco_folds(names)), seeds, modalities, overrides, force)
-    run_plan(catalog, store, plan, "Leave one corpus out", output, flow, show_leaks)
+    cells = tuple(replace(cell, modalities=modalities) for cell in loco_cells(names, [features]))
+    plan = Plan("loco", "loco", cells, seeds, overrides, force=force)
+    outcomes = run_plan(catalog, store, plan, flow, device)
+    print_results(outcomes, "Leave one corpus out", output, show_leaks)
 
 
-def run_plan(
-    catalog: str, store: str | None, plan: Any, title: str, output: Any, flow: bool | None, show_leaks: bool = False
+def experiment(
+    name: Annotated[str | None, typer.Argument(help="Experiment of the catalog; they are listed without one.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Comma-separated seeds.", show_default="the experiment's")
+    ] = None,
+    force: ForceOption = False,
+    show_leaks: LeaksOption = False,
+    device: DeviceOption = "auto",
+    catalog: CatalogOption = CATALOG,
+    store: StoreOption = None,
+    output: FormatOption = "table",
+    flow: FlowOption = None,
 ) -> None:
-    """Train a plan, as a flow where a Prefect API is configured or asked for, and print its table."""
+    """Run a named experiment of the catalog and print its tables, published values beside ours.
+
+    Example: merloco experiment cross_corpus --store demo/store
+    """
+    import pyarrow as pa
+
+    from pipelines.catalog import load_catalog
+
+    if name is None:
+        known = load_catalog(catalog).experiments
+        columns = ["experiment", "protocol", "features", "corpora", "about"]
+        rows = [(n, e.protocol, ", ".join(e.feature_sets), ", ".join(e.corpora), e.about) for n, e in known.items()]
+        show(pa.table([list(column) for column in zip(*rows, strict=True)], columns), output)
+        return
+    from flows.paper_tables import result_tables
+    from flows.plan import experiment_plan
+    from flows.results import plain_table
+
+    plan = experiment_plan(open_store(catalog, store), name, None if seeds is None else _seeds(seeds), force)
+    outcomes = run_plan(catalog, store, plan, flow, device)
+    if output != "table":
+        show(plain_table(outcomes, own=True), output)
+        return
+    for table in result_tables(plan.protocol, outcomes, show_leaks):
+        print_rows(table.rows, table.columns, table.title)
+        print("\n".join(table.notes) + "\n")
+    reused = sum(outcome.reused for outcome in outcomes)
+    print(f"{len(outcomes)} runs, {reused} of them read from the store. Next: merloco report {name}")
+
+
+def run_plan(catalog: str, store: str | None, plan: Plan, flow: bool | None, device: str) -> list[Outcome]:
+    """Train a plan, as a flow where a Prefect API is configured or asked for."""
     import os
 
-    from flows.results import print_results
+    from flows.plan import training_settings
     from flows.retrain import execute
 
     opened = open_store(catalog, store)
-    total = len(plan.folds) * len(plan.seeds)
-    with progress_bar(total, "train", "runs") as bar:
-        seen: set[str] = set()
+    chosen = find_device(device)
+    if flow or (flow is None and os.environ.get("PREFECT_API_URL")):
+        from flows.experiment import plan_flow
 
-        def moved(name: str, row: dict[str, float]) -> None:
-            if name not in seen:
-                seen.add(name)
-                bar.update(len(seen) - 1 - bar.n)
-            bar.set_postfix_str(f"{name}: epoch {row['epoch']:.0f}, validation UAR {row['val_uar']:.3f}", refresh=False)
+        return plan_flow(catalog, str(opened.root), plan, chosen)
+    most = [training_settings(opened, plan, cell).epochs for cell in plan.cells for _ in plan.seeds]
+    with progress_bar(sum(most), "train", "epochs") as bar:
+        done: dict[int, int] = {}
+        best = 0.0
 
-        if flow or (flow is None and os.environ.get("PREFECT_API_URL")):
-            from flows.experiment import plan_flow
+        def moved(spec: RunSpec, row: dict[str, float]) -> None:
+            nonlocal best
+            best = max(best, row["val_uar"])
+            done[id(spec)] = int(row["epoch"])
+            bar.set_postfix_str(f"{len(done)} runs, best validation UAR {best:.3f}", refresh=False)
+            bar.update(1)
 
-            outcomes = plan_flow(catalog, str(opened.root), plan)
-        else:
-            outcomes = execute(opened, plan, moved, note)
-        bar.update(total - bar.n)
-    print_results(outcomes, title, output, show_leaks)
+        def finished(spec: RunSpec | None) -> None:
+            """Early stopping saves the rest of a run's epochs; a run in the store saves all of them."""
+            bar.total -= most[0] if spec is None else spec.config.epochs - done[id(spec)]
+
+        outcomes = execute(opened, plan, moved, finished, note, chosen)
+        bar.total = bar.n
+        return outcomes
 
 
 def _seeds(value: str) -> tuple[int, ...]:

@@ -1,0 +1,52 @@
+"""The paper's result tables, to print beside ours (Ryumina et al. 2025, Tables 2 to 5; percent)."""
+
+from __future__ import annotations
+
+CORPORA = ("iemocap", "mosei", "meld", "afew")
+
+ABLATION = {
+    # corpus: all modalities; nullified audio, video, text; excluded audio, video, text (UAR, balanced loss)
+    "iemocap": (71.6, (64.6, 64.2, 52.9), (67.9, 66.2, 65.9)),
+    "mosei": (60.5, (60.0, 59.2, 55.4), (64.7, 57.7, 57.5)),
+    "meld": (57.7, (53.6, 52.5, 28.3), (52.6, 42.4, 32.9)),
+    "afew": (68.7, (59.3, 40.8, 56.8), (53.1, 41.1, 63.3)),
+}
+"""Table 2."""
+
+CROSS_CORPUS = {
+    "iemocap": {"iemocap": 71.3, "mosei": 15.5, "meld": 22.9, "afew": 34.1},
+    "mosei": {"iemocap": 38.2, "mosei": 38.5, "meld": 34.3, "afew": 44.3},
+    "meld": {"iemocap": 42.3, "mosei": 30.4, "meld": 62.0, "afew": 42.1},
+    "afew": {"iemocap": 47.3, "mosei": 28.4, "meld": 33.3, "afew": 79.3},
+}
+"""Table 3: trained on -> tested on -> UAR."""
+
+LOCO = {
+    # encoders tuned on: corpus left out -> (test parts of the training corpora, the unseen corpus), UAR
+    "iemocap": {"mosei": (59.7, 31.7), "meld": (49.6, 32.8), "afew": (50.7, 42.9)},
+    "mosei": {"iemocap": (43.0, 44.5), "meld": (43.2, 33.0), "afew": (49.4, 48.6)},
+    "meld": {"iemocap": (50.1, 44.4), "mosei": (59.9, 31.6), "afew": (53.1, 49.0)},
+    "afew": {"iemocap": (48.2, 44.1), "mosei": (59.8, 28.5), "meld": (52.3, 32.2)},
+}
+"""Table 4."""
+LOCO_AVERAGE = {"iemocap": (47.1, 44.3), "mosei": (59.8, 30.6), "meld": (48.4, 32.7), "afew": (51.1, 46.8)}
+
+SINGLE = {
+    "mosei": {
+        "plain": {"wacc": 61.4, "weighted_f1": 80.4, "accuracy": 49.7, "f1": 54.0},
+        "balanced": {"wacc": 69.3, "weighted_f1": 77.7, "accuracy": 46.2, "f1": 53.4},
+    },
+    "iemocap": {
+        "plain": {"accuracy": 71.9, "weighted_f1": 71.7, "macro_f1": 70.5, "uar": 70.2},
+        "balanced": {"accuracy": 72.9, "weighted_f1": 72.8, "macro_f1": 72.0, "uar": 71.6},
+    },
+    "meld": {
+        "plain": {"accuracy": 68.8, "weighted_f1": 67.7, "macro_f1": 50.8, "uar": 48.8},
+        "balanced": {"accuracy": 64.8, "weighted_f1": 65.7, "macro_f1": 54.5, "uar": 57.7},
+    },
+    "afew": {
+        "plain": {"accuracy": 70.2, "weighted_f1": 69.6, "macro_f1": 67.2, "uar": 67.3},
+        "balanced": {"accuracy": 70.8, "weighted_f1": 70.5, "macro_f1": 68.7, "uar": 68.7},
+    },
+}
+"""Table 5: corpus -> loss -> metric."""
