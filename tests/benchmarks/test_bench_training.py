@@ -1,0 +1,264 @@
+"""Retraining against the published training loop: one run, a leave-one-corpus-out sweep, and loading.
+
+The published loop is rebuilt as its users run it: one pickle of three torch tensors per utterance, read anew in every
+epoch by a DataLoader in the training process, one run at a time, torch's default Adam. Sizes and hyper-parameters are
+the same on both sides, and both are timed end to end in this process: what is on disk to the best weights.
+"""
+
+import json
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from features.dataset import load_matrices
+from features.shards import Commit, commit_path, plan_shards, shard_schema
+from features.store import FeatureStore
+from models.data import Dataset
+from models.fusion import FusionNet
+from models.metrics import balanced_weights
+from models.protocols import Fold, loco_folds, run_spec
+from models.spec import TrainConfig
+from models.train import train_runs
+from pipelines.catalog import load_catalog
+from pipelines.files import sha256_file, write_json, write_parquet
+from pipelines.samples import samples_path
+from pipelines.schema import Sample, to_table
+from tests.store_files import CATALOG
+
+WIDTHS = {"audio": 512, "video": 1024, "text": 768}
+CLASSES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry")
+CORPORA = ("iemocap", "mosei", "meld", "afew")
+NATIVE = {"iemocap": "hap", "meld": "joy", "afew": "Happy"}
+EPOCHS = 3
+CONFIG = TrainConfig(epochs=EPOCHS, patience=EPOCHS)
+
+
+def generated(n: int) -> Dataset:
+    """`n` rows of four corpora with the published widths, learnable."""
+    generator = np.random.default_rng(0)
+    label = generator.integers(0, 7, n)
+    features = {}
+    for modality, width in WIDTHS.items():
+        centres = generator.standard_normal((7, width), dtype=np.float32)
+        features[modality] = generator.standard_normal((n, width), dtype=np.float32) + 0.3 * centres[label]
+    return Dataset(
+        sample_id=np.array([f"x/y/u{i}" for i in range(n)]),
+        corpus=np.array(CORPORA)[np.arange(n) % 4],
+        split=np.array(["train", "train", "train", "val", "test"])[np.arange(n) // 4 % 5],
+        dialogue=np.arange(n).astype(str),
+        features=features,
+        present={m: np.ones(n, bool) for m in WIDTHS},
+        label=label,
+        target=np.eye(7, dtype=np.float32)[label],
+        mask=np.ones((n, 7), bool),
+        classes=CLASSES,
+    )
+
+
+class PickledUtterances(TorchDataset):
+    """One pickle per utterance with three tensors, as the published extraction leaves them."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
+        with self.paths[index].open("rb") as stream:
+            found = pickle.load(stream)
+        return (*(torch.FloatTensor(found[m].cpu()[0]) for m in WIDTHS), found["label"])
+
+
+def write_pickles(data: Dataset, folder: Path) -> list[Path]:
+    folder.mkdir()
+    paths = []
+    for i in range(len(data.label)):
+        tensors = {m: torch.from_numpy(f[i : i + 1].copy()) for m, f in data.features.items()}
+        paths.append(folder / f"{i:06d}.pkl")
+        paths[-1].write_bytes(pickle.dumps({**tensors, "label": int(data.label[i])}))
+    return paths
+
+
+def published_run(data: Dataset, paths: list[Path], fold: Fold, seed: int) -> None:
+    """Train one run as the published code's users do."""
+    spec = run_spec(data, fold, CONFIG, seed)
+    torch.manual_seed(seed)
+    loaders = {
+        part: DataLoader(PickledUtterances([paths[i] for i in rows]), batch_size=32, shuffle=part == "train")
+        for part, rows in (("train", spec.train_rows), ("val", spec.val_rows))
+    }
+    network = FusionNet(WIDTHS, 128, 7)
+    weight = torch.from_numpy(balanced_weights(data.label[spec.train_rows], 7))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, weight_decay=1e-2)
+    best, best_uar = None, -1.0
+    for _ in range(EPOCHS):
+        network.train()
+        for audio, video, text, label in loaders["train"]:
+            logits, _ = network({"audio": audio, "video": video, "text": text})
+            loss = torch.nn.functional.cross_entropy(logits, label, weight=weight)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        network.eval()
+        truth, said = [], []
+        with torch.no_grad():
+            for audio, video, text, label in loaders["val"]:
+                said.append(network({"audio": audio, "video": video, "text": text})[0].argmax(1))
+                truth.append(label)
+        hit, all_truth = torch.cat(said) == torch.cat(truth), torch.cat(truth)
+        uar = float(np.mean([hit[all_truth == k].float().mean() for k in range(7) if (all_truth == k).any()]))
+        if uar > best_uar:
+            best, best_uar = {name: value.clone() for name, value in network.state_dict().items()}, uar
+    assert best is not None
+
+
+def write_store(data: Dataset, root: Path) -> FeatureStore:
+    """The same rows as committed shards of the light set's views; no tars, which training does not read."""
+    store = FeatureStore.open(root, load_catalog(CATALOG), create=True)
+    for corpus in CORPORA:
+        rows = np.flatnonzero(data.corpus == corpus)
+        samples = []
+        for i in rows:
+            native = {"label": NATIVE[corpus]} if corpus in NATIVE else {"intensities": {"happy": 1.0}}
+            samples.append(Sample(f"{corpus}/y/u{i:06d}", corpus, str(data.split[i]), **native))
+        write_parquet(samples_path(root, corpus), to_table(samples))
+        for modality, view in store.views("light").items():
+            folder, width = store.folder(view), WIDTHS[modality]
+            folder.mkdir(parents=True, exist_ok=True)
+            table, done = store.samples([corpus]), 0
+            for shard in plan_shards(corpus, table, modality):
+                chosen = rows[done : done + shard.samples.num_rows]
+                done += len(chosen)
+                flat = pa.array(data.features[modality][chosen].ravel())
+                columns = [
+                    shard.samples["sample_id"].combine_chunks(),
+                    pa.array(["ok"] * len(chosen)),
+                    pa.nulls(len(chosen), pa.string()),
+                    pa.array(np.ones(len(chosen), np.int32)),
+                    pa.array(np.zeros(len(chosen), np.int32)),
+                    pa.FixedSizeListArray.from_arrays(flat, width),
+                    pa.array([shard.name] * len(chosen)),
+                ]
+                path = folder / f"{shard.name}.parquet"
+                write_parquet(path, pa.table(columns, schema=shard_schema(width)))
+                n = len(chosen)
+                commit = Commit(
+                    shard.name, corpus, shard.inputs, n, n, 0, {"ok": n}, width, "", sha256_file(path), {}, {}
+                )
+                write_json(commit_path(folder, shard.name), asdict(commit))
+    return store
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def peak_gigaflops() -> float:
+    """Best of a few large float32 matrix products."""
+    a = torch.randn(2048, 2048)
+    a @ a
+    return 2 * 2048**3 / min(seconds(lambda: a @ a) for _ in range(5)) / 1e9
+
+
+def flops_per_sample() -> float:
+    """Of the products of a training step: forward, gradients of the weights, and of the inputs past the first layer."""
+    first = sum(width * width for width in WIDTHS.values())
+    later = sum(
+        2 * (WIDTHS[a] + WIDTHS[b]) * 128 for a, b in (("audio", "video"), ("video", "text"), ("text", "audio"))
+    )
+    later += 3 * 128 * 128 + 128 * 7
+    return 2.0 * (2 * first + 3 * later)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Dataset, list[Path], FeatureStore]]:
+    data = generated(3200)
+    root = tmp_path_factory.mktemp("bench")
+    yield data, write_pickles(data, root / "pickles"), write_store(data, root / "store")
+
+
+def from_store(store: FeatureStore, data: Dataset) -> Dataset:
+    """Features from the store, labels of the generator: the store's copy has one class, for its size alone."""
+    loaded = load_matrices(store, "light", CORPORA)
+    assert len(loaded.label) == len(data.label)
+    order = np.argsort([int(i.rsplit("u", 1)[1]) for i in loaded.sample_id])
+    return replace(data, features={m: f[order] for m, f in loaded.features.items()})
+
+
+def test_one_run(rows: tuple[Dataset, list[Path], FeatureStore]) -> None:
+    data, paths, store = rows
+    fold = Fold(CORPORA, CORPORA)
+    trained = EPOCHS * len(run_spec(data, fold, CONFIG, 0).train_rows)
+    theirs = seconds(lambda: published_run(data, paths, fold, 0))
+
+    def ours_run() -> None:
+        loaded = from_store(store, data)
+        list(train_runs([(loaded, run_spec(loaded, fold, CONFIG, 0))]))
+
+    ours = seconds(ours_run)
+    peak = peak_gigaflops()
+    print(f"\n\none run, batch 32, {EPOCHS} epochs of {trained // EPOCHS:,} rows, loading included")
+    print(f"{'':16}{'seconds':>10}{'samples/s':>12}{'of peak':>10}")
+    for name, took in (("published loop", theirs), ("merloco", ours)):
+        share = trained / took * flops_per_sample() / 1e9 / peak
+        print(f"{name:16}{took:10.1f}{trained / took:12,.0f}{share:10.0%}")
+    print(f"ratio {theirs / ours:.1f}x; peak: {peak:.0f} GFLOP/s measured with 2048-wide float32 products")
+
+
+def test_a_sweep(rows: tuple[Dataset, list[Path], FeatureStore]) -> None:
+    data, paths, store = rows
+    runs = [(fold, seed) for fold in loco_folds(CORPORA) for seed in range(5)]
+    theirs = seconds(lambda: [published_run(data, paths, fold, seed) for fold, seed in runs])
+
+    def ours_sweep() -> None:
+        loaded = from_store(store, data)
+        assert len(list(train_runs([(loaded, run_spec(loaded, fold, CONFIG, seed)) for fold, seed in runs]))) == 20
+
+    ours = seconds(ours_sweep)
+    print(f"\n\nleave-one-corpus-out sweep, 4 folds x 5 seeds, {EPOCHS} epochs, loading included")
+    print(f"{'':16}{'seconds':>10}{'runs/min':>10}")
+    for name, took in (("published loop", theirs), ("merloco", ours)):
+        print(f"{name:16}{took:10.1f}{60 * len(runs) / took:10.1f}")
+    print(f"ratio {theirs / ours:.1f}x")
+
+
+def test_loading_45000_samples(tmp_path: Path) -> None:
+    data = generated(45_000)
+    store = write_store(data, tmp_path / "store")
+    some = write_pickles(replace(data, label=data.label[:2000]), tmp_path / "pickles")
+    loaded: list[object] = []
+    ours = min(seconds(lambda: loaded.append(load_matrices(store, "light", CORPORA))) for _ in range(3))
+    dataset = PickledUtterances(some)
+    theirs = seconds(lambda: [dataset[i] for i in range(len(some))]) * 45_000 / len(some)
+    print("\n\nloading pooled features of 45,000 samples (512, 1024, 768 wide), joined by id and masked")
+    print(f"merloco {ours:.2f} s; one pickle per utterance {theirs:.1f} s (from {len(some):,} of them)")
+    print(f"ratio {theirs / ours:.0f}x")
+    assert json.dumps([len(m.label) for m in loaded]) == "[45000, 45000, 45000]"
+
+
+def test_a_large_sweep(tmp_path: Path) -> None:
+    """4 folds x 4 feature sets x 5 seeds over 45,000 rows: whole on a GPU; on a CPU a timed part of one stack."""
+    data = generated(45_000)
+    on_gpu = torch.cuda.is_available()
+    sets = [data] + [replace(data, features={m: f[::-1].copy() for m, f in data.features.items()}) for _ in range(3)]
+    config = replace(CONFIG, epochs=300 if on_gpu else 1, patience=20)
+    chosen, seeds = (sets, 5) if on_gpu else (sets[:1], 1)
+    folds = loco_folds(CORPORA)
+    runs = [(d, run_spec(d, fold, config, seed)) for d in chosen for fold in folds for seed in range(seeds)]
+    done: list[object] = []
+    took = seconds(lambda: done.extend(train_runs(runs, device="cuda" if on_gpu else "cpu")))
+    epochs = sum(len(r.history) for r in done)  # type: ignore[attr-defined]
+    print(f"\n\nlarge sweep on {'a GPU' if on_gpu else 'a CPU'}: {len(runs)} runs, {epochs} epochs, {took:.1f} s")
+    print(f"{60 * epochs / took:.1f} epochs of 27,000 rows a minute, over all runs")
