@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import pyarrow.dataset as ds
 
 from pipelines.errors import DataError
 from pipelines.labels import apply_map
@@ -103,17 +103,18 @@ def _feature_matrix(
             f"view {view.name!r} has no features for {', '.join(lacking)}: "
             f"run `merloco extract --corpora {','.join(lacking)} --modalities {view.modality}` first"
         )
-    columns = ["sample_id", "pooled"]
-    folder = store.folder(view)
-    table = pa.concat_tables(pq.read_table(folder / f"{c.shard}.parquet", columns=columns) for c in done)
-    table = table.filter(pc.is_valid(table["pooled"]))
+    paths = [str(store.folder(view) / f"{commit.shard}.parquet") for commit in done]
+    table = ds.dataset(paths, format="parquet").to_table(columns=["sample_id", "pooled"])
+    position = pc.index_in(table["sample_id"].combine_chunks(), value_set=ids)
     dim = done[0].pooled_dim
-    position = pc.index_in(table["sample_id"], value_set=ids)
-    known = pc.is_valid(position)
-    rows = position.filter(known).to_numpy()
     matrix = np.zeros((len(ids), dim), dtype=np.float32)
     present = np.zeros(len(ids), dtype=bool)
-    vectors = table["pooled"].filter(known).combine_chunks()
-    matrix[rows] = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
-    present[rows] = True
+    begin = 0
+    for chunk in table["pooled"].chunks:  # chunk by chunk: the vectors are copied once, to where they belong
+        rows = position.slice(begin, len(chunk))
+        begin += len(chunk)
+        there = pc.and_(pc.is_valid(chunk), pc.is_valid(rows))
+        wanted = rows.filter(there).to_numpy(zero_copy_only=False)
+        matrix[wanted] = chunk.filter(there).flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+        present[wanted] = True
     return matrix, present

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-import numpy as np
 import pyarrow as pa
 
 from pipelines.catalog import DROP, LabelMap
 from pipelines.errors import DataError, nearest
 
 SELF_EVALUATED_HAPPINESS = "self_evaluated_happiness"
+TIE = 1e-5
+"""Intensities nearer than this are equal: they are means of few votes, rounded by float32 files."""
 
 
 def labels_schema(classes: int) -> pa.Schema:
@@ -106,20 +107,20 @@ def _from_intensities(
     multi = label_map.multi
     if multi is None:
         raise DataError(f"sample {sample_id!r} has intensities: its label map needs a `multi` section in the catalog")
-    values = np.zeros(len(label_map.classes), dtype=np.float64)
+    values = [0.0] * len(label_map.classes)
     for native, value in intensities.items():
         if native not in label_map.labels:
             raise DataError(f"sample {sample_id!r}: unknown emotion {native!r}: {nearest(native, label_map.labels)}")
         name = label_map.labels[native]
         if name != DROP:
             values[label_map.classes.index(name)] = value
-    target = (values > multi.presence).astype(float).tolist()
+    target = [float(value > multi.presence) for value in values]
     if not any(target):
         if multi.all_zero == DROP:
             return None, target, "all_zero"
         target[label_map.classes.index(multi.all_zero)] = 1.0
         return multi.all_zero, target, None
-    strongest = np.flatnonzero(np.isclose(values, values.max(), atol=1e-6))
+    strongest = [i for i, value in enumerate(values) if max(values) - value <= TIE]
     if len(strongest) > 1 and multi.ties == DROP:
         return None, target, "tie"
     return label_map.classes[strongest[0]], target, None
