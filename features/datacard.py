@@ -197,6 +197,9 @@ def _audit(store: FeatureStore, corpus: str) -> str:
         ["dropped", dropped, ", ".join(f"{k} {n}" for k, n in audit.dropped.items()) or "-"],
         ["usable", audit.usable, f"one class under map {audit.label_map}"],
     ]
+    if audit.damaged:
+        kinds = ", ".join(f"{k} {n}" for k, n in audit.damaged.items())
+        rows.append(["damaged lines", sum(audit.damaged.values()), f"{kinds}: a text or a vote lost, no row"])
     said = "\n\n" + "\n".join(f"- {sentence}" for sentence in audit.notes) if audit.notes else ""
     return f"## Ingest audit\n\n{_table(rows, ['', 'rows', 'of which'])}{said}"
 

@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 from features.runs import EPOCHS_SCHEMA, METRICS_SCHEMA, PREDICTIONS_SCHEMA, run_folders, runs_table
 from features.shards import Commit, commits, shard_schema
 from models.encoders import ModelError
-from pipelines.errors import DataError
+from pipelines.errors import DataError, nearest
 from pipelines.findings import FINDINGS_SCHEMA, findings_paths
 from pipelines.labels import apply_map, labels_schema
 from pipelines.samples import ingested, read_samples, samples_path
@@ -44,6 +44,11 @@ SHARDS_SCHEMA = pa.schema(
 FAILURES_SCHEMA = pa.schema([(name, pa.string()) for name in ("view", "sample_id", "status", "error", "shard")])
 
 
+_READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI)
+"""A pivot is a `MULTI`: DuckDB rewrites it into several."""
+_UNKNOWN_TABLE = re.compile(r"Table with name (\w+) does not exist")
+
+
 def run_query(store: FeatureStore, query: str) -> duckdb.DuckDBPyRelation:
     """Run one query on a fresh connection.
 
@@ -52,17 +57,26 @@ def run_query(store: FeatureStore, query: str) -> duckdb.DuckDBPyRelation:
     """
     connection = connect(store, query)
     try:
+        _check_statements(connection.extract_statements(query))
         relation = connection.sql(query)
     except duckdb.CatalogException as error:
-        reason = _reason(error).split(" Did you mean")[0]
-        raise DataError(f"SQL: {reason}; views here: {', '.join(view_names(store))}") from None
+        reason = _reason(error).split(" Did you mean")[0].rstrip("!. ")
+        unknown = _UNKNOWN_TABLE.search(reason)
+        hint = nearest(unknown[1], view_names(store)).partition("known:")[0] if unknown else ""
+        raise DataError(f"SQL: {reason}; {hint}views here: {', '.join(view_names(store))}") from None
     except duckdb.Error as error:
         raise DataError(f"SQL: {_reason(error)}") from None
-    if relation is None:
+    return relation
+
+
+def _check_statements(statements: list[duckdb.Statement]) -> None:
+    """One query that reads; a store is not changed in SQL, and of several statements only the last would answer."""
+    if len(statements) > 1:
+        raise DataError(f"SQL: {len(statements)} statements: expected one query at a time")
+    if not statements or statements[0].type not in _READING:
         raise DataError(
             "SQL: the statement gives no rows: expected a query such as `select corpus, count(*) from samples`"
         )
-    return relation
 
 
 def answer(store: FeatureStore, query: str) -> pa.Table:

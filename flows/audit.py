@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import pyarrow as pa
+
 from flows.console import print_rows
 from pipelines.samples import Audit
 from pipelines.schema import MODALITIES, SPLITS
@@ -49,10 +51,10 @@ def _print_reasons(audit: Audit) -> None:
     print(f"\n{audit.corpus} ({audit.root})")
     if audit.left_out:
         print(f"  left out  {_counted(audit.left_out)}")
-        for error in audit.errors[:SHOWN_ERRORS]:
-            print(f"            {error['file']}:{error['line']}: {error['message']}")
-        if len(audit.errors) > SHOWN_ERRORS:
-            print(f"            ... and {len(audit.errors) - SHOWN_ERRORS} more in samples/{audit.corpus}.audit.json")
+        _print_errors(audit, audit.left_out)
+    if audit.damaged:
+        print(f"  damaged   {_counted(audit.damaged)} (lines that cost a text or a vote; their rows are in)")
+        _print_errors(audit, audit.damaged)
     if audit.dropped:
         print(f"  dropped   {_counted(audit.dropped)}")
     print("  media     " + "; ".join(f"{m}: {_counted(audit.media[m])}" for m in MODALITIES))
@@ -60,6 +62,40 @@ def _print_reasons(audit: Audit) -> None:
         print(f"  marks     {_counted(audit.marks)}")
     for sentence in audit.notes:
         print(f"  note      {sentence}")
+
+
+def _print_errors(audit: Audit, codes: Mapping[str, int]) -> None:
+    """Where each kind of line was left out, the first ones; a line number of 0 means the file as a whole."""
+    errors = [error for error in audit.errors if error["code"] in codes]
+    for error in errors[:SHOWN_ERRORS]:
+        line = f":{error['line']}" if error["line"] else ""
+        print(f"            {error['file']}{line}: {error['message']}")
+    if len(errors) > SHOWN_ERRORS:
+        print(f"            ... and {len(errors) - SHOWN_ERRORS} more in samples/{audit.corpus}.audit.json")
+
+
+def audit_table(audits: Sequence[Audit]) -> pa.Table:
+    """Every count of some audits as a table: corpus, what is counted, split, name, n."""
+    rows: list[tuple[str, str, str | None, str | None, int]] = []
+    for audit in audits:
+        totals = {
+            "found": audit.found,
+            "left_out": sum(audit.left_out.values()),
+            "samples": audit.samples,
+            "labelled": audit.labelled,
+            "dropped": sum(audit.dropped.values()),
+            "usable": audit.usable,
+        }
+        rows += [(audit.corpus, what, None, None, n) for what, n in totals.items()]
+        named = {"left_out": audit.left_out, "damaged": audit.damaged, "dropped": audit.dropped, "mark": audit.marks}
+        rows += [(audit.corpus, what, None, name, n) for what, counts in named.items() for name, n in counts.items()]
+        for modality, statuses in audit.media.items():
+            rows += [(audit.corpus, modality, None, status, n) for status, n in statuses.items()]
+        for split, classes in audit.classes.items():
+            rows += [(audit.corpus, "usable", split, name, n) for name, n in classes.items()]
+    names = ("corpus", "what", "split", "name", "n")
+    schema = pa.schema([*((name, pa.string()) for name in names[:-1]), ("n", pa.int64())])
+    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=schema)
 
 
 def _counted(counts: Mapping[str, int]) -> str:

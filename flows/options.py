@@ -42,8 +42,17 @@ def open_store(catalog: str, store: str | None, create: bool = False) -> Feature
 
 
 def split_list(value: str | None) -> list[str] | None:
-    """`a,b` -> [a, b]; None stays None."""
-    return None if value is None else [part.strip() for part in value.split(",") if part.strip()]
+    """`a,b` -> [a, b], each once; None stays None.
+
+    Raises:
+        UsageError: The list names nothing, for example because a shell variable was empty.
+    """
+    if value is None:
+        return None
+    parts = list(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+    if not parts:
+        raise UsageError(f"{value!r} names nothing: expected a comma-separated list, or leave the option out for all")
+    return parts
 
 
 def modality_list(value: str | None) -> list[str] | None:
@@ -67,9 +76,21 @@ def parse_roots(values: list[str] | None) -> dict[str, str]:
 
 
 def find_device(name: str) -> str:
-    """`auto` is the GPU where there is one."""
-    if name != "auto":
+    """`auto` is the GPU where there is one.
+
+    Raises:
+        UsageError: No such device here.
+    """
+    if name == "cpu":
         return name
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if count else "cpu"
+    known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
+    if torch.backends.mps.is_available():
+        known.append("mps")
+    if name not in known:
+        raise UsageError(f"no device {name!r} here: {nearest(name, known)}")
+    return name

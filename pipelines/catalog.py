@@ -199,8 +199,25 @@ class Catalog(_Entry):
     training: dict[str, Training] = {}
     experiments: dict[str, Experiment] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _maps_follow_the_label_order(cls, raw: Any) -> Any:
+        """A map that names no classes has those of `label_order`: one order for targets, tables and the store."""
+        order = raw.get("label_order") if isinstance(raw, dict) else None
+        if order is None:
+            return raw
+        corpora = raw.get("corpora")
+        for entry in corpora.values() if isinstance(corpora, dict) else ():
+            maps = entry.get("maps") if isinstance(entry, dict) else None
+            for label_map in maps.values() if isinstance(maps, dict) else ():
+                if isinstance(label_map, dict):
+                    label_map.setdefault("classes", order)
+        return raw
+
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:
+        if not self.label_order or len(set(self.label_order)) < len(self.label_order):
+            raise ValueError(f"label_order: {', '.join(self.label_order) or 'empty'}: expected each class once")
         for name, view in self.views.items():
             if view.encoder not in self.encoders:
                 raise ValueError(
@@ -287,7 +304,7 @@ def load_catalog(path: str | Path) -> Catalog:
             f"catalog {str(path)!r} not found: run merloco in the workspace, or name the file with --catalog"
         )
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -299,6 +316,22 @@ def load_catalog(path: str | Path) -> Catalog:
         return Catalog.model_validate(_expand(raw))
     except ValidationError as error:
         raise DataError(f"{path}: {_first_problem(error)}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice: YAML would take the last one and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping; raises `ConstructorError` where a key is there twice."""
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key.value!r} is there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
 
 
 def _expand(value: Any) -> Any:
@@ -314,7 +347,8 @@ def _expand(value: Any) -> Any:
 def _first_problem(error: ValidationError) -> str:
     """One sentence for the first problem: pydantic's own report names Python types, not catalog keys."""
     problems = error.errors()
-    problem = problems[0]
+    # A misspelt key is also a missing one: the misspelling is what the user has to see.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     where = ".".join(str(part) for part in problem["loc"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if problem["type"] == "extra_forbidden":

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipelines.catalog import CorpusEntry
 from pipelines.corpora import Parsed, parse_corpus
 from pipelines.errors import DataError
-from pipelines.files import TEMPORARY, canonical_json, sha256_text, write_json, write_parquet
+from pipelines.files import TEMPORARY, atomic_path, canonical_json, sha256_text, write_parquet
 from pipelines.labels import apply_map
 from pipelines.schema import ARROW_SCHEMA, MODALITIES, SPLITS, Sample, from_table, to_table
 
@@ -41,24 +41,38 @@ class Audit:
     media: dict[str, dict[str, int]]
     """Modality -> status -> samples."""
     marks: dict[str, int] = field(default_factory=dict)
+    damaged: dict[str, int] = field(default_factory=dict)
+    """Lines that could not be read but cost a vote or a text only: their rows are samples all the same."""
     errors: list[dict[str, Any]] = field(default_factory=list)
-    """Every row left out: code, file, line, message."""
+    """Every row left out, then every damaged line: code, file, line, message."""
     notes: list[str] = field(default_factory=list)
     state: str = ""
     """Hash of the release's file listing and the catalog entry: the same state needs no second reading."""
 
 
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 """Raised when a parser reads the same files differently."""
 
 
 def release_state(entry: CorpusEntry, root: Path) -> str:
-    """Hash of every file's name, size and time under a root, and of the catalog entry that reads them."""
+    """Hash of every file's name, size and time under a root, and of the catalog entry that reads them.
+
+    Linked folders are followed, each once: clips often lie on another disk than the annotations.
+    """
     listing = []
-    for folder, folders, files in os.walk(root):
+    visited: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        here = os.stat(folder)
+        if (here.st_dev, here.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((here.st_dev, here.st_ino))
         folders.sort()
         for name in sorted(files):
-            stat = os.stat(os.path.join(folder, name))
+            try:
+                stat = os.stat(os.path.join(folder, name))
+            except OSError:  # a link to nowhere is as good as no file
+                continue
             listing.append(f"{os.path.relpath(folder, root)}/{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
     head = f"{PARSER_VERSION}\n{canonical_json(entry.model_dump(exclude={'root'}))}\n"
     return sha256_text(head + "\n".join(listing))
@@ -72,6 +86,18 @@ def samples_path(store: Path, corpus: str) -> Path:
 def audit_path(store: Path, corpus: str) -> Path:
     """Where the audit of the last ingest lies."""
     return store / "samples" / f"{corpus}.audit.json"
+
+
+def unchanged(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit | None:
+    """The audit of the last ingest if neither the release nor its catalog entry has changed since, else null."""
+    return _last(name, root, store, release_state(entry, root)) if root.is_dir() else None
+
+
+def _last(name: str, root: Path, store: Path, state: str) -> Audit | None:
+    if not samples_path(store, name).is_file() or not audit_path(store, name).is_file():
+        return None
+    last = read_audit(store, name)
+    return last if last.state == state and last.root == str(root) else None
 
 
 def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit:
@@ -88,19 +114,22 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
             samples table is written all the same: its labels are native ones.
     """
     state = release_state(entry, root) if root.is_dir() else ""
-    if samples_path(store, name).is_file() and audit_path(store, name).is_file():
-        last = read_audit(store, name)
-        if state and last.state == state and last.root == str(root):
-            return last
+    last = _last(name, root, store, state)
+    if last is not None:
+        return last
     parsed = parse_corpus(name, entry, root)
     if not parsed.samples:
         reasons = ", ".join(f"{code} {n}" for code, n in _counts(error.code for error in parsed.errors).items())
-        raise DataError(f"corpus {name!r}: no usable row under {str(root)!r} (left out: {reasons or 'nothing'})")
+        first = "; ".join(f"{e.file}:{e.line}: {e.message}" for e in [*parsed.left_out, *parsed.errors][:1])
+        said = f"left out: {reasons}, the first {first}" if first else "its annotation files hold no row"
+        raise DataError(f"corpus {name!r}: no usable row under {str(root)!r}: {said}")
     parsed.samples = keep_transcripts(parsed.samples, store, name)
     table = to_table(parsed.samples)
     write_parquet(samples_path(store, name), table)
     audit = replace(make_audit(name, entry, root, parsed, table), state=state)
-    write_json(audit_path(store, name), asdict(audit))
+    with atomic_path(audit_path(store, name)) as temporary:
+        # Keys stay in their order: splits and classes have one.
+        temporary.write_text(json.dumps(asdict(audit), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return audit
 
 
@@ -136,7 +165,7 @@ def make_audit(name: str, entry: CorpusEntry, root: Path, parsed: Parsed, table:
         root=str(root),
         label_map=entry.map,
         found=parsed.found,
-        left_out=_counts(error.code for error in parsed.errors),
+        left_out=_counts(error.code for error in parsed.left_out),
         samples=table.num_rows,
         labelled=sum(row["reason"] != "unlabelled" for row in labels),
         dropped=_counts(row["reason"] for row in labels if row["emotion"] is None),
@@ -144,7 +173,8 @@ def make_audit(name: str, entry: CorpusEntry, root: Path, parsed: Parsed, table:
         classes={split: {c: per_class[split, c] for c in label_map.annotated} for split in splits},
         media={modality: _counts(table[f"{modality}_status"].to_pylist()) for modality in MODALITIES},
         marks=_counts(mark for marks in table["marks"].to_pylist() for mark in marks),
-        errors=[asdict(error) for error in parsed.errors],
+        damaged=_counts(error.code for error in parsed.damaged),
+        errors=[asdict(error) for error in (*parsed.left_out, *parsed.damaged)],
         notes=list(parsed.notes),
     )
 
@@ -158,7 +188,10 @@ def read_audit(store: Path, corpus: str) -> Audit:
     path = audit_path(store, corpus)
     if not path.is_file():
         raise DataError(f"corpus {corpus!r} has no samples in {str(store)!r}: run `merloco ingest {corpus}` first")
-    return Audit(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        return Audit(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: not an audit ({error}): delete it and run `merloco ingest {corpus}` again") from None
 
 
 def ingested(store: Path) -> list[str]:

@@ -51,7 +51,14 @@ def test_only_the_seven_folders_count(tmp_path: Path) -> None:
         path = tmp_path / "Train_AFEW" / other
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-    assert len(parse(tmp_path).samples) == 2
+    parsed = parse(tmp_path)
+    assert len(parsed.samples) == 2
+    assert [(e.code, e.file) for e in parsed.left_out] == [("unknown_folder", "Train_AFEW/angry2/000100000.avi")]
+
+
+def test_folders_without_a_clip_say_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no \.avi clip in the emotion folders"):
+        parse(release(tmp_path, "Train_AFEW/Angry/000100000.mp4"))
 
 
 def test_a_clip_without_nine_digits_is_left_out_by_name_and_digits_that_are_no_time_are_kept(tmp_path: Path) -> None:

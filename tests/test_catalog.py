@@ -39,7 +39,30 @@ def test_a_misspelt_key_names_the_nearest_one(tmp_path: Path, raw: dict) -> None
 
 def test_a_misspelt_top_level_key_names_the_nearest_one(tmp_path: Path, raw: dict) -> None:
     raw["viewz"] = raw.pop("views")
-    with pytest.raises(DataError, match="views"):
+    with pytest.raises(DataError, match=r"unknown key 'viewz': did you mean 'views'\?"):
+        load(tmp_path, raw)
+
+
+def test_a_misspelt_required_key_names_the_nearest_one(tmp_path: Path, raw: dict) -> None:
+    raw["views"]["minilm"] = {"encodr": "minilm"}
+    with pytest.raises(DataError, match=r"unknown key 'views\.minilm\.encodr': did you mean 'encoder'\?"):
+        load(tmp_path, raw)
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.yaml"
+    path.write_text(CATALOG.read_text() + "\nexperiments: {}\n")
+    with pytest.raises(DataError, match=r"catalog\.yaml:\d+: broken YAML: key 'experiments' is there twice"):
+        load_catalog(path)
+
+
+def test_maps_without_classes_follow_the_label_order(tmp_path: Path, raw: dict) -> None:
+    raw["label_order"] = list(EMOTIONS[::-1])
+    catalog = load(tmp_path, raw)
+    assert catalog.corpus("meld").maps["seven"].classes == EMOTIONS[::-1]
+    assert catalog.corpus("iemocap").maps["four"].classes == ("neutral", "happy", "sad", "angry")
+    raw["label_order"].append("happy")
+    with pytest.raises(DataError, match=r"label_order: .*expected each class once"):
         load(tmp_path, raw)
 
 

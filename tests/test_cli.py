@@ -143,6 +143,43 @@ def test_wrong_usage_exits_with_two(capsys: pytest.CaptureFixture) -> None:
     assert merloco(capsys, "plan", "--nonsense")[0] == 2
 
 
+@pytest.mark.parametrize("option", ["--corpora", "--modalities"])
+def test_an_empty_list_is_wrong_usage_and_not_nothing_to_do(
+    capsys: pytest.CaptureFixture, tmp_path: Path, option: str
+) -> None:
+    make_store(tmp_path, n=5, extracted=False)
+    code, out, err = merloco(capsys, "plan", option, " , ", "--store", str(tmp_path))
+    assert (code, out) == (2, "") and "names nothing" in the_sentence(err)
+
+
+def test_an_unknown_device_names_those_that_are_there(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    make_store(tmp_path, n=5, extracted=False)
+    code, _, err = merloco(capsys, "extract", "--device", "cdua", "--store", str(tmp_path), "--no-flow")
+    assert code == 2 and "no device 'cdua' here: known: cpu" in the_sentence(err)
+
+
+def test_a_store_that_cannot_be_written_is_one_sentence(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    root = meld_root(tmp_path / "meld")
+    (tmp_path / "file").write_text("no folder")
+    store = str(tmp_path / "file" / "store")
+    code, _, err = merloco(capsys, "ingest", "meld", "--root", f"meld={root}", "--store", store, "--no-flow")
+    assert code == 1 and "Not a directory" in the_sentence(err)
+
+
+def test_a_second_ingest_of_an_unchanged_release_starts_no_flow(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    arguments = ["ingest", "meld", "--root", f"meld={meld_root(tmp_path / 'meld')}", "--store", str(tmp_path / "store")]
+    first = merloco(capsys, *arguments, "--no-flow")[1]
+    code, out, err = merloco(capsys, *arguments)
+    assert (code, out, err) == (0, first, "unchanged since the last ingest: meld\n")
+
+
+def test_the_audit_in_numbers_for_machines(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    arguments = ["ingest", "meld", "--root", f"meld={meld_root(tmp_path / 'meld')}", "--store", str(tmp_path / "store")]
+    out = merloco(capsys, *arguments, "--no-flow", "--format", "csv")[1].splitlines()
+    assert out[:2] == ["corpus,what,split,name,n", "meld,found,,,3"]
+    assert "meld,video,,missing_media,3" in out and "meld,usable,val,happy,1" in out
+
+
 def test_ingest_prints_an_audit_that_adds_up(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     root = meld_root(tmp_path / "meld")
     store = str(tmp_path / "store")

@@ -189,6 +189,23 @@ def test_evaluator_files_and_stubs_are_not_read(tmp_path: Path) -> None:
     assert len(parse(tmp_path).samples) == 1
 
 
+def test_a_file_that_cannot_be_read_costs_its_own_dialogue(tmp_path: Path) -> None:
+    for dialogue in ("Ses01F_impro01", "Ses01F_impro02"):
+        write_dialogue(tmp_path, dialogue, block(f"{dialogue}_F000", 0, "neu"), "")
+    folder = tmp_path / "Session1" / "dialog" / "EmoEvaluation"
+    (folder / "Ses01F_impro02.txt").write_bytes((HEADER + block("Ses01F_impro02_F000", 0, "neu")).encode("utf-16"))
+    parsed = parse(tmp_path)
+    assert [s.sample_id for s in parsed.samples] == ["iemocap/Ses01F_impro01/Ses01F_impro01_F000"]
+    assert {e.file for e in parsed.left_out} == {"Session1/dialog/EmoEvaluation/Ses01F_impro02.txt"}
+
+
+def test_a_damaged_vote_costs_no_row(tmp_path: Path) -> None:
+    votes = "C-E1:\tAnger;\t()\nC-E?:\tAnger;\t()\n"
+    write_dialogue(tmp_path, "Ses01F_impro01", block("Ses01F_impro01_F000", 0, "ang", votes))
+    parsed = parse(tmp_path)
+    assert (parsed.found, len(parsed.samples), [e.code for e in parsed.damaged]) == (1, 1, ["bad_vote"])
+
+
 def test_an_empty_root_names_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="EmoEvaluation"):
         parse(tmp_path)

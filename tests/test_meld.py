@@ -81,6 +81,22 @@ def test_a_cp1252_file_reads(tmp_path: Path) -> None:
     assert parse(root).samples[0].text == "You’re late"
 
 
+def test_one_byte_of_another_encoding_spoils_no_other_row(tmp_path: Path) -> None:
+    root = release(tmp_path)
+    good, odd = row(1, 0, 0, "You’re late"), row(2, 0, 1, "You*re late")
+    (root / "train_sent_emo.csv").write_bytes(csv_text([good, odd]).encode().replace(b"*", b"\x92"))
+    assert [s.text for s in parse(root).samples if s.split == "train"] == ["You’re late"] * 2
+
+
+def test_an_unreadable_annotation_file_is_one_sentence(tmp_path: Path) -> None:
+    root = release(tmp_path)
+    (root / "train_splits").symlink_to(root / "nowhere")
+    assert len(parse(root).samples) == 3
+    (root / "train_sent_emo.csv").write_bytes(csv_text([row(1, 0, 0)]).encode("utf-16"))
+    with pytest.raises(DataError, match=r"train_sent_emo\.csv: column 'Sr No\.' is missing"):
+        parse(root)
+
+
 def test_times_have_one_or_two_hour_digits_and_lost_zeros() -> None:
     assert seconds("0:00:01,500") == seconds("00:00:01,500") == 1.5
     assert seconds("00:06:47,28") == pytest.approx(407.028)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines.catalog import load_catalog
 from pipelines.corpora import Parsed, parse_corpus
-from pipelines.corpora.mosei import parse_segment
+from pipelines.corpora.mosei_transcripts import parse_segment
 from pipelines.errors import DataError
 from pipelines.schema import Sample, to_table
 from tests.store_files import CATALOG
@@ -181,6 +181,134 @@ def test_full_videos_are_cut_and_ready_made_clips_are_whole(tmp_path: Path) -> N
     assert (cut.video_start, cut.video_end, cut.audio_path[-4:], cut.audio_start) == (3.125, 5.5, ".wav", 3.125)
     assert (whole.video_start, whole.audio_path, whole.video_status) == (None, whole.video_path, "ok")
     assert samples["mosei/PtH_8O__EAY/0"].video_status == "missing_media"
+
+
+@pytest.mark.parametrize("reader", [csd, table])
+def test_stubs_of_macos_are_no_label_files(tmp_path: Path, reader: object) -> None:
+    root = reader(tmp_path, truth())
+    for path in list(root.iterdir()):
+        path.with_name(f"._{path.name}").write_bytes(bytes(212))
+    assert len(parse(root).samples) == 15
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["features", "intervals"]),
+    array=st.none()
+    | st.lists(st.floats(-1, 9), max_size=8).map(np.array)
+    | st.tuples(st.integers(0, 14), st.integers(0, 8)).map(np.zeros)
+    | st.sampled_from([np.full((13, 7), np.nan), np.full((13, 2), np.inf), np.array([b"x"] * 13), np.float64(1)]),
+)
+def test_any_damaged_array_costs_its_own_video_only(tmp_path: Path, name: str, array: np.ndarray | None) -> None:
+    root = csd(tmp_path, truth())
+    with h5py.File(root / "CMU_MOSEI_Labels.csd", "r+") as handle:
+        group = handle["All Labels/data/-3g5yACwYnA"]
+        del group[name]
+        if array is not None:
+            group[name] = array
+    parsed = parse(root)
+    assert sum(s.dialogue == "PtH_8O__EAY" for s in parsed.samples) == 2
+    assert all((e.file, "-3g5yACwYnA" in e.message) == ("CMU_MOSEI_Labels.csd", True) for e in parsed.errors)
+
+
+def test_a_row_that_is_not_finite_costs_that_row(tmp_path: Path) -> None:
+    root = csd(tmp_path, truth())
+    with h5py.File(root / "CMU_MOSEI_Labels.csd", "r+") as handle:
+        handle["All Labels/data/-3g5yACwYnA/intervals"][2, 0] = np.nan
+    parsed = parse(root)
+    assert (len(parsed.samples), [(e.code, e.line) for e in parsed.errors]) == (14, [("bad_row", 3)])
+
+
+def test_a_dimension_that_the_metadata_does_not_name_is_missed_by_name(tmp_path: Path) -> None:
+    root = csd(tmp_path, truth())
+    with h5py.File(root / "CMU_MOSEI_Labels.csd", "r+") as handle:
+        handle["All Labels/metadata/dimension names"][0] = json.dumps([*NAMES[:-1], "fright"])
+    with pytest.raises(DataError, match=r"CMU_MOSEI_Labels\.csd: the dimension 'fear' is missing"):
+        parse(root)
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    for root, source, old, new in (
+        (tmp_path / "a", table, "fear", "feer"),
+        (tmp_path / "b", table, "start_time", "begin"),
+        (tmp_path / "c", workers, "Answer.fear", "Answer.feer"),
+        (tmp_path / "d", workers, "Input.CLIP", "Input.CLOP"),
+    ):
+        path = next(source(root, truth()).rglob("*.csv"))
+        path.write_text(path.read_text().replace(old, new, 1))
+        with pytest.raises(DataError, match=rf"{path.name}: column '{old}' is missing: expected"):
+            parse(root)
+
+
+def test_a_table_without_emotions_is_no_label_source(tmp_path: Path) -> None:
+    (tmp_path / "label.csv").write_text("video_id,clip_id,text,label\nabc,1,hello,1.0\n")
+    with pytest.raises(DataError, match=r"label\.csv has no column for an emotion"):
+        parse(tmp_path)
+    csd(tmp_path / "Raw", truth())
+    assert len(parse(tmp_path / "Raw").samples) == 15
+
+
+def test_the_common_tables_give_the_split_by_their_names(tmp_path: Path) -> None:
+    videos = truth()
+    root = table(tmp_path, {"-3g5yACwYnA": videos["-3g5yACwYnA"]})
+    (root / "Data_Train_modified.csv").rename(root / "Data_Val_modified.csv")
+    table(root, {"PtH_8O__EAY": videos["PtH_8O__EAY"]})
+    parsed = parse(root)
+    assert {s.dialogue: s.split for s in parsed.samples} == {"-3g5yACwYnA": "val", "PtH_8O__EAY": "train"}
+    assert not any("no fold list" in note for note in parsed.notes)
+
+
+def test_a_damaged_vote_costs_the_vote_and_only_the_last_one_costs_the_row(tmp_path: Path) -> None:
+    videos: Truth = {"abc": {c: (3.0 * c, 3.0 * c + 2, [0.0, 1.0, 0, 0, 0, 0, 0], "x") for c in range(2)}}
+    root = workers(tmp_path, videos)
+    transcripts(root / "Raw", videos)
+    path = root / "Raw" / "Labels" / "5000_batch_raw.csv"
+    lines = path.read_text().split("\n")
+    lines[1] = lines[1].replace("W,", "W,much", 1)
+    lines[4:7] = [line.replace("W,", "W,much", 1) for line in lines[4:7]]
+    path.write_text("\n".join(lines))
+    parsed = parse(root)
+    assert [s.sample_id for s in parsed.samples] == ["mosei/abc/0"]
+    assert [e.code for e in parsed.damaged] == ["bad_vote"] * 4
+    assert [(e.code, e.line) for e in parsed.left_out] == [("bad_row", 5)]
+    assert parsed.found == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "standard_train_fold = [",
+        "standard_train_fold = 5\nstandard_valid_fold = []\nstandard_test_fold = []",
+        "standard_train_fold = ['a']\nstandard_valid_fold = ['a']\nstandard_test_fold = []",
+        "x = 1",
+        "\0",
+    ],
+)
+def test_a_fold_file_that_is_none_is_one_sentence(tmp_path: Path, text: str) -> None:
+    root = csd(tmp_path, truth())
+    (root / "cmu_mosei_std_folds.py").write_text(text)
+    with pytest.raises(DataError, match=r"^cmu_mosei_std_folds\.py: "):
+        parse(root)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    which=st.integers(0, 5), junk=st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\n\r"), max_size=50)
+)
+def test_any_mangled_worker_line_costs_that_vote_only(tmp_path: Path, which: int, junk: str) -> None:
+    import shutil
+
+    shutil.rmtree(tmp_path / "Raw", ignore_errors=True)
+    videos: Truth = {"abc": {c: (3.0 * c, 3.0 * c + 2, [0.0] * 7, f"text {c}") for c in range(2)}}
+    root = workers(tmp_path, videos)
+    transcripts(root / "Raw", videos)
+    path = root / "Raw" / "Labels" / "5000_batch_raw.csv"
+    lines = path.read_text().split("\n")
+    lines[1 + which] = junk
+    path.write_text("\n".join(lines), encoding="utf-8")
+    parsed = parse(root)
+    assert {s.start for s in parsed.samples} == {0.0, 3.0}
+    assert all((e.code, e.file, e.line) == ("bad_vote", "5000_batch_raw.csv", 2 + which) for e in parsed.errors)
 
 
 def test_no_labels_names_the_expected_files(tmp_path: Path) -> None:

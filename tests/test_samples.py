@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipelines.catalog import load_catalog
 from pipelines.errors import DataError
-from pipelines.samples import audit_path, ingest_corpus, ingested, read_samples, samples_path
+from pipelines.samples import audit_path, ingest_corpus, ingested, read_samples, samples_path, unchanged
 from pipelines.schema import SAMPLE_ID, Sample, from_table, to_table
 from pipelines.splits import leave_one_group_out
 from tests.store_files import CATALOG
@@ -56,6 +56,35 @@ def test_the_audit_adds_up(tmp_path: Path) -> None:
     assert audit.found == audit.samples + sum(audit.left_out.values()) == 5
     assert audit.samples == audit.usable + sum(audit.dropped.values())
     assert sum(n for split in audit.classes.values() for n in split.values()) == audit.usable
+
+
+def test_the_audit_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    root, store = release(tmp_path / "meld"), tmp_path / "store"
+    first = ingest_corpus("meld", ENTRY, root, store)
+    again = unchanged("meld", ENTRY, root, store)
+    assert again == first
+    assert list(again.classes) == ["train", "val", "test"]
+    assert list(again.classes["train"]) == list(ENTRY.maps["seven"].annotated)
+
+
+def test_clips_behind_a_linked_folder_count_and_links_to_nowhere_do_not(tmp_path: Path) -> None:
+    root, store, disk = release(tmp_path / "meld"), tmp_path / "store", tmp_path / "disk"
+    disk.mkdir()
+    (root / "train_splits").symlink_to(disk)
+    (root / "loop").symlink_to(root)
+    (root / "gone").symlink_to(tmp_path / "nowhere")
+    assert ingest_corpus("meld", ENTRY, root, store).media["video"] == {"missing_media": 3}
+    (disk / "dia0_utt0.mp4").write_bytes(b"clip")
+    assert unchanged("meld", ENTRY, root, store) is None
+    assert ingest_corpus("meld", ENTRY, root, store).media["video"] == {"missing_media": 2, "ok": 1}
+
+
+def test_a_release_without_a_usable_row_names_the_first_problem(tmp_path: Path) -> None:
+    root = release(tmp_path / "meld", [row(1, 0, 0, emotion="")])
+    for part in ("dev", "test"):
+        (root / f"{part}_sent_emo.csv").unlink()
+    with pytest.raises(DataError, match=r"bad_row 1, the first train_sent_emo\.csv:2: Emotion is empty"):
+        ingest_corpus("meld", ENTRY, root, tmp_path / "store")
 
 
 def test_an_unchanged_release_is_not_read_again_and_a_changed_one_is(tmp_path: Path) -> None:

@@ -108,6 +108,27 @@ def test_malformed_sql_is_one_sentence(store: FeatureStore) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_an_unknown_table_names_the_nearest_view(store: FeatureStore) -> None:
+    with pytest.raises(DataError, match=r"smaples does not exist; did you mean 'samples'\? views here: samples,"):
+        store.sql("select * from smaples")
+
+
+@pytest.mark.parametrize("statement", ["create table x as select 1", "insert into samples select 1", "", "-- nothing"])
+def test_a_statement_that_reads_nothing_is_refused(store: FeatureStore, statement: str) -> None:
+    with pytest.raises(DataError, match="gives no rows: expected a query"):
+        store.sql(statement)
+
+
+def test_one_query_at_a_time(store: FeatureStore) -> None:
+    with pytest.raises(DataError, match="2 statements: expected one query at a time"):
+        store.sql("select 1; select 2")
+
+
+@pytest.mark.parametrize("query", ["describe samples", "from labels", "pivot samples on split using count(*)"])
+def test_every_form_of_a_query_is_one(store: FeatureStore, query: str) -> None:
+    assert store.sql(query).fetchall()
+
+
 def test_an_unknown_column_names_the_candidates(store: FeatureStore) -> None:
     with pytest.raises(DataError, match="emotion"):
         store.sql("select emotoin from labels").fetchall()

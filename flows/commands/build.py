@@ -43,14 +43,16 @@ def ingest(
     root: RootOption = None,
     catalog: CatalogOption = CATALOG,
     store: StoreOption = None,
+    output: FormatOption = "table",
     flow: FlowOption = True,
 ) -> None:
     """Read corpora into samples tables and print an audit that adds up.
 
     Example: merloco ingest meld --root meld=data/MELD.Raw
     """
-    from flows.audit import print_audits
+    from flows.audit import audit_table, print_audits
     from flows.build import corpus_root
+    from flows.console import show
 
     loaded = load_catalog(catalog)
     roots = parse_roots(root)
@@ -63,17 +65,32 @@ def ingest(
     folders = {name: str(corpus_root(loaded, name, roots)) for name in names}
     target = open_store(catalog, store, create=True)
     outcomes = run_ingest(catalog, str(target.root), folders, flow)
-    print_audits([outcome for outcome in outcomes.values() if not isinstance(outcome, Exception)])
+    audits = [outcome for outcome in outcomes.values() if not isinstance(outcome, Exception)]
+    if output == "table":
+        print_audits(audits)
+    else:
+        show(audit_table(audits), output)
     errors = [outcome for outcome in outcomes.values() if isinstance(outcome, Exception)]
     for error in errors[:-1]:
         note(f"error: {error}")
     if errors:
         raise errors[-1]
-    print(f"\nNext: merloco extract --corpora {','.join(names)} --features light")
+    if output == "table":
+        print(f"\nNext: merloco extract --corpora {','.join(folders)} --features light")
 
 
 def run_ingest(catalog: str, store: str, roots: dict[str, str], flow: bool) -> dict:
-    """Ingest corpora as a flow or directly; an outcome per corpus, errors of data among them."""
+    """Ingest corpora as a flow or directly; an outcome per corpus, errors of data among them.
+
+    No flow is started where every release is as it was at its last ingest: Prefect's start takes longer than reading.
+    """
+    from pipelines.samples import unchanged
+
+    entries = load_catalog(catalog).corpora
+    last = {name: unchanged(name, entries[name], Path(root), Path(store)) for name, root in roots.items()}
+    if all(audit is not None for audit in last.values()):
+        note(f"unchanged since the last ingest: {', '.join(roots)}")
+        return last
     if flow:
         from flows.ingest import ingest_flow
 

@@ -126,7 +126,7 @@ def labels_show(
     if unknown:
         first, ids = next(iter(unknown.items()))
         raise DataError(
-            f"corpus {corpus!r}: {len(unknown)} native labels are not in map {name!r}, the first {first!r} at "
+            f"corpus {corpus!r}: native labels that are not in map {name!r}: {len(unknown)}, the first {first!r} at "
             f"{ids[0]!r}: add them to `labels` of that map in the catalog (a class name, or drop)"
         )
 

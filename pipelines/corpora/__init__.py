@@ -16,14 +16,16 @@ from pipelines.errors import DataError, UsageError, nearest
 from pipelines.schema import Sample
 
 BUILTIN = ("iemocap", "meld", "mosei", "afew")
+LINE_ONLY = frozenset({"bad_vote", "bad_transcript"})
+"""Codes of damaged lines that cost a vote or a text; the row itself is a sample all the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowError:
-    """One annotation row that did not become a sample, and why."""
+    """One annotation row that did not become a sample, or one damaged line beside a row, and why."""
 
     code: str
-    """Named reason, for example `bad_row`, `overlap_turn`, `no_interval`."""
+    """Named reason, for example `bad_row`, `overlap_turn`, `no_interval`; `LINE_ONLY` codes cost no row."""
     file: str
     """Path relative to the corpus root."""
     line: int
@@ -34,7 +36,7 @@ class RowError:
 
 @dataclass(slots=True)
 class Parsed:
-    """What a parser found: every usable row as a sample, every other row as an error."""
+    """What a parser found: every usable row as a sample, every other row and every damaged line as an error."""
 
     samples: list[Sample] = field(default_factory=list)
     errors: list[RowError] = field(default_factory=list)
@@ -42,9 +44,19 @@ class Parsed:
     """Sentences for the audit, for example files without an annotation row."""
 
     @property
+    def left_out(self) -> list[RowError]:
+        """Rows that did not become a sample."""
+        return [error for error in self.errors if error.code not in LINE_ONLY]
+
+    @property
+    def damaged(self) -> list[RowError]:
+        """Lines that cost a vote or a text, but no row."""
+        return [error for error in self.errors if error.code in LINE_ONLY]
+
+    @property
     def found(self) -> int:
         """Annotation rows seen: samples plus rows left out."""
-        return len(self.samples) + len(self.errors)
+        return len(self.samples) + len(self.left_out)
 
 
 Parser = Callable[[CorpusEntry, Path], Parsed]
@@ -70,7 +82,7 @@ def parse_corpus(name: str, entry: CorpusEntry, root: Path) -> Parsed:
         root: The release folder. A root that holds annotations but no media is accepted.
 
     Raises:
-        DataError: The root is missing or holds no annotation at all.
+        DataError: The root is missing, holds no annotation at all, or cannot be read.
         UsageError: No parser of that name is registered.
     """
     for module in BUILTIN:
@@ -79,4 +91,7 @@ def parse_corpus(name: str, entry: CorpusEntry, root: Path) -> Parsed:
         raise UsageError(f"corpus {name!r} asks for parser {entry.parser!r}: {nearest(entry.parser, _PARSERS)}")
     if not root.is_dir():
         raise DataError(f"corpus {name!r}: root {str(root)!r} is not a folder; expected the unpacked release there")
-    return _PARSERS[entry.parser](entry, root)
+    try:
+        return _PARSERS[entry.parser](entry, root)
+    except OSError as error:
+        raise DataError(f"corpus {name!r}: {error.filename or str(root)!r} cannot be read: {error.strerror}") from None

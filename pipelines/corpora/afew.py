@@ -36,6 +36,8 @@ CLIPS = {"Train": 773, "Val": 383}
 """Clips of the release (corpora.md 4.4)."""
 TRAIN_CLASSES = dict(zip(EMOTIONS, (133, 74, 81, 150, 144, 117, 74), strict=True))
 """Training clips per class; those of the validation part differ between copies of the release."""
+ALIGNED = "AlignedFaces_LBPTOP_Points"
+"""Features that the release brings along; no clips."""
 NEIGHBOURHOOD = 60.0
 """Seconds of film time in a block whose training clips stay together."""
 _STEM = re.compile(r"\d{9}", re.ASCII)
@@ -63,8 +65,11 @@ def parse_afew(entry: CorpusEntry, root: Path) -> Parsed:
         described = _read_xml(folder, root, parsed)
         found = list(_samples([folder / emotion for emotion in EMOTIONS], root, part, described, parsed))
         parsed.samples += found
+        _other_folders(folder, root, parsed)
         _compare(part, folder.name, Counter(sample.label for sample in found), parsed)
     parsed.samples += _samples(tests, root, "Test", {}, parsed)
+    if not parsed.samples and not parsed.errors:
+        raise DataError(f"no .avi clip in the emotion folders under {str(root)!r}: expected <9 digits>.avi there")
     _carve_validation(parsed, entry)
     return parsed
 
@@ -119,11 +124,19 @@ def _samples(
         )
 
 
+def _other_folders(folder: Path, root: Path, parsed: Parsed) -> None:
+    """Clips of a labelled part that lie in no emotion folder have no label."""
+    others = [p for p in sorted(folder.iterdir()) if p.is_dir() and p.name not in (*EMOTIONS, ALIGNED)]
+    for _, where in _clips(others, root):
+        message = f"no emotion folder; expected one of {', '.join(EMOTIONS)}"
+        parsed.errors.append(RowError("unknown_folder", where, 0, message))
+
+
 def _compare(part: str, folder: str, found: Counter[str | None], parsed: Parsed) -> None:
     """Note what differs from the release: a copy with fewer clips is usable, but its scores do not compare."""
     total = sum(found.values())
     if total != CLIPS[part]:
-        parsed.notes.append(f"{folder} has {total} clips, the release {CLIPS[part]}")
+        parsed.notes.append(f"{folder}: {total} of the {CLIPS[part]} clips of the release")
     elif part == "Train" and found != TRAIN_CLASSES:
         other = ", ".join(
             f"{name} {found[name]} (release {n})" for name, n in TRAIN_CLASSES.items() if found[name] != n

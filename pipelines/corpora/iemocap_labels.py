@@ -92,7 +92,12 @@ def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -
     found: dict[str, Evaluation] = {}
     block: Evaluation | None = None
     inside = False  # in a block, which may be one whose summary line cannot be read
-    for number, line in lines_of(file):
+    try:
+        lines = lines_of(file)
+    except OSError as error:
+        parsed.errors.append(RowError("bad_file", where, 0, f"not readable: {error.strerror}"))
+        return []
+    for number, line in lines:
         if not line:
             block, inside = None, False
         elif line.startswith("[") or not inside:

@@ -44,7 +44,12 @@ def read_transcription(file: Path, where: str, parsed: Parsed, remarks: Remarks)
         Utterance -> turn, in the order of the file.
     """
     turns: dict[str, Turn] = {}
-    for number, line in lines_of(file):
+    try:
+        lines = lines_of(file)
+    except OSError as error:
+        parsed.errors.append(RowError("bad_transcript", where, 0, f"not readable: {error.strerror}"))
+        return turns
+    for number, line in lines:
         if not line:
             continue
         if "_" not in line.split(maxsplit=1)[0] and "]:" not in line:

@@ -15,7 +15,6 @@ Identifiers repeat across the three parts, so ids and dialogues carry the part's
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from pipelines.catalog import CorpusEntry, MediaRules
 from pipelines.corpora import Parsed, RowError, register_parser
+from pipelines.corpora.tables import read_rows
 from pipelines.errors import DataError
 from pipelines.schema import Sample
 
@@ -43,7 +43,8 @@ COLUMNS = (
 )
 # Anchored: AppleDouble stubs (._dia0_utt0.mp4) must not match.
 _CLIP = re.compile(r"^(final_videos_test)?dia(\d+)_utt(\d+)\.mp4$")
-_TIME = re.compile(r"^(\d{1,2}):(\d{2}):(\d{2}),(\d{1,3})$")
+_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
+_TIME = re.compile(r"^(\d{1,2}):(\d{2}):(\d{2}),(\d{1,3})$", re.ASCII)
 # Bytes of cp1252 that were taken for Latin-1 become C1 control characters; the no-break space becomes a space.
 _C1 = {code: bytes([code]).decode("cp1252", errors="replace") for code in range(0x80, 0xA0)} | {0xA0: " "}
 
@@ -96,37 +97,21 @@ def _clips(folder: Path | None) -> dict[tuple[int, int], Path]:
     return found
 
 
-def read_text(path: Path) -> str:
-    """Read a MELD annotation file in either of its encodings, with typographic characters restored."""
-    raw = path.read_bytes()
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("cp1252", errors="replace")
-    return text.translate(_C1)
-
-
 def _read_rows(file: Path, part: str, root: Path, parsed: Parsed) -> Iterator[Sample]:
     name = file.relative_to(root).as_posix()
-    # Rows are lines: read one by one, a stray quote costs its own line and not the rest of the file.
-    lines = read_text(file).split("\n")
-    header = [column.strip() for column in next(csv.reader(lines[:1]), [])]
+    header, lines = read_rows(file)
     missing = [column for column in COLUMNS if column not in header]
     if missing:
         raise DataError(f"{name}: column {missing[0]!r} is missing: expected the columns {', '.join(COLUMNS)}")
     seen: set[str] = set()
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
-            continue
-        try:
-            cells = next(csv.reader([line.rstrip("\r")], strict=True), [])
-        except csv.Error as error:
-            parsed.errors.append(RowError("bad_row", name, number, f"not a CSV row: {error}"))
+    for number, cells in lines:
+        if isinstance(cells, str):
+            parsed.errors.append(RowError("bad_row", name, number, cells))
             continue
         if len(cells) != len(header):
             parsed.errors.append(RowError("bad_row", name, number, f"{len(cells)} cells; expected {len(header)}"))
             continue
-        sample = _sample(dict(zip(header, cells, strict=True)), part)
+        sample = _sample({c: cell.translate(_C1) for c, cell in zip(header, cells, strict=True)}, part)
         if isinstance(sample, str):
             parsed.errors.append(RowError("bad_row", name, number, sample))
         elif sample.sample_id in seen:
@@ -142,8 +127,8 @@ def _sample(row: dict[str, str], part: str) -> Sample | str:
     """One row as a sample, or what is wrong with it."""
     numbers = {}
     for column in ("Dialogue_ID", "Utterance_ID"):
-        if not (row[column].isascii() and row[column].isdigit()):
-            return f"{column} is {row[column]!r}; expected a number"
+        if not _NUMBER.fullmatch(row[column]):
+            return f"{column} is {row[column]!r}; expected a whole number"
         numbers[column] = int(row[column])
     if not row["Emotion"].strip():
         return "Emotion is empty; expected a label"

@@ -2,7 +2,7 @@
 
 ::
 
-    CMU_MOSEI_Labels.csd                                    in the root or in Raw/
+    CMU_MOSEI_Labels.csd                                    in the root or in Raw/; else Data_*.csv, or Labels/*.csv
     [Raw/]Transcript/Segmented/Combined/<video>.txt         <video>___<clip>___<start>___<end>___<text>
     [Raw/]Videos/Full/Combined/<video>.mp4                  cut by interval
     [Raw/]Videos/Segmented/Combined/<video>_<clip>.mp4      where the full video is absent
@@ -22,25 +22,19 @@ from typing import Any
 
 from pipelines.catalog import CorpusEntry
 from pipelines.corpora import Parsed, RowError, register_parser
-from pipelines.corpora.mosei_folds import CODES, FOLDS_FILE, NAMES, read_folds
-from pipelines.corpora.mosei_labels import EMOTIONS, LabelRow, is_label_table, read_csd, read_table, read_workers
+from pipelines.corpora.mosei_csd import read_csd
+from pipelines.corpora.mosei_folds import CODES, FOLDS_FILE, FOLDS_TABLE, NAMES, read_folds
+from pipelines.corpora.mosei_labels import EMOTIONS, LabelRow, csv_files, read_table, read_workers, table_kind
+from pipelines.corpora.mosei_transcripts import Segment, read_transcripts
 from pipelines.errors import DataError
 from pipelines.schema import Sample
 
 TOLERANCE = 0.011
 """Seconds by which intervals of labels and transcripts may differ: sources round to milliseconds or less."""
-_SEGMENT = re.compile(r"^(.+?)___(\d+)___(-?[\d.]+)___(-?[\d.]+)___(.*)$")
-_VIDEO = re.compile(r"^[A-Za-z0-9_-]+$")
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One line of a segmented transcript."""
-
-    clip: str
-    start: float
-    end: float
-    text: str
+CSD = "CMU_MOSEI_Labels.csd"
+OTHER = "no_emotions"
+TRANSCRIPTS = ("Transcript/Segmented/Combined", "Transcript/Combined")
+_VIDEO = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +56,7 @@ def parse_mosei(entry: CorpusEntry, root: Path) -> Parsed:
     parsed = Parsed()
     places = [root, root / "Raw", root / "Labels", root / "Raw" / "Labels"]
     rows = list(_labels(places, root, parsed))
-    transcripts = {video: list(s) for video, s in _transcripts(root, parsed)}
+    transcripts = dict(read_transcripts(_first_folder(root, *TRANSCRIPTS), root, parsed))
     media = _find_media(root)
     folds = read_folds(root)
     if folds is None and not any(row.split for row in rows):
@@ -84,70 +78,49 @@ def parse_mosei(entry: CorpusEntry, root: Path) -> Parsed:
 def _labels(places: list[Path], root: Path, parsed: Parsed) -> Iterator[LabelRow]:
     """Rows of the best label source: the .csd, then a common label table, then the raw worker CSVs."""
     folders = [place for place in places if place.is_dir()]
-    csd = next((p for folder in folders for p in sorted(folder.glob("*Labels*.csd"))), None)
-    if csd is not None:
+    named = [p for folder in folders for p in sorted(folder.glob("*Labels*.csd")) if not p.name.startswith(".")]
+    if named:
+        csd = next((path for path in named if path.name == CSD), named[0])
         parsed.notes.append(f"labels from {csd.relative_to(root).as_posix()}")
         yield from read_csd(csd, parsed)
         return
-    tables = [p for folder in folders for p in sorted(folder.glob("*.csv"))]
-    exports = [path for path in tables if is_label_table(path)]
+    kinds: dict[str, list[Path]] = {}
+    for path in (p for folder in folders for p in csv_files(folder) if p.name != FOLDS_TABLE):
+        kinds.setdefault(table_kind(path), []).append(path)
+    parsed.notes += [
+        f"{path.relative_to(root).as_posix()} has no column for an emotion: not used" for path in kinds.get(OTHER, [])
+    ]
+    exports = kinds.get("labels", [])
     if exports:
-        parsed.notes.append("labels from " + ", ".join(p.relative_to(root).as_posix() for p in exports))
+        parsed.notes.append("labels from " + _listed(exports, root))
         for path in exports:
             yield from read_table(path, parsed)
         return
-    batches = root / "Labels" if (root / "Labels").is_dir() else root / "Raw" / "Labels"
-    if not any(batches.glob("*.csv")):
+    batches = kinds.get("workers", [])
+    if not batches:
+        instead = f" ({kinds[OTHER][0].name} has no column for an emotion)" if OTHER in kinds else ""
         raise DataError(
-            f"no CMU-MOSEI labels under {str(root)!r}: expected CMU_MOSEI_Labels.csd, a label table, "
-            f"or Raw/Labels/*.csv"
+            f"no CMU-MOSEI labels under {str(root)!r}{instead}: expected {CSD}, a table with the columns video, "
+            f"start_time, end_time, sentiment, {', '.join(EMOTIONS)}, or the worker tables Raw/Labels/*.csv"
         )
-    parsed.notes.append(f"labels averaged over the workers of {batches.relative_to(root).as_posix()}/*.csv")
+    parsed.notes.append("labels averaged over the workers of " + _listed(batches, root))
     yield from read_workers(batches, parsed)
+
+
+def _listed(paths: list[Path], root: Path) -> str:
+    names = [path.relative_to(root).as_posix() for path in paths]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _first_folder(root: Path, *names: str) -> Path | None:
     return next((base / name for base in (root, root / "Raw") for name in names if (base / name).is_dir()), None)
 
 
-def _transcripts(root: Path, parsed: Parsed) -> Iterator[tuple[str, list[Segment]]]:
-    folder = _first_folder(root, "Transcript/Segmented/Combined", "Transcript/Combined")
-    if folder is None:
-        parsed.notes.append("no segmented transcripts: samples have no text, and ids come from start times")
-        return
-    for path in sorted(folder.glob("*.txt")):
-        if path.name.startswith("._"):
-            continue
-        segments = []
-        where = path.relative_to(root).as_posix()
-        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
-            if not line.strip():
-                continue
-            segment = parse_segment(line, path.stem)
-            if segment is None:
-                message = f"{line[:60]!r}; expected {path.stem}___clip___start___end___text"
-                parsed.errors.append(RowError("bad_transcript", where, number, message))
-            else:
-                segments.append(segment)
-        yield path.stem, segments
-
-
-def parse_segment(line: str, video: str) -> Segment | None:
-    """One transcript line of a video, or None where it is not one (texts may hold underscores themselves)."""
-    match = _SEGMENT.match(line.rstrip("\r\n"))
-    if not match or match[1] != video:
-        return None
-    try:
-        return Segment(match[2], float(match[3]), float(match[4]), " ".join(match[5].split()))
-    except ValueError:
-        return None
-
-
 def _find_media(root: Path) -> _Media:
     def listed(pattern: str, *folders: str) -> dict[str, str]:
         folder = _first_folder(root, *folders)
         paths = sorted(folder.glob(pattern)) if folder else []
-        return {p.stem: p.relative_to(root).as_posix() for p in paths if not p.name.startswith("._")}
+        return {p.stem: p.relative_to(root).as_posix() for p in paths if not p.name.startswith(".")}
 
     return _Media(
         full=listed("*.mp4", "Videos/Full/Combined", "Video/Combined"),
@@ -171,7 +144,7 @@ def _match(row: LabelRow, segments: list[Segment]) -> Segment | None:
 
 
 def _sample(row: LabelRow, segments: list[Segment], media: _Media, folds: dict[str, str] | None) -> Sample | RowError:
-    if not _VIDEO.match(row.video):
+    if not _VIDEO.fullmatch(row.video):
         return RowError("bad_row", row.file, row.line, f"video id {row.video!r}; expected letters, digits, '_' and '-'")
     segment = _match(row, segments)
     start, end = (segment.start, segment.end) if segment else (row.start, row.end)

@@ -7,12 +7,14 @@ parsed as text, never run. A table with the columns `video` and `split` does as 
 from __future__ import annotations
 
 import ast
-import csv
+from collections.abc import Iterable
 from pathlib import Path
 
+from pipelines.corpora.tables import read_rows
 from pipelines.errors import DataError
 
 FOLDS_FILE = "cmu_mosei_std_folds.py"
+FOLDS_TABLE = "folds.csv"
 LISTS = {"standard_train_fold": "train", "standard_valid_fold": "val", "standard_test_fold": "test"}
 NAMES = {"train": "train", "val": "val", "valid": "val", "dev": "val", "test": "test"}
 CODES = {"0": "train", "1": "val", "2": "test", "3": "none"}
@@ -28,14 +30,15 @@ def read_folds(root: Path) -> dict[str, str] | None:
     for folder in (root, root / "Labels", root / "Raw", root / "Raw" / "Labels"):
         if (folder / FOLDS_FILE).is_file():
             return _from_python(folder / FOLDS_FILE)
-        if (folder / "folds.csv").is_file():
-            return _from_table(folder / "folds.csv")
+        if (folder / FOLDS_TABLE).is_file():
+            return _from_table(folder / FOLDS_TABLE)
     return None
 
 
 def _from_python(path: Path) -> dict[str, str]:
+    expected = f"expected the lists {', '.join(LISTS)}"
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(path.read_bytes())
         lists = {
             target.id: ast.literal_eval(node.value)
             for node in tree.body
@@ -43,22 +46,31 @@ def _from_python(path: Path) -> dict[str, str]:
             for target in node.targets
             if isinstance(target, ast.Name) and target.id in LISTS
         }
-    except (SyntaxError, ValueError) as error:
-        raise DataError(f"{path.name}: not a list of folds ({error}): expected {', '.join(LISTS)}") from None
-    if set(lists) != set(LISTS):
-        raise DataError(f"{path.name}: expected the lists {', '.join(LISTS)}, found {', '.join(lists) or 'none'}")
-    return {str(video): LISTS[name] for name, videos in lists.items() for video in videos}
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise DataError(f"{path.name}: not a list of folds ({error}): {expected}") from None
+    for name in LISTS:
+        if not isinstance(lists.get(name), (list, tuple, set)):
+            raise DataError(f"{path.name}: no list {name}: {expected}")
+    return _without_overlap(path, ((str(video), LISTS[name]) for name in LISTS for video in lists[name]))
 
 
 def _from_table(path: Path) -> dict[str, str]:
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    if not rows or not {"video", "split"} <= set(rows[0]):
+    header, rows = read_rows(path)
+    if not {"video", "split"} <= set(header):
         raise DataError(f"{path.name}: expected the columns video and split")
-    folds = {}
-    for number, row in enumerate(rows, start=2):
-        name = str(row["split"]).strip().lower()
-        if name not in NAMES:
-            raise DataError(f"{path.name}:{number}: split {name!r}: expected train, val or test")
-        folds[str(row["video"])] = NAMES[name]
+    pairs = []
+    for number, cells in rows:
+        row = {} if isinstance(cells, str) else dict(zip(header, cells, strict=False))
+        name = row.get("split", "").strip().lower()
+        if name not in NAMES or not row["video"].strip():
+            raise DataError(f"{path.name}:{number}: split {name!r}: expected a video and train, val or test")
+        pairs.append((row["video"].strip(), NAMES[name]))
+    return _without_overlap(path, pairs)
+
+
+def _without_overlap(path: Path, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    folds: dict[str, str] = {}
+    for video, split in pairs:
+        if folds.setdefault(video, split) != split:
+            raise DataError(f"{path.name}: video {video!r} is in {folds[video]} and in {split}; expected one fold")
     return folds

@@ -1,26 +1,30 @@
-"""CMU-MOSEI's labels from any of their releases: the .csd, the raw worker CSVs, the common label tables (corpora.md 3).
+"""CMU-MOSEI's labels from CSVs: the raw worker tables and the common label tables (corpora.md 3.4).
 
-All readers give the same rows: video, clip or interval, and mean intensities. Row order means nothing: the .csd stores
-the clips of a video in the order of their numbers as strings.
+All readers, that of the .csd (`mosei_csd`) too, give the same rows: video, clip or interval, and mean intensities.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pipelines.corpora import Parsed, RowError
+from pipelines.corpora.tables import read_rows
 from pipelines.errors import DataError
 
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 NAMES = ("sentiment", *EMOTIONS)
 """Order of the .csd dimensions where its metadata does not name them."""
 ALIASES = {"happiness": "happy", "sadness": "sad", "angry": "anger"}
+VIDEO, CLIP = "Input.VIDEO_ID", "Input.CLIP"
+"""Columns of the worker tables."""
+TABLE = {"video": ("video", "file", "video_id"), "start": ("start_time", "start"), "end": ("end_time", "end")}
+"""Columns of the label tables, by the names under which they are found."""
+_FILE_SPLIT = re.compile(r"(?:^|_)(train|val|valid|dev|test)(?:_|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,115 +45,107 @@ class LabelRow:
     """Fold code, where the source has one."""
 
 
-def _values(numbers: dict[str, float]) -> dict[str, float]:
+def means_of(numbers: Mapping[str, float]) -> dict[str, float]:
+    """`sentiment` and the six emotions in order, rounded so that every source gives the same numbers."""
     return {name: round(float(numbers[name]), 6) for name in NAMES}
 
 
-def read_csd(path: Path, parsed: Parsed) -> Iterator[LabelRow]:
-    """Rows of `CMU_MOSEI_Labels.csd` (HDF5). Dimension names come from its metadata.
+def read_workers(paths: list[Path], parsed: Parsed) -> Iterator[LabelRow]:
+    """Rows of the raw worker CSVs, averaged over the workers of each clip; intervals come from the transcripts.
+
+    A worker's row that cannot be read costs one vote of its clip.
 
     Raises:
-        DataError: The file is no HDF5 computational sequence.
+        DataError: A worker table lacks a column.
     """
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as handle:
-            group = handle[next(iter(handle))]
-            names = _dimension_names(group, parsed)
-            videos = group["data"]
-            for video in sorted(videos):
-                features = np.asarray(videos[video]["features"], dtype=np.float64)
-                intervals = np.asarray(videos[video]["intervals"], dtype=np.float64)
-                for i, (start, end) in enumerate(intervals):
-                    row = _csd_row(path.name, video, i, features, names)
-                    if isinstance(row, RowError):
-                        parsed.errors.append(row)
-                    else:
-                        yield LabelRow(video, None, round(start, 6), round(end, 6), row, path.name, i + 1)
-    except (OSError, KeyError, StopIteration, TypeError) as error:
-        raise DataError(f"{path.name}: not a label sequence ({error}): expected <name>/data/<video>/features") from None
-
-
-def _dimension_names(group: object, parsed: Parsed) -> list[str]:
-    try:
-        raw = group["metadata"]["dimension names"][0]  # type: ignore[index]
-        names = [str(name) for name in json.loads(raw)]
-        return [ALIASES.get(name, name) for name in names]
-    except (KeyError, ValueError, IndexError):
-        parsed.notes.append(f"the .csd does not name its dimensions: taken as {', '.join(NAMES)}")
-        return list(NAMES)
-
-
-def _csd_row(file: str, video: str, i: int, features: np.ndarray, names: list[str]) -> dict[str, float] | RowError:
-    if i >= len(features) or features.ndim != 2 or features.shape[1] != len(names):
-        return RowError(
-            "bad_row", file, i + 1, f"{video}: features of shape {features.shape}; expected {len(names)} columns"
-        )
-    numbers = dict(zip(names, features[i], strict=True))
-    missing = [name for name in NAMES if name not in numbers]
-    if missing or not np.isfinite(features[i]).all():
-        return RowError("bad_row", file, i + 1, f"{video}: no finite value for {', '.join(missing or names)}")
-    return _values(numbers)
-
-
-def read_workers(folder: Path, parsed: Parsed) -> Iterator[LabelRow]:
-    """Rows of the raw worker CSVs, averaged over the workers of each clip; intervals come from the transcripts."""
     votes: dict[tuple[str, str], list[dict[str, float]]] = {}
     first: dict[tuple[str, str], tuple[str, int]] = {}
-    for path in sorted(folder.glob("*.csv")):
-        for line, row in _table(path, parsed):
-            if "Input.VIDEO_ID" not in row:
-                break  # another table lies beside the batches
-            video, clip = row["Input.VIDEO_ID"].rsplit("/", 1)[-1].strip(), row["Input.CLIP"].strip()
-            answers = {ALIASES.get(n, n): row[f"Answer.{n}"] for n in (*NAMES, *ALIASES) if f"Answer.{n}" in row}
-            numbers = {name: _number(answers.get(name)) for name in NAMES}
-            if not video or not clip or any(value is None for value in numbers.values()):
-                parsed.errors.append(RowError("bad_row", path.name, line, "expected a video, a clip and seven numbers"))
+    for path in paths:
+        header, rows = read_rows(path)
+        columns = _answer_columns(path.name, header)
+        for line, cells in rows:
+            row = dict(zip(header, cells, strict=False)) if not isinstance(cells, str) else {}
+            clip = row.get(VIDEO, "").rsplit("/", 1)[-1].strip(), row.get(CLIP, "").strip()
+            numbers = {name: _number(row.get(column)) for name, column in columns.items()}
+            if all(clip):
+                first.setdefault(clip, (path.name, line))
+            if not all(clip) or any(value is None for value in numbers.values()):
+                problem = cells if isinstance(cells, str) else "expected a video, a clip and seven numbers"
+                parsed.errors.append(RowError("bad_vote", path.name, line, problem))
                 continue
-            votes.setdefault((video, clip), []).append({n: v for n, v in numbers.items() if v is not None})
-            first.setdefault((video, clip), (path.name, line))
-    for (video, clip), workers in sorted(votes.items()):
+            votes.setdefault(clip, []).append({n: v for n, v in numbers.items() if v is not None})
+    for (video, number), where in sorted(first.items()):
+        workers = votes.get((video, number))
+        if workers is None:
+            parsed.errors.append(RowError("bad_row", *where, f"{video} clip {number}: no worker's row can be read"))
+            continue
         means = {name: float(np.mean([worker[name] for worker in workers])) for name in NAMES}
-        yield LabelRow(video, clip, None, None, _values(means), *first[video, clip])
+        yield LabelRow(video, number, None, None, means_of(means), *where)
+
+
+def _answer_columns(file: str, header: list[str]) -> dict[str, str]:
+    """Emotion -> column of a worker table."""
+    spelled = {ALIASES.get(name, name): f"Answer.{name}" for name in (*NAMES, *ALIASES) if f"Answer.{name}" in header}
+    missing = [name for name in (VIDEO, CLIP) if name not in header]
+    missing += [f"Answer.{name}" for name in NAMES if name not in spelled]
+    if missing:
+        raise DataError(
+            f"{file}: column {missing[0]!r} is missing: expected {VIDEO}, {CLIP} and Answer. with each of "
+            f"{', '.join(NAMES)}"
+        )
+    return spelled
 
 
 def read_table(path: Path, parsed: Parsed) -> Iterator[LabelRow]:
-    """Rows of a common label table: video, start_time, end_time, sentiment and the six emotions."""
-    for line, row in _table(path, parsed):
-        keys = {"video": ("video", "file", "video_id"), "start": ("start_time", "start"), "end": ("end_time", "end")}
-        found = {name: next((row[k] for k in options if k in row), None) for name, options in keys.items()}
+    """Rows of a common label table: video, start_time, end_time, sentiment and the six emotions.
+
+    The split is that of the column `split`, else that of a file name such as `Data_Train_modified.csv`.
+
+    Raises:
+        DataError: The table lacks a column.
+    """
+    header, rows = read_rows(path)
+    places = {name: next((o for o in options if o in header), None) for name, options in TABLE.items()}
+    missing = [TABLE[name][0] for name, column in places.items() if column is None]
+    missing += [name for name in NAMES if name not in header]
+    if missing:
+        expected = ", ".join(options[0] for options in TABLE.values())
+        raise DataError(
+            f"{path.name}: column {missing[0]!r} is missing: expected the columns {expected}, {', '.join(NAMES)}"
+        )
+    named = _FILE_SPLIT.search(path.stem)
+    for line, cells in rows:
+        row: Mapping[str, str] = {} if isinstance(cells, str) else dict(zip(header, cells, strict=False))
+        video, start, end = (row.get(str(column), "") for column in places.values())
         numbers = {name: _number(row.get(name)) for name in NAMES}
-        start, end = _number(found["start"]), _number(found["end"])
-        if not found["video"] or start is None or end is None or any(value is None for value in numbers.values()):
-            parsed.errors.append(
-                RowError("bad_row", path.name, line, "expected a video, an interval and seven numbers")
-            )
+        begin, until = _number(start), _number(end)
+        if not video.strip() or begin is None or until is None or any(value is None for value in numbers.values()):
+            problem = cells if isinstance(cells, str) else "expected a video, an interval and seven numbers"
+            parsed.errors.append(RowError("bad_row", path.name, line, problem))
             continue
-        values = _values({n: v for n, v in numbers.items() if v is not None})
-        yield LabelRow(found["video"], None, start, end, values, path.name, line, row.get("split"))
+        values = means_of({n: v for n, v in numbers.items() if v is not None})
+        split = row.get("split") or (named[1].lower() if named else None)
+        yield LabelRow(video.strip(), None, begin, until, values, path.name, line, split)
 
 
-def is_label_table(path: Path) -> bool:
-    """The header names an interval and the emotions."""
-    with path.open(encoding="utf-8-sig", errors="replace") as handle:
-        header = {name.strip() for name in next(csv.reader([handle.readline()]), [])}
-    return {"sentiment", *EMOTIONS} <= header and bool({"start_time", "start"} & header)
+def table_kind(path: Path) -> str:
+    """What a CSV beside the data is, by its header: `labels`, `workers`, `no_emotions` or `other`.
+
+    A table of which at most one expected column is missing is taken for what it nearly is, so that the reader can name
+    the column.
+    """
+    header = set(read_rows(path)[0])
+    if VIDEO in header or CLIP in header:
+        return "workers"
+    emotions = len(set(EMOTIONS) & header)
+    if emotions >= len(EMOTIONS) - 1:
+        return "labels"
+    return "no_emotions" if header & set(TABLE["video"]) and not emotions else "other"
 
 
-def _table(path: Path, parsed: Parsed) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a CSV by column name. Rows are lines: a stray quote costs its own line, not the rest of the file."""
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
-    header = [name.strip() for name in next(csv.reader(lines[:1]), [])]
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
-            continue
-        try:
-            cells = next(csv.reader([line.rstrip("\r")], strict=True), [])
-        except csv.Error as error:
-            parsed.errors.append(RowError("bad_row", path.name, number, f"not a CSV row: {error}"))
-            continue
-        yield number, dict(zip(header, cells, strict=False))
+def csv_files(folder: Path) -> list[Path]:
+    """CSV files of a folder, sorted, without the `._` stubs that macOS leaves."""
+    return sorted(path for path in folder.glob("*.csv") if not path.name.startswith(".") and path.is_file())
 
 
 def _number(text: str | None) -> float | None:
