@@ -16,7 +16,9 @@ from pipelines.errors import UsageError
 
 Format = Literal["table", "csv", "json", "parquet"]
 CELL = 60
-"""Widest text cell of a printed table; longer ones end in an ellipsis. Machine-readable formats are never cut."""
+"""Widest text cell of a wide printed table; longer ones end in an ellipsis. Machine-readable formats are never cut."""
+WIDE = 200
+"""A table of at most this many columns of text is printed whole."""
 
 
 def show(table: pa.Table, output: Format = "table", title: str | None = None) -> None:
@@ -63,6 +65,8 @@ def _plain_cell(value: Any) -> Any:
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str | None = None) -> None:
     """Print rows as an aligned table: numbers to the right, text to the left, `-` for nothing."""
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    if sum(max([len(c), *(len(line[i]) for line in cells)]) + 2 for i, c in enumerate(columns)) > WIDE:
+        cells = [[_cut(text) for text in line] for line in cells]
     numeric = [
         any(isinstance(row.get(c), (int, float)) for row in rows)
         and all(isinstance(row.get(c), (int, float, type(None))) or row.get(c) in ("-", "") for row in rows)
@@ -92,7 +96,10 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "-" if value != value else f"{value:.3g}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
     text = _plain_cell(value)
-    text = " ".join(str(text).split())
+    return " ".join(str(text).split())
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= CELL else text[: CELL - 1] + "…"
 
 

@@ -116,11 +116,13 @@ def _small_classes(corpus: str, samples: pa.Table, entry: CorpusEntry, min_class
     for split in SPLITS[:3]:
         if not any(key[0] == split for key in members):
             continue
-        for name in label_map.annotated:
-            ids = members.get((split, name), [])
-            if len(ids) < min_class:
-                message = f"class {name} under map {entry.map!r}: {len(ids)} in {split}, fewer than {min_class}"
-                yield Problem("small_class", "warning", ids, message)
+        counts = {name: len(members.get((split, name), [])) for name in label_map.annotated}
+        small = {name: n for name, n in counts.items() if n < min_class}
+        if small:
+            counted = ", ".join(f"{name} {n}" for name, n in small.items())
+            ids = [sample_id for name in small for sample_id in members.get((split, name), [])]
+            message = f"classes under map {entry.map!r} with fewer than {min_class} in {split}: {counted}"
+            yield Problem("small_class", "warning", ids, message)
 
 
 _MARKS = {

@@ -43,7 +43,7 @@ def file_problems(rows: list[Row], root: Path | None) -> Iterator[Problem]:
         lost = [path for path in users if not (root / path).is_file()]
         if lost:
             ids = sorted({sample_id for path in lost for sample_id in users[path]})
-            message = f"{len(lost)} files of the last ingest are no longer there, the first {lost[0]!r}: ingest again"
+            message = f"files of the last ingest that are gone: {len(lost)}, the first {lost[0]!r}: ingest again"
             yield Problem("lost_media", "error", ids, message)
 
 
@@ -90,7 +90,7 @@ def media_problems(rows: list[Row], root: Path, progress: Progress | None = None
     if refused:
         ids = sorted({sample_id for path in refused for sample_id in users[path]})
         codes = ", ".join(f"{code} {n}" for code, n in sorted(Counter(e.code for e in refused.values()).items()))
-        message = f"{len(refused)} files cannot be opened ({codes}), the first: {next(iter(refused.values()))}"
+        message = f"files that cannot be opened: {len(refused)} ({codes}), the first: {next(iter(refused.values()))}"
         yield Problem("unreadable_media", "error", ids, message)
     yield from _streams(rows, probes)
     yield from _intervals(rows, probes)

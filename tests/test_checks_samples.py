@@ -128,7 +128,7 @@ def test_small_classes_are_counted_per_split_and_the_least_number_is_an_option()
     few = [s for s in CLEAN if s.label != "fear" or s.split != "val" or s.sample_id.endswith("_0")]
     found = findings(few)["small_class"]
     assert found.severity == "warning" and found.count == 1
-    assert "class fear under map 'seven': 1 in val, fewer than 5" in found.message
+    assert found.message == "classes under map 'seven' with fewer than 5 in val: fear 1"
     assert findings(few, min_class=1) == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import asdict
 from typing import Annotated
 
@@ -39,7 +40,11 @@ def sql(
     opened = open_store(catalog, store)
     if query is None:
         rows = [{"view": name, "columns": columns} for name, columns in describe_views(opened)]
-        show(pa.Table.from_pylist(rows), output)
+        if output == "table":
+            for row in rows:
+                print(textwrap.fill(f"{row['view']}: {row['columns']}", 118, subsequent_indent="    "))
+        else:
+            show(pa.Table.from_pylist(rows), output)
         return
     show(answer(opened, query), output)
 

@@ -72,8 +72,8 @@ def parse_meld(entry: CorpusEntry, root: Path) -> Parsed:
         parsed.samples += [_with_media(s, clips, root, folder, entry.media_rules) for s in _with_turns(rows)]
         orphans = sorted(set(clips) - {(s.native["Dialogue_ID"], s.native["Utterance_ID"]) for s in rows})
         if orphans:
-            names = ", ".join(f"dia{d}_utt{u}" for d, u in orphans[:3])
-            parsed.notes.append(f"{part}: {len(orphans)} clips without an annotation row ({names}, ...): not used")
+            names = ", ".join([*(f"dia{d}_utt{u}" for d, u in orphans[:3]), *["..."][: len(orphans) > 3]])
+            parsed.notes.append(f"{part}: clips without an annotation row, not used: {len(orphans)} ({names})")
     return parsed
 
 

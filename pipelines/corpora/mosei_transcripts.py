@@ -10,7 +10,7 @@ from pathlib import Path
 from pipelines.corpora import Parsed, RowError
 from pipelines.corpora.tables import read_lines
 
-_SEGMENT = re.compile(r"(.+?)___(\d+)___(-?\d+(?:\.\d*)?)___(-?\d+(?:\.\d*)?)___(.*)", re.ASCII)
+_SEGMENT = re.compile(r"(.+?)___(\d+)___(-?\d{1,9}(?:\.\d*)?)___(-?\d{1,9}(?:\.\d*)?)___(.*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
