@@ -89,6 +89,8 @@ class CorpusEntry(_Entry):
     validation: Validation | None = None
     reported: Literal["test", "validation"] = "test"
     """Official part that papers report on and that is split `test` here; AFEW's test labels are withheld."""
+    tags: Literal["strip", "keep"] = "strip"
+    """Whether bracket tags such as [LAUGHTER] are taken out of the text (IEMOCAP); `native` always has them."""
     media_rules: MediaRules = MediaRules()
 
     @model_validator(mode="after")

@@ -159,6 +159,14 @@ def test_transcripts_split_at_the_first_bracket_colon_and_keep_tags_natively(tmp
     assert [(e.code, e.line) for e in parsed.errors] == [("overlap_turn", 2), ("bad_transcript", 4)]
 
 
+def test_tags_stay_in_the_text_where_the_catalog_says_so(tmp_path: Path) -> None:
+    text = "Ses01F_impro01_F000 [0.0000-2.0000]: [LAUGHTER] Look.\n"
+    write_dialogue(tmp_path, "Ses01F_impro01", block("Ses01F_impro01_F000", 0, "hap"), text)
+    keep = ENTRY.model_copy(update={"tags": "keep"})
+    (sample,) = parse_corpus("iemocap", keep, tmp_path).samples
+    assert (sample.text, sample.native["transcript"]) == ("[LAUGHTER] Look.", "[LAUGHTER] Look.")
+
+
 def test_sound_is_the_sentence_else_the_dialogue_by_interval(tmp_path: Path) -> None:
     blocks = block("Ses01F_impro01_F000", 0, "neu") + block("Ses01F_impro01_F001", 3, "neu")
     write_dialogue(tmp_path, "Ses01F_impro01", blocks)
@@ -204,6 +212,24 @@ def test_a_damaged_vote_costs_no_row(tmp_path: Path) -> None:
     write_dialogue(tmp_path, "Ses01F_impro01", block("Ses01F_impro01_F000", 0, "ang", votes))
     parsed = parse(tmp_path)
     assert (parsed.found, len(parsed.samples), [e.code for e in parsed.damaged]) == (1, 1, ["bad_vote"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    which=st.integers(0, 3),
+    junk=st.text(alphabet=st.characters(max_codepoint=255, exclude_characters="\n\r"), min_size=1, max_size=60).filter(
+        lambda line: line.strip() and not line.strip().startswith("[")
+    ),
+)
+def test_any_mangled_vote_line_costs_that_vote_only(tmp_path: Path, which: int, junk: str) -> None:
+    lines = "".join(block(f"Ses01F_impro01_F00{i}", 3.0 * i, "neu") for i in range(4)).split("\n")
+    lines[which * 3 + 1] = junk
+    write_dialogue(tmp_path, "Ses01F_impro01", "\n".join(lines))
+    parsed = parse(tmp_path)
+    votes = {s.sample_id[-4:]: s.native["votes"] for s in parsed.samples}
+    assert len(votes) == 4 and parsed.left_out == []
+    assert all(votes[f"F00{i}"] == {"E1": ["Anger"]} for i in range(4) if i != which)
+    assert all(e.line == 4 + 3 * which for e in parsed.damaged)
 
 
 def test_an_empty_root_names_what_was_expected(tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
         ordered = sorted(evaluations, key=lambda evaluation: (evaluation.start, evaluation.utterance))
         for position, evaluation in enumerate(ordered):
             turn = turns.get(evaluation.utterance)
-            parsed.samples.append(_sample(evaluation, turn, position, session, folder, media))
+            text = "" if turn is None else turn.text if entry.tags == "keep" else spoken(turn.text)
+            parsed.samples.append(_sample(evaluation, turn, text, position, session, folder, media))
     for file in transcriptions.values():
         remarks.setdefault("transcriptions have no label file", []).append(file.relative_to(root).as_posix())
     parsed.notes += [f"{len(places)} {sentence} (first: {places[0]})" for sentence, places in remarks.items()]
@@ -118,22 +119,22 @@ def _turns(
 
 
 def _sample(
-    evaluation: Evaluation, turn: Turn | None, position: int, session: int, folder: str, media: set[str]
+    evaluation: Evaluation, turn: Turn | None, text: str, position: int, session: int, folder: str, media: set[str]
 ) -> Sample:
     """One utterance.
 
     Args:
         evaluation: Its label and votes.
         turn: Its transcript.
+        text: What of it is text.
         position: From 0, in order of time within the dialogue.
         session: 1 to 5.
         folder: The session's folder relative to the corpus root.
         media: All media files that exist, relative to the corpus root.
     """
     dialogue, who = evaluation.utterance.rsplit("_", 1)
-    text = spoken(turn.text) if turn else ""
     native = evaluation.native()
-    if turn and turn.text != text:
+    if turn and turn.text != spoken(turn.text):
         native["transcript"] = turn.text
     differs = turn and max(abs(turn.start - evaluation.start), abs(turn.end - evaluation.end)) > SAME_TIME
     avi = f"{folder}/dialog/avi/DivX/{dialogue}.avi"

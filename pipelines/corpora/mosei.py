@@ -57,6 +57,9 @@ def parse_mosei(entry: CorpusEntry, root: Path) -> Parsed:
     places = [root, root / "Raw", root / "Labels", root / "Raw" / "Labels"]
     rows = list(_labels(places, root, parsed))
     transcripts = dict(read_transcripts(_first_folder(root, *TRANSCRIPTS), root, parsed))
+    if not transcripts:
+        source = "texts are those of the label table" if any(row.text for row in rows) else "samples have no text"
+        parsed.notes.append(f"no segmented transcripts: {source}, and ids come from start times")
     media = _find_media(root)
     folds = read_folds(root)
     if folds is None and not any(row.split for row in rows):
@@ -163,7 +166,8 @@ def _sample(row: LabelRow, segments: list[Segment], media: _Media, folds: dict[s
         marks.append("negative_start")
         native["start"] = start
     begin = max(start, 0.0)
-    if segment is None:
+    text = (segment.text if segment else None) or row.text
+    if segment is None and text is None:
         marks.append("no_transcript")
     clip = segment.clip if segment else f"t{round(begin * 1000)}"
     code = row.split or ""
@@ -178,9 +182,9 @@ def _sample(row: LabelRow, segments: list[Segment], media: _Media, folds: dict[s
         start=begin,
         end=end,
         duration=round(end - begin, 4),
-        text=segment.text or None if segment else None,
-        text_source="transcript" if segment and segment.text else "none",
-        text_status="ok" if segment and segment.text else "no_text",
+        text=text,
+        text_source="transcript" if text else "none",
+        text_status="ok" if text else "no_text",
         marks=tuple(dict.fromkeys(marks)),
         native=native,
         **_media_columns(row.video, f"{row.video}_{clip}", begin, end, media),

@@ -43,6 +43,8 @@ class LabelRow:
     line: int
     split: str | None = None
     """Fold code, where the source has one."""
+    text: str | None = None
+    """Words of the segment, where the source has them."""
 
 
 def means_of(numbers: Mapping[str, float]) -> dict[str, float]:
@@ -125,7 +127,8 @@ def read_table(path: Path, parsed: Parsed) -> Iterator[LabelRow]:
             continue
         values = means_of({n: v for n, v in numbers.items() if v is not None})
         split = row.get("split") or (named[1].lower() if named else None)
-        yield LabelRow(video.strip(), None, begin, until, values, path.name, line, split)
+        text = " ".join(row.get("text", "").split()) or None
+        yield LabelRow(video.strip(), None, begin, until, values, path.name, line, split, text)
 
 
 def table_kind(path: Path) -> str:

@@ -32,7 +32,6 @@ def read_transcripts(folder: Path | None, root: Path, parsed: Parsed) -> Iterato
         parsed: Gets a `bad_transcript` per line or file that cannot be read.
     """
     if folder is None:
-        parsed.notes.append("no segmented transcripts: samples have no text, and ids come from start times")
         return
     for path in sorted(folder.glob("*.txt")):
         if path.name.startswith("."):
