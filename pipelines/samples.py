@@ -96,7 +96,10 @@ def unchanged(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit |
 def _last(name: str, root: Path, store: Path, state: str) -> Audit | None:
     if not samples_path(store, name).is_file() or not audit_path(store, name).is_file():
         return None
-    last = read_audit(store, name)
+    try:
+        last = read_audit(store, name)
+    except DataError:  # a damaged audit is written anew
+        return None
     return last if last.state == state and last.root == str(root) else None
 
 

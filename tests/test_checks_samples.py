@@ -274,3 +274,15 @@ def test_the_real_meld_annotations_have_warnings_and_no_error(tmp_path: Path) ->
     assert found["known_bad"].first_ids == ("meld/dev/dia110_utt7", "meld/train/dia125_utt3")
     assert "'Joey' most often" in found["shared_speaker"].message
     assert found["shared_text"].message.startswith("5 sentences of 5 or more words")
+
+
+@pytest.mark.parametrize("command", [("check", "samples"), ("stats", "--media")])
+@pytest.mark.parametrize(
+    ("root", "exit_code", "sentence"), [("meld=nowhere", 1, "not a folder"), ("mled=.", 2, "did you mean 'meld'?")]
+)
+def test_a_root_that_is_none_is_not_passed_over(
+    capsys: pytest.CaptureFixture, tmp_path: Path, command: tuple[str, ...], root: str, exit_code: int, sentence: str
+) -> None:
+    store = store_of(tmp_path, *counted("meld", {"train": {"joy": 6}}))
+    code, out, err = merloco(capsys, store, *command, "--root", root)
+    assert (code, out) == (exit_code, "") and sentence in err

@@ -67,6 +67,14 @@ def test_the_audit_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert list(again.classes["train"]) == list(ENTRY.maps["seven"].annotated)
 
 
+def test_a_damaged_audit_is_written_anew(tmp_path: Path) -> None:
+    root, store = release(tmp_path / "meld"), tmp_path / "store"
+    first = ingest_corpus("meld", ENTRY, root, store)
+    audit_path(store, "meld").write_text("{")
+    assert ingest_corpus("meld", ENTRY, root, store) == first
+    assert unchanged("meld", ENTRY, root, store) == first
+
+
 def test_clips_behind_a_linked_folder_count_and_links_to_nowhere_do_not(tmp_path: Path) -> None:
     root, store, disk = release(tmp_path / "meld"), tmp_path / "store", tmp_path / "disk"
     disk.mkdir()
