@@ -11,7 +11,7 @@ import numpy as np
 from pipelines.files import atomic_path
 
 COLORS = {"train": "#3b6ea5", "val": "#e0a030", "test": "#b5443a", "none": "#8a8a8a"}
-BINS = 40
+BINS, MIN_BINS = 40, 8
 TAIL_QUANTILE = 0.99
 """The last bin of a histogram takes everything beyond this quantile: one clip of five minutes hides the others."""
 
@@ -50,14 +50,17 @@ def plot_histogram(path: Path, values: Mapping[str, Sequence[float]], label: str
     present = {split: np.asarray(v, dtype=np.float64) for split, v in values.items() if len(v)}
     everything = np.concatenate(list(present.values()))
     top = float(np.quantile(everything, TAIL_QUANTILE)) or 1.0
-    width = float(np.ceil(top / BINS)) if whole else top / BINS
+    # A split of ten samples in forty bins is noise.
+    bins = int(np.clip(np.sqrt(len(everything)), MIN_BINS, BINS))
+    width = float(np.ceil(top / bins)) if whole else top / bins
     edges = np.arange(np.ceil(top / width) + 1) * width + (0.5 if whole else 0.0)
     top = float(edges[-1])
     for split, numbers in present.items():
         counts, _ = np.histogram(np.clip(numbers, edges[0], top), bins=edges)
         axes.stairs(100 * counts / len(numbers), edges, label=f"{split} ({len(numbers)})", color=COLORS[split])
     beyond = int((everything > top).sum())
-    axes.set_xlabel(f"{label}; the last bin holds {beyond} longer ones (longest {everything.max():.4g})")
+    tail = f"; longer, counted in the last bin: {beyond} (longest {everything.max():.4g})" if beyond else ""
+    axes.set_xlabel(label + tail)
     axes.set_ylabel("share of the split's samples (%)")
     _save(figure, axes, path)
 
@@ -74,6 +77,6 @@ def _figure() -> tuple[Any, Any]:
 
 def _save(figure: Any, axes: Any, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(COLORS))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})

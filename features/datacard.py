@@ -55,7 +55,7 @@ def write_card(store: FeatureStore, comparison: Comparison, folder: Path) -> Pat
     """
     corpus = comparison.stats.corpus
     entry = store.catalog.corpus(corpus)
-    samples = read_samples(store.root, corpus)
+    samples = read_samples(store.root, corpus) if comparison.samples is None else comparison.samples
     labels = apply_map(samples, corpus, entry.maps[entry.map])
     sections = [
         _head(corpus, entry, samples),
@@ -163,7 +163,8 @@ def _lengths(corpus: str, samples: pa.Table, folder: Path) -> list[str]:
         ("Text", "words", "text length (words)", words),
     ):
         if not any(values.values()):
-            sections.append(f"## {title}\n\nNot known for any sample.")
+            hint = "; `merloco stats --media --cards` reads them from the clips" if file == "durations" else ""
+            sections.append(f"## {title}\n\nNot known for any sample{hint}.")
             continue
         plot_histogram(folder / corpus / f"{file}.png", values, label, whole=file == "words")
         rows = [[split, len(v), *_spread(v)] for split, v in values.items() if v]

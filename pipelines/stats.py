@@ -9,7 +9,7 @@ catalog carves out of it counts with it, a clip that is known to be bad does not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +67,8 @@ class Comparison:
     published: Published | None
     differs: tuple[str, ...]
     reasons: tuple[Explained, ...]
+    samples: pa.Table | None = field(default=None, compare=False, repr=False)
+    """The samples table behind the figures, with the lengths that the media gave."""
 
 
 def stats(
@@ -96,7 +98,8 @@ def stats(
         samples = read_samples(store, name)
         if roots and name in roots:
             samples = with_media_lengths(samples, roots[name], progress)
-        comparisons.append(compare(corpus_stats(name, catalog.corpus(name), samples)))
+        comparison = compare(corpus_stats(name, catalog.corpus(name), samples))
+        comparisons.append(replace(comparison, samples=samples))
     return comparisons
 
 

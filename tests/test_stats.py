@@ -233,8 +233,10 @@ def test_the_command_reads_lengths_from_media_on_request(capsys: pytest.CaptureF
     write_tone(tmp_path / "afew" / "a.wav", 1.5)
     sample = Sample("afew/train/a", "afew", "train", label="Angry", audio_path="a.wav", video_status="missing_media")
     store = store_of(tmp_path / "store", sample)
-    code, out, _ = merloco(capsys, store, "stats", "--media", "--root", f"afew={tmp_path / 'afew'}")
+    media = ("stats", "--media", "--root", f"afew={tmp_path / 'afew'}", "--cards", str(tmp_path / "cards"))
+    code, out, _ = merloco(capsys, store, *media)
     assert code == 0 and "afew    merloco  0:00          1.5 / 1.5 / 1.5 " in out
+    assert "| train | 1 | 1.5 | 1.5 | 1.5 | 1.5 |" in (tmp_path / "cards" / "afew.md").read_text()
     code, out, _ = merloco(capsys, store, "stats")
     assert code == 0 and "afew    merloco  -             - / - / - " in out
 
