@@ -1,18 +1,16 @@
-"""Official splits completed: seeded validation carved out of a training part, and folds over groups.
+"""Official splits completed: seeded validation carved out of a training part.
 
-All functions are pure: the same ids and seed give the same choice, in whatever order the rows come.
+Choosing is pure: the same ids and seed give the same choice, in whatever order the rows come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from pipelines.catalog import Validation
 from pipelines.errors import DataError
-
-Fold = tuple[str, np.ndarray, np.ndarray]
 
 
 def seeded_validation(groups: Mapping[str, str], validation: Validation) -> set[str]:
@@ -58,23 +56,3 @@ def seeded_validation(groups: Mapping[str, str], validation: Validation) -> set[
         if abs(size - wanted) < abs(len(chosen) - wanted) and size < len(ids):
             chosen.update(group)
     return chosen
-
-
-def leave_one_group_out(groups: Sequence[str]) -> list[Fold]:
-    """Folds such as IEMOCAP's leave one session out, where the group is `speaker[:5]`, the session.
-
-    Args:
-        groups: (n,) group of every row.
-
-    Returns:
-        For each group in order of its name: the name, the row indices that train, the row indices left out.
-
-    Raises:
-        DataError: Fewer than two groups: nothing would be left to train on.
-    """
-    array = np.asarray(groups)
-    names = np.unique(array)
-    if len(names) < 2:
-        found = f"only {str(names[0])!r}" if len(names) else "none"
-        raise DataError(f"leave one group out: found {found}; expected rows of at least two groups")
-    return [(str(g), np.flatnonzero(array != g), np.flatnonzero(array == g)) for g in names]

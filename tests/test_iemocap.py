@@ -100,6 +100,22 @@ def test_session_five_is_the_test_part(whole_release: Parsed) -> None:
     assert all(row["sample_id"].startswith("iemocap/Ses05") for row in test)
 
 
+def test_leaving_each_session_out_tests_every_utterance_once_and_moves_no_id(tmp_path: Path) -> None:
+    for session in range(1, 6):
+        dialogue = f"Ses0{session}F_impro01"
+        write_dialogue(tmp_path, dialogue, "".join(block(f"{dialogue}_F00{i}", 3.0 * i, "neu") for i in range(3)))
+    folds = {}
+    for session in range(1, 6):
+        entry = ENTRY.model_copy(update={"test_session": session})
+        folds[session] = {s.sample_id: s.split for s in parse_corpus("iemocap", entry, tmp_path).samples}
+    tested = [
+        i for session, splits in folds.items() for i, s in splits.items() if s == "test" and f"Ses0{session}" in i
+    ]
+    assert sorted(tested) == sorted(folds[5])
+    assert all(splits.keys() == folds[5].keys() for splits in folds.values())
+    assert all(list(splits.values()).count("test") == 3 for splits in folds.values())
+
+
 def test_validation_keeps_dialogues_together(whole_release: Parsed) -> None:
     splits: dict[str, set[str]] = {}
     for sample in whole_release.samples:

@@ -10,7 +10,6 @@ from pipelines.catalog import load_catalog
 from pipelines.errors import DataError
 from pipelines.samples import audit_path, ingest_corpus, ingested, read_samples, samples_path, unchanged
 from pipelines.schema import SAMPLE_ID, Sample, from_table, to_table
-from pipelines.splits import leave_one_group_out
 from tests.store_files import CATALOG
 from tests.test_meld import csv_text, release, row
 
@@ -125,11 +124,3 @@ def test_a_file_that_is_no_samples_table_says_what_to_run(tmp_path: Path) -> Non
     with pytest.raises(DataError, match="merloco ingest meld"):
         read_samples(tmp_path / "store", "meld")
     assert audit_path(tmp_path / "store", "meld").is_file()
-
-
-def test_leave_one_session_out_folds_cover_every_row_once() -> None:
-    sessions = ["1", "2", "1", "3"]
-    folds = leave_one_group_out(sessions)
-    assert [name for name, _, _ in folds] == ["1", "2", "3"]
-    assert sorted(i for _, _, test in folds for i in test) == [0, 1, 2, 3]
-    assert all(not set(train) & set(test) for _, train, test in folds)

@@ -9,7 +9,8 @@
       dialog/wav/<dialogue>.wav
       sentences/wav/<dialogue>/<utterance>.wav
 
-Session 5 is the test part, as in the field and the paper. Validation is carved out of sessions 1 to 4: by dialogue
+Session 5 is the test part, as in the field and the paper; the catalog's `test_session` gives the other folds of leaving
+one session out. Validation is carved out of the other sessions: by dialogue
 (whole dialogues, about a fraction of all labelled utterances), or by utterance, where `size` and `fraction` count only
 utterances that the corpus's active label map keeps: `size: 581` under `six_lineage` gives the paper's 5229 and 581.
 """
@@ -32,7 +33,6 @@ from pipelines.splits import seeded_validation
 RELEASE = "IEMOCAP_full_release"
 DIALOGUES = {1: 28, 2: 30, 3: 32, 4: 30, 5: 31}
 """Session -> dialogues in the release (corpora.md 1.1)."""
-TEST_SESSION = 5
 SAME_TIME = 0.01
 """Seconds by which label and transcript may disagree about an interval; in the release they are equal."""
 
@@ -74,7 +74,8 @@ def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
         for position, evaluation in enumerate(ordered):
             turn = turns.get(evaluation.utterance)
             text = "" if turn is None else turn.text if entry.tags == "keep" else spoken(turn.text)
-            parsed.samples.append(_sample(evaluation, turn, text, position, session, folder, media))
+            sample = _sample(evaluation, turn, text, position, session, folder, media)
+            parsed.samples.append(replace(sample, split="test") if session == entry.test_session else sample)
     for file in transcriptions.values():
         remarks.setdefault("transcriptions have no label file", []).append(file.relative_to(root).as_posix())
     parsed.notes += [f"{len(places)} {sentence} (first: {places[0]})" for sentence, places in remarks.items()]
@@ -121,7 +122,7 @@ def _turns(
 def _sample(
     evaluation: Evaluation, turn: Turn | None, text: str, position: int, session: int, folder: str, media: set[str]
 ) -> Sample:
-    """One utterance.
+    """One utterance, of the training part.
 
     Args:
         evaluation: Its label and votes.
@@ -142,7 +143,7 @@ def _sample(
     return Sample(
         sample_id=f"iemocap/{dialogue}/{evaluation.utterance}",
         corpus="iemocap",
-        split="test" if session == TEST_SESSION else "train",
+        split="train",
         label=evaluation.label,
         dialogue=dialogue,
         # The letter behind the session number is the actor who wears the markers; the speaker's is in the last part.
