@@ -8,9 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from features.extract import extract_shard
 from features.reading import make_reader
-from features.shards import RETRYABLE, Commit, read_rows
+from features.shards import RETRYABLE, Commit, Shard, read_rows
 from features.store import FeatureStore, PlannedShard
 from models.encoders import Encoder
 from pipelines.catalog import Catalog, load_catalog
@@ -47,16 +49,21 @@ def ingest_one(catalog_path: str, store: str, name: str, root: str) -> Audit:
 
 @dataclass(frozen=True, slots=True)
 class ShardJob:
-    """One shard to extract, as ids and paths: what an extract task takes."""
+    """One shard of one or several views that read the same media, as ids and paths: what an extract task takes."""
 
     catalog: str
     store: str
-    view: str
+    views: tuple[str, ...]
     corpus: str
     shard: str
     root: str
     device: str = "cpu"
     retry_failed: bool = False
+
+    @property
+    def label(self) -> str:
+        """A short name for logs and task runs, for example `prosody+face_hog-meld-00003`."""
+        return f"{'+'.join(self.views)}-{self.shard}"
 
 
 def extract_jobs(
@@ -67,37 +74,62 @@ def extract_jobs(
     device: str,
     retry_failed: bool,
 ) -> list[ShardJob]:
-    """The jobs that a plan leaves: missing and stale shards, and on request those with failed rows."""
+    """The jobs that a plan leaves: missing and stale shards, and on request those with failed rows.
+
+    Views that need the same shard and read the same media are one job, so that a clip is decoded once.
+    """
     states = {"missing", "stale"} | ({"failed"} if retry_failed else set())
-    todo = [p for p in planned if p.state in states]
+    groups: dict[tuple[str, str], list[PlannedShard]] = {}
+    for p in planned:
+        if p.state in states:
+            groups.setdefault((p.shard.name, media_source(p.view.modality, p.shard)), []).append(p)
     return [
         ShardJob(
             catalog=catalog_path,
             store=str(store.root),
-            view=p.view.name,
-            corpus=p.shard.corpus,
-            shard=p.shard.name,
-            root=str(corpus_root(store.catalog, p.shard.corpus, roots, store.root)),
+            views=tuple(p.view.name for p in group),
+            corpus=group[0].shard.corpus,
+            shard=shard,
+            root=str(corpus_root(store.catalog, group[0].shard.corpus, roots, store.root)),
             device=device,
-            retry_failed=retry_failed and p.state == "failed",
+            retry_failed=retry_failed,
         )
-        for p in todo
+        for (shard, _), group in groups.items()
     ]
 
 
-def extract_one(job: ShardJob, progress: Progress | None = None) -> Commit:
-    """Extract one shard: the body of an extract task. Encoder and plan stay loaded within a process."""
+def media_source(modality: str, shard: Shard) -> str:
+    """What a view of a modality reads of a shard: `text`, `audio`, `video`, or `clip` where one file holds both."""
+    if modality == "text":
+        return modality
+    both = pc.equal(shard.samples["audio_path"], shard.samples["video_path"])
+    return "clip" if pc.any(both).as_py() else modality
+
+
+def extract_one(job: ShardJob, progress: Progress | None = None) -> list[Commit]:
+    """Extract one shard of the job's views: the body of an extract task. Encoders stay loaded within a process.
+
+    Args:
+        job: What to extract.
+        progress: Called with the number of rows done since the last call; a sample counts once for every view.
+
+    Returns:
+        One commit record per view, in the job's order.
+    """
     store = _store(job.catalog, job.store)
-    planned = {p.shard.name: p for p in _plan(job.catalog, job.store, job.view, job.corpus)}[job.shard]
-    view = planned.view
-    folder = store.folder(view)
-    store.describe(view)
-    keep = {}
-    if job.retry_failed:
-        keep = {row.sample_id: row for row in read_rows(folder, job.shard) if row.status not in RETRYABLE}
-    reader = make_reader(view, Path(job.root))
-    encoder = _encoder(job.catalog, job.store, job.view, job.device)
-    return extract_shard(view, encoder, planned.shard, reader, folder, keep=keep, progress=progress)
+    commits = []
+    for name in job.views:
+        planned = {p.shard.name: p for p in _plan(job.catalog, job.store, name, job.corpus)}[job.shard]
+        view = planned.view
+        folder = store.folder(view)
+        store.describe(view)
+        keep = {}
+        if job.retry_failed and planned.state == "failed":
+            keep = {row.sample_id: row for row in read_rows(folder, job.shard) if row.status not in RETRYABLE}
+        reader = make_reader(view, Path(job.root))
+        encoder = _encoder(job.catalog, job.store, name, job.device)
+        commits.append(extract_shard(view, encoder, planned.shard, reader, folder, keep=keep, progress=progress))
+    return commits
 
 
 @lru_cache(maxsize=8)

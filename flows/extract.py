@@ -28,7 +28,7 @@ async def _transient(_task: Task, _run: TaskRun, state: State) -> bool:
 
 extract_task = task(
     name="extract-shard",
-    task_run_name="extract-{job.view}-{job.shard}",
+    task_run_name="extract-{job.label}",
     cache_policy=NO_CACHE,
     retries=2,
     retry_delay_seconds=[1, 10],
@@ -52,7 +52,7 @@ def extract_flow(
     """
     commits: list[Commit] = []
     for job in jobs:
-        commits.append(extract_task.submit(job, progress).result())
+        commits.extend(extract_task.submit(job, progress).result())
         check_budget(commits, max_failures)
     return commits
 

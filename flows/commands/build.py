@@ -195,15 +195,15 @@ def run_extract(
     begun = time.perf_counter()
     commits = []
     if jobs:
-        rows = {(p.view.name, p.shard.name): p.shard.samples.num_rows for p in planned}
-        with progress_bar(sum(rows[j.view, j.shard] for j in jobs), "extract", "samples") as bar:
+        rows = {p.shard.name: p.shard.samples.num_rows for p in planned}
+        with progress_bar(sum(rows[job.shard] * len(job.views) for job in jobs), "extract", "samples") as bar:
             if flow:
                 from flows.extract import extract_flow
 
                 commits = extract_flow(jobs, max_failures, bar.update)
             else:
                 for job in jobs:
-                    commits.append(extract_one(job, bar.update))
+                    commits.extend(extract_one(job, bar.update))
                     check_budget(commits, max_failures)
     wall = time.perf_counter() - begun
     print_rows(
