@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from features.shards import OK
+from features.shards import LEGS, OK
 from pipelines.samples import read_samples
 
 if TYPE_CHECKING:
@@ -65,14 +65,15 @@ def coverage_table(store: FeatureStore, views: Iterable[FeatureView], corpora: S
 
 
 def legs_sentence(summary: Mapping[str, Any], planned: int, wall: float) -> str:
-    """One sentence about an extraction: shards done, rate, seconds per leg."""
+    """One sentence about an extraction: shards done, rate, seconds per leg, and the leg that holds the others up."""
     done = summary["shards"]
     if not done:
         return f"Nothing to extract: all {planned} shards are done."
-    legs = ", ".join(f"{leg} {seconds:.1f} s" for leg, seconds in summary["seconds"].items())
-    slowest = max(summary["seconds"], key=summary["seconds"].__getitem__)
+    seconds = {leg: summary["seconds"][leg] for leg in LEGS if leg in summary["seconds"]}
+    legs = ", ".join(f"{leg} {value:.1f} s" for leg, value in seconds.items())
+    slowest = max((leg for leg in seconds if leg != "wait"), key=seconds.__getitem__)
     rate = summary["rows"] / wall if wall else 0.0
     return (
         f"Extracted {done} of {planned} shards, {summary['rows']} samples in {wall:.1f} s ({rate:.1f} samples/s); "
-        f"{legs}; slowest leg: {slowest}."
+        f"side by side: {legs}; slowest leg: {slowest}."
     )

@@ -1,41 +1,48 @@
-"""Extraction of one shard: read -> encode -> write, timed per leg. Every input gets a row, whatever happens to it."""
+"""Extraction of one shard for one or several views: read, detect, encode and write overlap, each leg timed.
+
+Every input gets a row, whatever happens to it.
+"""
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from features.segments import audio_windows, frame_segments, pool, pooled_dim
-from features.shards import OK, Commit, Row, Shard, write_shard
+from features.channel import Abandoned, Channel
+from features.reading import Item as Item
+from features.reading import Reader as Reader
+from features.segments import pooled_dim
+from features.shards import Commit, Row, Shard, write_shard
+from features.stages import Legs, encode_rows
 from features.view import FeatureView
-from models.encoders import Encoder, Encoding
+from models.encoders import Encoder
 
-BATCH_ITEMS = 64
-"""Samples per encoder call; does not change a value."""
-BATCH_FRAMES = 256
-"""Frames held for one encoder call."""
+ROOM = 256 * 2**20
+"""Bytes of decoded media that wait for one view's encoder."""
+
+Progress = Callable[[int], None]
+SampleReader = Callable[[Mapping[str, Any]], Mapping[str, Item]]
+"""Reads one record of the samples table: view name -> item."""
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """What was read for one sample: an item for the encoder, or a status."""
+class Target:
+    """One view of a shard: what encodes it and where its rows go."""
 
-    sample_id: str
-    value: Any = None
-    status: str = OK
-    error: str | None = None
-    decode_errors: int = 0
-
-
-Reader = Callable[[Mapping[str, Any]], Item]
-Progress = Callable[[int], None]
+    view: FeatureView
+    encoder: Encoder
+    shard: Shard
+    """The same samples for every target of an extraction."""
+    folder: Path
+    """`store/views/<view>/<fingerprint>`."""
+    keep: Mapping[str, Row] = field(default_factory=dict)
+    """Rows of an earlier commit to take over as they are (`--retry-failed`)."""
 
 
 def extract_shard(
@@ -49,97 +56,126 @@ def extract_shard(
     readers: int = 2,
     progress: Progress | None = None,
 ) -> Commit:
-    """Extract and commit one shard.
+    """Extract and commit one shard of one view (see `Target` and `extract_views`)."""
+    target = Target(view, encoder, shard, folder, keep or {})
+    return extract_views([target], lambda record: {view.name: reader(record)}, readers=readers, progress=progress)[0]
+
+
+def extract_views(
+    targets: Sequence[Target],
+    read: SampleReader,
+    *,
+    readers: int = 2,
+    progress: Progress | None = None,
+    turn: Any = None,
+) -> list[Commit]:
+    """Extract and commit one shard of several views that are read together.
 
     Args:
-        view: The feature view.
-        encoder: Its encoder.
-        shard: The plan.
-        reader: Turns a samples-table record into an item (`features.reading.make_reader`).
-        folder: `store/views/<view>/<fingerprint>`.
-        keep: Rows of an earlier commit to take over as they are (`--retry-failed`).
-        readers: Threads that decode ahead of the encoder.
-        progress: Called with the number of samples done since the last call.
+        targets: The views.
+        read: Turns a samples-table record into an item per view (`features.reading.read_sample`).
+        readers: Threads that read ahead of the encoders.
+        progress: Called with the number of rows done since the last call, from one thread at a time.
+        turn: A lock that is held while the encoders work, so that jobs take turns on a device but read and write
+            beside each other; None takes no turns.
 
     Returns:
-        The commit record.
+        One commit record per target.
     """
-    keep = keep or {}
-    rows = dict(keep)
-    seconds = {"read": 0.0, "encode": 0.0}
-    records = [record for record in shard.samples.to_pylist() if record["sample_id"] not in keep]
-    for batch in _batches(_read_ahead(records, reader, readers, seconds)):
-        begun = time.perf_counter()
-        for row in encode_items(view, encoder, batch):
-            rows[row.sample_id] = row
-        seconds["encode"] += time.perf_counter() - begun
-        if progress:
-            progress(len(batch))
-    if progress and keep:
-        progress(len(keep))
-    ordered = [rows[sample_id] for sample_id in shard.samples["sample_id"].to_pylist()]
-    return write_shard(folder, shard, ordered, pooled_dim(encoder.dim, view.pooling), seconds)
+    report = _serial(progress)
+    channels: dict[str, Channel[Item]] = {target.view.name: Channel(ROOM) for target in targets}
+    legs = {target.view.name: Legs(readers) for target in targets}
+    with ThreadPoolExecutor(2 * len(targets) + 1) as pool:
+        feeder = pool.submit(_feed, targets, read, channels, legs, readers)
+        with turn or nullcontext():
+            encoders = [
+                pool.submit(_encode, target, channels[target.view.name], legs[target.view.name], pool, report)
+                for target in targets
+            ]
+            # The turn ends when the encoders are done; the last files may still be on their way to the disk.
+            outcomes = [encoder.exception() for encoder in encoders]
+        problem = feeder.exception() or next((error for error in outcomes if error), None)
+        if problem:
+            raise problem
+        return [encoder.result().result() for encoder in encoders]
 
 
-def _read_ahead(
-    records: Sequence[Mapping[str, Any]], reader: Reader, readers: int, seconds: dict[str, float]
-) -> Iterator[Item]:
-    """Read in threads, a bounded number of samples ahead, in order; time spent waiting counts as reading."""
-    with ThreadPoolExecutor(max_workers=readers) as pool_:
-        pending: list[Future[Item]] = []
-        source = iter(records)
-        pending.extend(pool_.submit(reader, record) for record in islice(source, 4 * readers))
-        while pending:
-            begun = time.perf_counter()
-            item = pending.pop(0).result()
-            seconds["read"] += time.perf_counter() - begun
-            pending.extend(pool_.submit(reader, record) for record in islice(source, 1))
-            yield item
-
-
-def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
-    batch: list[Item] = []
-    frames = 0
-    for item in items:
-        batch.append(item)
-        frames += len(item.value) if isinstance(item.value, np.ndarray) else 1
-        if len(batch) >= BATCH_ITEMS or frames >= BATCH_FRAMES:
-            yield batch
-            batch, frames = [], 0
-    if batch:
-        yield batch
-
-
-def encode_items(view: FeatureView, encoder: Encoder, items: Sequence[Item]) -> list[Row]:
-    """Encode a batch of items into rows, one row per item in the given order."""
-    readable = [item for item in items if item.status == OK]
-    encodings = dict(zip((i.sample_id for i in readable), encoder.encode([i.value for i in readable]), strict=True))
-    return [
-        _row(view, item, encodings[item.sample_id])
-        if item.status == OK
-        else Row(item.sample_id, item.status, item.error, decode_errors=item.decode_errors)
-        for item in items
+def _feed(
+    targets: Sequence[Target],
+    read: SampleReader,
+    channels: Mapping[str, Channel[Item]],
+    legs: Mapping[str, Legs],
+    readers: int,
+) -> None:
+    """Read samples in order and hand each view its item; a view takes nothing for rows that it keeps."""
+    records = [
+        record
+        for record in targets[0].shard.samples.to_pylist()
+        if any(record["sample_id"] not in target.keep for target in targets)
     ]
+    open_channels = dict(channels)
+    try:
+        for items in _read_ahead(records, read, readers):
+            for target in targets:
+                name = target.view.name
+                item = items[name]
+                legs[name].add("decode", item.seconds)
+                if item.sample_id in target.keep or name not in open_channels:
+                    continue
+                try:
+                    open_channels[name].put(item, item.size)
+                except Abandoned:
+                    del open_channels[name]
+            if not open_channels:
+                return
+    finally:
+        for channel in channels.values():
+            channel.end()
 
 
-def prepare(view: FeatureView, value: Any) -> Any:
-    """Cut what was read into what the encoder takes: sound into windows; pictures and text stay as they are."""
-    if view.modality == "audio":
-        return audio_windows(value, *view.window_and_step(view.definition["sample_rate"]))
-    return value
+def _read_ahead(records: Sequence[Mapping[str, Any]], read: SampleReader, readers: int) -> Iterator[Mapping[str, Item]]:
+    """Read in threads, a bounded number of samples ahead, in order."""
+    with ThreadPoolExecutor(readers) as pool:
+        source = iter(records)
+        pending: list[Future[Mapping[str, Item]]] = [
+            pool.submit(read, record) for record in islice(source, 2 * readers)
+        ]
+        try:
+            while pending:
+                items = pending.pop(0).result()
+                pending.extend(pool.submit(read, record) for record in islice(source, 1))
+                yield items
+        finally:
+            for future in pending:
+                future.cancel()
 
 
-def _row(view: FeatureView, item: Item, encoding: Encoding) -> Row:
-    if view.modality == "video":
-        window, step = view.window_and_step(view.definition["fps"])
-        segments = frame_segments(encoding.vectors, encoding.valid, window, step)
-    else:
-        segments = encoding.vectors[encoding.valid]
-    if len(segments) == 0:
-        status = "no_face" if view.modality == "video" else "no_features"
-        return Row(item.sample_id, status, decode_errors=item.decode_errors)
-    segments = np.ascontiguousarray(segments, dtype=np.float32)
-    pooled = pool(segments, view.pooling)
-    if not np.isfinite(pooled).all():
-        return Row(item.sample_id, "not_finite", "the encoder gave NaN or infinity", decode_errors=item.decode_errors)
-    return Row(item.sample_id, OK, None, segments, pooled, dict(encoding.extras), item.decode_errors)
+def _encode(
+    target: Target, channel: Channel[Item], legs: Legs, pool: ThreadPoolExecutor, report: Progress
+) -> Future[Commit]:
+    """Encode what comes through the channel and start writing it; the result is the commit to come."""
+    rows = dict(target.keep)
+    try:
+        for done in encode_rows(target.view, target.encoder, channel, legs):
+            rows.update((row.sample_id, row) for row in done)
+            report(len(done))
+    finally:
+        channel.abandon()
+    report(len(target.keep))
+    ordered = [rows[sample_id] for sample_id in target.shard.samples["sample_id"].to_pylist()]
+    width = pooled_dim(target.encoder.dim, target.view.pooling)
+    return pool.submit(write_shard, target.folder, target.shard, ordered, width, legs.seconds())
+
+
+_REPORTING = threading.Lock()
+
+
+def _serial(progress: Progress | None) -> Progress:
+    """Call `progress` from one thread at a time, and not for nothing."""
+
+    def report(count: int) -> None:
+        if progress and count:
+            with _REPORTING:
+                progress(count)
+
+    return report

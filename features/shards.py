@@ -26,6 +26,9 @@ OK = "ok"
 RETRYABLE = frozenset({"missing_media", "decode_error", "timeout", "decoder_died", "encode_error"})
 """Statuses that `--retry-failed` does again; the others (`no_face`, `no_text`, ...) are facts about the sample."""
 
+LEGS = ("decode", "detect", "encode", "write", "wait")
+"""What a shard's seconds are spent on, side by side. `decode` is the readers' time divided by their number, so that the
+legs compare; `wait` is the time in which the encoder had nothing to do."""
 TOOLS = ("numpy", "pyarrow", "torch", "transformers", "av", "decord2", "webdataset")
 INPUT_COLUMNS = {
     "audio": ("sample_id", "audio_path", "audio_start", "audio_end", "audio_status"),
@@ -102,7 +105,7 @@ class Commit:
     parquet_sha256: str
     versions: dict[str, str]
     seconds: dict[str, float]
-    """Seconds per leg: read, encode, write."""
+    """Seconds per leg (`LEGS`); what several views share is divided among them."""
 
 
 def write_shard(

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow.compute as pc
 
-from features.extract import extract_shard
-from features.reading import make_reader
+from features.extract import Target, extract_views
+from features.reading import decoders, read_sample
 from features.shards import RETRYABLE, Commit, Shard, read_rows
 from features.store import FeatureStore, PlannedShard
 from models.encoders import Encoder
 from pipelines.catalog import Catalog, load_catalog
+from pipelines.decoding import TIME_LIMIT
 from pipelines.errors import DataError
 from pipelines.samples import Audit, ingest_corpus, read_audit
 
 Progress = Callable[[int], None]
+
+
+class Future(Protocol):
+    """What `submit` of a thread pool and of a Prefect task have in common."""
+
+    def result(self) -> list[Commit]:
+        """Wait for the commits of a job."""
+        ...
 
 
 def corpus_root(catalog: Catalog, name: str, roots: Mapping[str, str], store: Path | None = None) -> Path:
@@ -59,6 +73,8 @@ class ShardJob:
     root: str
     device: str = "cpu"
     retry_failed: bool = False
+    time_limit: float = TIME_LIMIT
+    """Seconds that one sample may take to decode."""
 
     @property
     def label(self) -> str:
@@ -116,20 +132,72 @@ def extract_one(job: ShardJob, progress: Progress | None = None) -> list[Commit]
     Returns:
         One commit record per view, in the job's order.
     """
-    store = _store(job.catalog, job.store)
-    commits = []
-    for name in job.views:
-        planned = {p.shard.name: p for p in _plan(job.catalog, job.store, name, job.corpus)}[job.shard]
-        view = planned.view
-        folder = store.folder(view)
-        store.describe(view)
-        keep = {}
-        if job.retry_failed and planned.state == "failed":
-            keep = {row.sample_id: row for row in read_rows(folder, job.shard) if row.status not in RETRYABLE}
-        reader = make_reader(view, Path(job.root))
-        encoder = _encoder(job.catalog, job.store, name, job.device)
-        commits.append(extract_shard(view, encoder, planned.shard, reader, folder, keep=keep, progress=progress))
-    return commits
+    with _LOADING:  # jobs of one process run beside each other: none loads what another is loading
+        store = _store(job.catalog, job.store)
+        targets = [_target(store, job, name) for name in job.views]
+        turn = _TURNS[job.device]
+    views = [target.view for target in targets]
+    media = decoders(job.time_limit)
+    return extract_views(
+        targets,
+        lambda record: read_sample(views, record, Path(job.root), media),
+        readers=READERS,
+        progress=progress,
+        turn=turn,
+    )
+
+
+def _target(store: FeatureStore, job: ShardJob, name: str) -> Target:
+    planned = {p.shard.name: p for p in _plan(job.catalog, job.store, name, job.corpus)}[job.shard]
+    view = planned.view
+    folder = store.folder(view)
+    store.describe(view)
+    keep = {}
+    if job.retry_failed and planned.state == "failed":
+        keep = {row.sample_id: row for row in read_rows(folder, job.shard) if row.status not in RETRYABLE}
+    encoder = _encoder(job.catalog, job.store, name, job.device)
+    return Target(view, encoder, planned.shard, folder, keep)
+
+
+READERS = min(len(os.sched_getaffinity(0)), 16)
+"""Threads that read ahead, each with a decoder process."""
+_LOADING = threading.Lock()
+_TURNS: dict[str, threading.Lock] = defaultdict(threading.Lock)
+"""Device -> held by the job whose encoders work: the next one reads meanwhile, the last one writes."""
+
+
+def in_order(jobs: Sequence[ShardJob], submit: Callable[[ShardJob], Future], ahead: int = 2) -> Iterator[list[Commit]]:
+    """Run jobs beside each other and yield their commits in order.
+
+    Args:
+        jobs: What to extract.
+        submit: Starts a job and returns its future.
+        ahead: Jobs under way at one time: with two, a shard is read while the one before it is encoded and written.
+    """
+    waiting = iter(jobs)
+    running = deque(submit(job) for job in islice(waiting, ahead))
+    while running:
+        commits = running.popleft().result()
+        running.extend(submit(job) for job in islice(waiting, 1))
+        yield commits
+
+
+def extract_here(jobs: Sequence[ShardJob], progress: Progress | None = None) -> Iterator[list[Commit]]:
+    """Run jobs in threads of this process, without Prefect; an error ends the run after the shards in hand."""
+    interrupted = threading.Event()
+
+    def report(count: int) -> None:
+        if interrupted.is_set():  # threads do not see Ctrl-C: they end with the batch in hand
+            raise KeyboardInterrupt
+        if progress:
+            progress(count)
+
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            yield from in_order(jobs, lambda job: pool.submit(extract_one, job, report))
+        except KeyboardInterrupt:
+            interrupted.set()
+            raise
 
 
 @lru_cache(maxsize=8)

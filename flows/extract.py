@@ -1,4 +1,4 @@
-"""The extract flow: one task per shard, one at a time per device."""
+"""The extract flow: one task per shard, taking turns on a device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect.tasks import Task
 
 from features.shards import Commit
 from features.store import FeatureStore
-from flows.build import ShardJob, check_budget, extract_jobs, extract_one, summarize
+from flows.build import ShardJob, check_budget, extract_jobs, extract_one, in_order, summarize
 from models.errors import ModelError
 from pipelines.catalog import load_catalog
 from pipelines.errors import DataError
@@ -36,14 +36,15 @@ extract_task = task(
 )(extract_one)
 
 
-ONE_AT_A_TIME: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
+IN_PAIRS: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=2)
+"""One shard is read while the one before it is encoded; jobs take turns on a device."""
 
 
-@flow(name="extract", task_runner=ONE_AT_A_TIME, log_prints=False)  # type: ignore[arg-type]
+@flow(name="extract", task_runner=IN_PAIRS, log_prints=False)  # type: ignore[arg-type]
 def extract_flow(
     jobs: list[ShardJob], max_failures: float = 0.2, progress: Callable[[int], None] | None = None
 ) -> list[Commit]:
-    """Extract shards; the first error ends the run after the shard in hand, and what is committed stays.
+    """Extract shards; the first error ends the run after the shards in hand, and what is committed stays.
 
     Args:
         jobs: The shards that a plan leaves.
@@ -51,8 +52,8 @@ def extract_flow(
         progress: Called with the number of samples done since the last call.
     """
     commits: list[Commit] = []
-    for job in jobs:
-        commits.extend(extract_task.submit(job, progress).result())
+    for done in in_order(jobs, lambda job: extract_task.submit(job, progress)):
+        commits.extend(done)
         check_budget(commits, max_failures)
     return commits
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from features.extract import encode_items
+from features.encoding import encode_items
 from features.reading import make_reader
 from features.runs import read_config, run_folders
 from features.shards import OK

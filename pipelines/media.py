@@ -24,7 +24,8 @@ SILENCE = 1e-4
 class MediaError(Exception):
     """A file cannot be used.
 
-    `code` is the sample's status: `missing_media`, `empty`, `decode_error`, `no_audio`, `no_video`.
+    `code` is the sample's status: `missing_media`, `empty`, `decode_error`, `no_audio`, `no_video`; and from a decoder
+    process (`pipelines.decoding`) `timeout`, `decoder_died`.
     """
 
     def __init__(self, code: str, message: str) -> None:

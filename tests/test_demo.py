@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from features.extract import encode_items
+from features.encoding import encode_items
 from features.reading import make_reader
 from features.store import FeatureStore
 from models.faces import Mtcnn

@@ -180,7 +180,7 @@ def run_extract(
 ) -> None:
     """Plan, extract what the plan leaves, and print the coverage."""
     from features.card import coverage_table, legs_sentence
-    from flows.build import check_budget, extract_jobs, extract_one, forget, summarize
+    from flows.build import check_budget, extract_here, extract_jobs, forget, summarize
 
     opened = open_store(catalog, store)
     sweep(opened.root)
@@ -202,8 +202,8 @@ def run_extract(
 
                 commits = extract_flow(jobs, max_failures, bar.update)
             else:
-                for job in jobs:
-                    commits.extend(extract_one(job, bar.update))
+                for done in extract_here(jobs, bar.update):
+                    commits.extend(done)
                     check_budget(commits, max_failures)
     wall = time.perf_counter() - begun
     print_rows(

@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -56,6 +56,22 @@ class Encoder(Protocol):
 
         The values of an item do not depend on what else is in the batch (tolerance 1e-4).
         """
+        ...
+
+
+@runtime_checkable
+class FaceEncoder(Encoder, Protocol):
+    """An encoder in two steps, so that faces of the next clips are looked for while those of the last are encoded.
+
+    `encode(items)` equals `encode_found(items, find(items))`.
+    """
+
+    def find(self, items: Sequence[np.ndarray]) -> Sequence[Any]:
+        """What the frames of each clip show, one entry per clip."""
+        ...
+
+    def encode_found(self, items: Sequence[np.ndarray], found: Sequence[Any]) -> list[Encoding]:
+        """Encode clips with what `find` found in them."""
         ...
 
 

@@ -11,7 +11,7 @@ from models.batching import encode_texts, encode_windows
 from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
 from models.errors import ModelError
 from models.face_inputs import DEFAULTS as FACE_DEFAULTS
-from models.face_inputs import WHOLE, build_detector, face_identity, find_faces, frame_inputs, whole_frames
+from models.face_inputs import WHOLE, ClipFaces, build_detector, face_identity, find_faces, frame_inputs, whole_frames
 from models.faces import POLICIES
 from models.hub import find_source
 from models.transformer import POOLINGS, Backbone, load_part, pool_tokens
@@ -120,14 +120,21 @@ class HfVision:
 
     def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode clips, uint8 RGB frames (n, height, width, 3) each; one vector per frame."""
-        clips = find_faces(self.detector, items, self.policy) if self.detector else whole_frames(items)
+        return self.encode_found(items, self.find(items))
+
+    def find(self, items: Sequence[np.ndarray]) -> list[ClipFaces]:
+        """Faces of every frame and which of them count; the whole frame where the policy is `none`."""
+        return find_faces(self.detector, items, self.policy) if self.detector else whole_frames(items)
+
+    def encode_found(self, items: Sequence[np.ndarray], found: Sequence[ClipFaces]) -> list[Encoding]:
+        """Encode clips whose faces are known (see `find`)."""
         vectors = [np.zeros((len(item), self.dim), dtype=np.float32) for item in items]
-        for places, inputs in frame_inputs(items, clips, self._prepare, FRAMES):
+        for places, inputs in frame_inputs(items, found, self._prepare, FRAMES):
             for (clip, frame), vector in zip(places, self._forward(inputs), strict=True):
                 vectors[clip][frame] = vector
         return [
             Encoding(rows, clip.valid, clip.extras() if self.detector else {})
-            for rows, clip in zip(vectors, clips, strict=True)
+            for rows, clip in zip(vectors, found, strict=True)
         ]
 
     def _prepare(self, picture: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from models.batching import encode_texts, encode_windows
 from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
 from models.errors import ModelError
 from models.face_inputs import DEFAULTS as FACE_DEFAULTS
-from models.face_inputs import build_detector, face_identity, find_faces, frame_inputs
+from models.face_inputs import ClipFaces, build_detector, face_identity, find_faces, frame_inputs
 from models.hub import Source, find_source
 from models.model_folder import config_sha256, settings_folder, tokenizer_sha256
 from models.weights import parameters_of
@@ -68,18 +68,25 @@ class ResNet50Faces:
 
     def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode clips, uint8 RGB frames (n, height, width, 3) each; one vector per frame, valid where a face is."""
+        return self.encode_found(items, self.find(items))
+
+    def find(self, items: Sequence[np.ndarray]) -> list[ClipFaces]:
+        """Faces of every frame, and which of them count."""
+        return find_faces(self.detector, items, self.parameters["faces"])
+
+    def encode_found(self, items: Sequence[np.ndarray], found: Sequence[ClipFaces]) -> list[Encoding]:
+        """Encode clips whose faces are known (see `find`)."""
         import torch
 
         from models.resnet_affectnet import preprocess
 
-        clips = find_faces(self.detector, items, self.parameters["faces"])
         vectors = [np.zeros((len(item), self.dim), dtype=np.float32) for item in items]
         with torch.inference_mode():
-            for places, inputs in frame_inputs(items, clips, preprocess, FRAMES):
+            for places, inputs in frame_inputs(items, found, preprocess, FRAMES):
                 features = self.network.features(torch.from_numpy(inputs).to(self.device)).cpu().numpy()
                 for (clip, frame), vector in zip(places, features, strict=True):
                     vectors[clip][frame] = vector
-        return [Encoding(rows, clip.valid, clip.extras()) for rows, clip in zip(vectors, clips, strict=True)]
+        return [Encoding(rows, clip.valid, clip.extras()) for rows, clip in zip(vectors, found, strict=True)]
 
 
 def _wav2vec2_identity(spec: EncoderSpec) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
+from models.encoders import EncoderSpec, Encoding, FaceEncoder, register_encoder
 from models.faces import Faces, Mtcnn, choose
 from models.weights import parameters_of
 
@@ -36,11 +36,14 @@ class FaceHog:
 
     def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode clips, uint8 RGB frames (n, height, width, 3) each; one vector per frame, valid where a face is."""
-        found = self._detect(items)
+        return self.encode_found(items, self.find(items))
+
+    def encode_found(self, items: Sequence[np.ndarray], found: Sequence[list[Faces]]) -> list[Encoding]:
+        """Encode clips whose faces are known (see `find`)."""
         return [self._encode_clip(frames, faces) for frames, faces in zip(items, found, strict=True)]
 
-    def _detect(self, items: Sequence[np.ndarray]) -> list[list[Faces]]:
-        """Detect over all clips of one frame size together."""
+    def find(self, items: Sequence[np.ndarray]) -> list[list[Faces]]:
+        """Faces of every frame; all clips of one frame size are looked through together."""
         found: list[list[Faces]] = [[] for _ in items]
         for size in sorted({item.shape[1:3] for item in items}):
             members = [i for i, item in enumerate(items) if item.shape[1:3] == size]
@@ -104,4 +107,4 @@ def hog(grey: np.ndarray, cell: int, bins: int) -> np.ndarray:
     return np.asarray(features, dtype=np.float32)
 
 
-_conforms: type[Encoder] = FaceHog
+_conforms: type[FaceEncoder] = FaceHog
