@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from features.shards import LEGS, OK
+from features.store import TO_DO
 from pipelines.samples import read_samples
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ def plan_table(planned: Iterable[PlannedShard]) -> list[dict[str, Any]]:
                 "done": states["done"] + states["failed"],
                 "missing": states["missing"],
                 "stale": states["stale"],
+                "damaged": states["damaged"],
                 "with failed rows": states["failed"],
-                "samples to do": sum(p.shard.samples.num_rows for p in shards if p.state in ("missing", "stale")),
+                "samples to do": sum(p.shard.samples.num_rows for p in shards if p.state in TO_DO),
             }
         )
     return rows

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import DataError
-from pipelines.files import TEMPORARY, atomic_path, canonical_json, sha256_file, sha256_text, write_json, write_parquet
+from pipelines.files import TEMPORARY, atomic_paths, canonical_json, json_text, sha256_file, sha256_text
 
 SHARD_ROWS = 256
 """Rows per shard. Shards are cut from the sorted samples table, never from the work that remains."""
@@ -106,6 +106,9 @@ class Commit:
     versions: dict[str, str]
     seconds: dict[str, float]
     """Seconds per leg (`LEGS`); what several views share is divided among them."""
+    tar_bytes: int | None = None
+    parquet_bytes: int | None = None
+    """Sizes of both files; None in a record of merloco 0.1.0."""
 
 
 def write_shard(
@@ -130,26 +133,30 @@ def write_shard(
         if row.pooled is not None and (row.pooled.shape != (pooled_dim,) or not np.isfinite(row.pooled).all()):
             raise ValueError(f"shard {shard.name}, {row.sample_id}: expected {pooled_dim} finite values")
     begun = time.perf_counter()
-    paths = {kind: folder / f"{shard.name}.{kind}" for kind in ("tar", "parquet")}
-    with atomic_path(paths["tar"]) as temporary:
-        _write_tar(temporary, rows)
-    write_parquet(paths["parquet"], _to_table(shard.name, rows, pooled_dim))
+    table = _to_table(shard.name, rows, pooled_dim)
     statuses = [row.status for row in rows]
-    commit = Commit(
-        shard=shard.name,
-        corpus=shard.corpus,
-        inputs=shard.inputs,
-        rows=len(rows),
-        ok=statuses.count(OK),
-        failed=len(rows) - statuses.count(OK),
-        statuses={status: statuses.count(status) for status in sorted(set(statuses))},
-        pooled_dim=pooled_dim,
-        tar_sha256=sha256_file(paths["tar"]),
-        parquet_sha256=sha256_file(paths["parquet"]),
-        versions={tool: version(tool) for tool in TOOLS},
-        seconds={leg: round(s, 3) for leg, s in {**seconds, "write": time.perf_counter() - begun}.items()},
-    )
-    write_json(commit_path(folder, shard.name), asdict(commit))
+    paths = (folder / f"{shard.name}.tar", folder / f"{shard.name}.parquet", commit_path(folder, shard.name))
+    with atomic_paths(*paths, withdraw=paths[2]) as (tar, parquet, record):
+        _write_tar(tar, rows)
+        pq.write_table(table, parquet, compression="zstd")
+        commit = Commit(
+            shard=shard.name,
+            corpus=shard.corpus,
+            inputs=shard.inputs,
+            rows=len(rows),
+            ok=statuses.count(OK),
+            failed=len(rows) - statuses.count(OK),
+            statuses={status: statuses.count(status) for status in sorted(set(statuses))},
+            pooled_dim=pooled_dim,
+            # Of the files that this process wrote, not of what lies under their names: that may be another writer's.
+            tar_sha256=sha256_file(tar),
+            parquet_sha256=sha256_file(parquet),
+            versions={tool: version(tool) for tool in TOOLS},
+            seconds={leg: round(s, 3) for leg, s in {**seconds, "write": time.perf_counter() - begun}.items()},
+            tar_bytes=tar.stat().st_size,
+            parquet_bytes=parquet.stat().st_size,
+        )
+        record.write_text(json_text(asdict(commit)), encoding="utf-8")
     return commit
 
 
@@ -211,8 +218,44 @@ def commits(folder: Path) -> list[Commit]:
     return [commit for name in names if (commit := read_commit(folder, name)) is not None]
 
 
+def record_id(commit: Commit | None) -> str | None:
+    """What tells a commit record from the one that was there before it; None where there is none."""
+    return None if commit is None else sha256_text(canonical_json(asdict(commit)))
+
+
+def damage(folder: Path, commit: Commit, verify: bool = False) -> str | None:
+    """What is wrong with the files of a committed shard, or None.
+
+    Args:
+        folder: `store/views/<view>/<fingerprint>`.
+        commit: The record.
+        verify: Compare hashes (reads both files) instead of sizes.
+    """
+    for kind, size, digest in (
+        ("tar", commit.tar_bytes, commit.tar_sha256),
+        ("parquet", commit.parquet_bytes, commit.parquet_sha256),
+    ):
+        path = folder / f"{commit.shard}.{kind}"
+        try:
+            found = path.stat().st_size
+        except FileNotFoundError:
+            return f"{path.name} is not there"
+        if size is not None and found != size:
+            return f"{path.name} has {found} bytes; committed were {size}"
+        if verify and sha256_file(path) != digest:
+            return f"{path.name} is not the file that was committed"
+    return None
+
+
 def read_rows(folder: Path, shard: str) -> list[Row]:
-    """Read a committed shard back: Parquet joined with the tar by sample id."""
+    """Read a committed shard back: Parquet joined with the tar by sample id.
+
+    Raises:
+        DataError: The files are not those that were committed; they must not get a new, valid record.
+    """
+    commit = read_commit(folder, shard)
+    if commit is not None and (found := damage(folder, commit, verify=True)):
+        raise DataError(f"{folder / shard}: {found}: run `merloco extract --verify` to make the shard again")
     arrays: dict[str, dict[str, np.ndarray]] = {}
     with tarfile.open(folder / f"{shard}.tar") as tar:
         for member in tar:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from features.shards import RETRYABLE, Commit, Shard, commits, plan_shards, read_commit
+from features.shards import RETRYABLE, Commit, Shard, commits, damage, plan_shards, read_commit
 from features.view import FeatureView, resolve_view
 from pipelines.catalog import Catalog, load_catalog
 from pipelines.errors import DataError
@@ -36,8 +36,13 @@ class PlannedShard:
     view: FeatureView
     shard: Shard
     state: str
-    """`done`, `missing`, `stale` (the samples changed since) or `failed` (done, with rows worth a retry)."""
+    """`done`, `missing`, `stale` (the samples changed since), `damaged` (a file is not the one that was committed) or
+    `failed` (done, with rows worth a retry)."""
     commit: Commit | None
+
+
+TO_DO = frozenset({"missing", "stale", "damaged"})
+"""States of shards that an extraction makes without being asked to."""
 
 
 class FeatureStore:
@@ -130,8 +135,20 @@ class FeatureStore:
                 )
         return {m: self.view(name) for m, name in available.items() if modalities is None or m in modalities}
 
-    def plan(self, views: Iterable[FeatureView], corpora: Iterable[str] | None = None) -> list[PlannedShard]:
-        """Every shard that the samples table asks for, with its state; a pure function of samples and store."""
+    def plan(
+        self,
+        views: Iterable[FeatureView],
+        corpora: Iterable[str] | None = None,
+        verify: Callable[[int], None] | None = None,
+    ) -> list[PlannedShard]:
+        """Every shard that the samples table asks for, with its state; a pure function of samples and store.
+
+        Args:
+            views: The feature views.
+            corpora: The corpora; all that are ingested if None.
+            verify: Compare the files' hashes with their records (reads all of them), not only their sizes; called
+                with 1 after every shard.
+        """
         planned = []
         names = self.corpora(corpora)
         tables = {name: read_samples(self.root, name) for name in names}
@@ -139,7 +156,10 @@ class FeatureStore:
             for name in names:
                 for shard in plan_shards(name, tables[name], view.modality):
                     commit = read_commit(self.folder(view), shard.name)
-                    planned.append(PlannedShard(view, shard, _state(shard, commit), commit))
+                    state = _state(self.folder(view), shard, commit, verify is not None)
+                    planned.append(PlannedShard(view, shard, state, commit))
+                    if verify:
+                        verify(1)
         return planned
 
     def plan_inputs(self, modality: str) -> dict[str, str]:
@@ -172,9 +192,11 @@ class FeatureStore:
         return run_query(self, query)
 
 
-def _state(shard: Shard, commit: Commit | None) -> str:
+def _state(folder: Path, shard: Shard, commit: Commit | None, verify: bool) -> str:
     if commit is None:
         return "missing"
     if commit.inputs != shard.inputs:
         return "stale"
+    if damage(folder, commit, verify):
+        return "damaged"
     return "failed" if RETRYABLE & set(commit.statuses) else "done"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,12 +10,14 @@ import platform
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from pipelines.errors import DataError
 
 TEMPORARY = ".tmp-"
 """Prefix of unfinished files. `glob("*.x")` matches them too, so readers skip names that begin with it."""
@@ -26,7 +29,11 @@ def temporary_name(name: str) -> str:
 
 
 def _host() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    """Where a process number means something: the running kernel and its process namespace, not the host's name."""
+    parts = [platform.node()]
+    with suppress(OSError):  # no /proc: the name has to do
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
 
 def sweep(root: Path) -> int:
@@ -54,25 +61,127 @@ def _alive(pid: int) -> bool:
     return True
 
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+NOT_ALLOWED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+@contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Turn a full or read-only file system into one sentence about `folder`; other `OSError`s pass as they are.
+
+    Raises:
+        DataError: No room is left, or the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise DataError(
+                f"no room left to write to {str(folder)!r} ({os.strerror(error.errno)}): free some space and run the "
+                "same command again; what was finished stays, and nothing half-written does"
+            ) from error
+        if error.errno in NOT_ALLOWED:
+            raise DataError(
+                f"{str(folder)!r} cannot be written ({os.strerror(error.errno)}): expected a folder that this user may "
+                "write to"
+            ) from error
+        raise
+
+
+def require_writable(folder: Path) -> None:
+    """Write and remove a probe: a read-only or full store is reported before any work is done for it.
+
+    Raises:
+        DataError: The folder cannot be written.
+    """
+    probe = folder / temporary_name("probe")
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with probe.open("wb") as handle:
+                handle.write(bytes(4096))
+                os.fsync(handle.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def require_room(folder: Path, needed: int, what: str) -> None:
+    """Refuse work whose result would not fit.
+
+    Args:
+        folder: A folder that exists, on the file system that will hold the result.
+        needed: Bytes that the result is expected to take.
+        what: What is to be written, for the sentence.
+
+    Raises:
+        DataError: Less is free than needed.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DataError(
+            f"not enough room in {str(folder)!r}: {what} needs about {size_text(needed)}, {size_text(free)} is free"
+        )
+
+
+def size_text(size: float) -> str:
+    """Bytes for people: `812 bytes`, `3.4 MB`, `1.2 GB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; on success it is flushed to disk and takes the name `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / temporary_name(path.name)
-    try:
+    """Yield a temporary path in the same folder; on success it is flushed to disk and takes the name `path`.
+
+    Raises:
+        DataError: The file system is full or read-only.
+    """
+    with atomic_paths(path) as (temporary,):
         yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_paths(*paths: Path, withdraw: Path | None = None) -> Iterator[tuple[Path, ...]]:
+    """Yield a temporary path for each of several files of one folder; on success they take their names.
+
+    Args:
+        paths: The files, in the order in which they take their names.
+        withdraw: A file that vouches for the files as they were. It is removed once the new ones are on disk and
+            before the first of them takes its name, so that it never vouches for a mixture.
+
+    Raises:
+        DataError: The file system is full or read-only.
+    """
+    folder = paths[0].parent
+    temporaries = tuple(folder / temporary_name(path.name) for path in paths)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporaries
+            for temporary in temporaries:
+                with temporary.open("rb") as handle:
+                    os.fsync(handle.fileno())
+            if withdraw is not None:
+                withdraw.unlink(missing_ok=True)
+            for temporary, path in zip(temporaries, paths, strict=True):
+                os.replace(temporary, path)
+        finally:
+            for temporary in temporaries:
+                temporary.unlink(missing_ok=True)
+
+
+def json_text(value: Any) -> str:
+    """Readable JSON, keys sorted."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write readable JSON atomically, keys sorted."""
     with atomic_path(path) as temporary:
-        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(json_text(value), encoding="utf-8")
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
