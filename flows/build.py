@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow.compute as pc
 
+from features.claims import claim
 from features.extract import Target, extract_views
 from features.reading import decoders, read_sample
-from features.shards import RETRYABLE, Commit, Shard, read_rows
-from features.store import FeatureStore, PlannedShard
+from features.shards import RETRYABLE, Commit, Shard, read_commit, read_rows, record_id
+from features.store import TO_DO, FeatureStore, PlannedShard
+from flows.options import find_device
 from models.encoders import Encoder
 from pipelines.catalog import Catalog, load_catalog
 from pipelines.decoding import TIME_LIMIT
@@ -26,14 +27,6 @@ from pipelines.errors import DataError
 from pipelines.samples import Audit, ingest_corpus, read_audit
 
 Progress = Callable[[int], None]
-
-
-class Future(Protocol):
-    """What `submit` of a thread pool and of a Prefect task have in common."""
-
-    def result(self) -> list[Commit]:
-        """Wait for the commits of a job."""
-        ...
 
 
 def corpus_root(catalog: Catalog, name: str, roots: Mapping[str, str], store: Path | None = None) -> Path:
@@ -71,10 +64,16 @@ class ShardJob:
     corpus: str
     shard: str
     root: str
+    rows: int = 0
+    """Samples of the shard."""
     device: str = "cpu"
     retry_failed: bool = False
     time_limit: float = TIME_LIMIT
     """Seconds that one sample may take to decode."""
+    replaces: tuple[str | None, ...] = ()
+    """Per view, the identity of the commit record that the plan saw; None where there was none."""
+    run: str = ""
+    """Which command asks: a worker that has served another one drops what it had loaded."""
 
     @property
     def label(self) -> str:
@@ -90,11 +89,12 @@ def extract_jobs(
     device: str,
     retry_failed: bool,
 ) -> list[ShardJob]:
-    """The jobs that a plan leaves: missing and stale shards, and on request those with failed rows.
+    """The jobs that a plan leaves: missing, stale and damaged shards, and on request failed rows.
 
     Views that need the same shard and read the same media are one job, so that a clip is decoded once.
     """
-    states = {"missing", "stale"} | ({"failed"} if retry_failed else set())
+    states = TO_DO | ({"failed"} if retry_failed else set())
+    run = uuid.uuid4().hex
     groups: dict[tuple[str, str], list[PlannedShard]] = {}
     for p in planned:
         if p.state in states:
@@ -107,8 +107,11 @@ def extract_jobs(
             corpus=group[0].shard.corpus,
             shard=shard,
             root=str(corpus_root(store.catalog, group[0].shard.corpus, roots, store.root)),
+            rows=group[0].shard.samples.num_rows,
             device=device,
             retry_failed=retry_failed,
+            replaces=tuple(record_id(p.commit) for p in group),
+            run=run,
         )
         for (shard, _), group in groups.items()
     ]
@@ -123,7 +126,7 @@ def media_source(modality: str, shard: Shard) -> str:
 
 
 def extract_one(job: ShardJob, progress: Progress | None = None) -> list[Commit]:
-    """Extract one shard of the job's views: the body of an extract task. Encoders stay loaded within a process.
+    """Extract one shard of the job's views. Encoders stay loaded within a process.
 
     Args:
         job: What to extract.
@@ -166,38 +169,42 @@ _TURNS: dict[str, threading.Lock] = defaultdict(threading.Lock)
 """Device -> held by the job whose encoders work: the next one reads meanwhile, the last one writes."""
 
 
-def in_order(jobs: Sequence[ShardJob], submit: Callable[[ShardJob], Future], ahead: int = 2) -> Iterator[list[Commit]]:
-    """Run jobs beside each other and yield their commits in order.
+def remaining(store: FeatureStore, job: ShardJob) -> ShardJob | None:
+    """The job without the views that somebody else has committed since the plan; None if nothing is left of it."""
+    left = []
+    for name, replaced in zip(job.views, job.replaces, strict=True):
+        commit = read_commit(store.folder(store.view(name)), job.shard)
+        if commit is None or record_id(commit) == replaced:
+            left.append((name, replaced))
+    if not left:
+        return None
+    views, replaces = zip(*left, strict=True)
+    return replace(job, views=views, replaces=replaces)
 
-    Args:
-        jobs: What to extract.
-        submit: Starts a job and returns its future.
-        ahead: Jobs under way at one time: with two, a shard is read while the one before it is encoded and written.
+
+def extract_claimed(job: ShardJob, progress: Progress | None = None) -> list[Commit] | None:
+    """Extract one shard unless another extractor has it: the body of an extract task.
+
+    Returns:
+        The commit records that were written, or None while somebody else works on the shard.
     """
-    waiting = iter(jobs)
-    running = deque(submit(job) for job in islice(waiting, ahead))
-    while running:
-        commits = running.popleft().result()
-        running.extend(submit(job) for job in islice(waiting, 1))
-        yield commits
+    with _LOADING:
+        _begin(job.run)
+        store = _store(job.catalog, job.store)
+    with claim([store.folder(store.view(name)) for name in job.views], job.shard) as ours:
+        if not ours:
+            return None
+        left = remaining(store, job)
+        return [] if left is None else extract_one(replace(left, device=find_device(left.device)), progress)
 
 
-def extract_here(jobs: Sequence[ShardJob], progress: Progress | None = None) -> Iterator[list[Commit]]:
-    """Run jobs in threads of this process, without Prefect; an error ends the run after the shards in hand."""
-    interrupted = threading.Event()
+_RUN: list[str] = [""]
 
-    def report(count: int) -> None:
-        if interrupted.is_set():  # threads do not see Ctrl-C: they end with the batch in hand
-            raise KeyboardInterrupt
-        if progress:
-            progress(count)
 
-    with ThreadPoolExecutor(2) as pool:
-        try:
-            yield from in_order(jobs, lambda job: pool.submit(extract_one, job, report))
-        except KeyboardInterrupt:
-            interrupted.set()
-            raise
+def _begin(run: str) -> None:
+    if run != _RUN[0]:
+        forget()
+        _RUN[0] = run
 
 
 @lru_cache(maxsize=8)

@@ -31,6 +31,9 @@ RootOption = Annotated[
     list[str] | None, typer.Option("--root", help="CORPUS=FOLDER, repeatable.", show_default="from the catalog")
 ]
 
+DevicesOption = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda (every GPU), or a list: cuda:0,cuda:1. A shard at a time each.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ... or auto.")]
 
 CATALOG = default_catalog()
@@ -94,3 +97,27 @@ def find_device(name: str) -> str:
     if name not in known:
         raise UsageError(f"no device {name!r} here: {nearest(name, known)}")
     return name
+
+
+def device_list(value: str) -> list[str]:
+    """The devices of this machine that `--device` names: `cuda` is every GPU, `auto` every GPU or else the CPU.
+
+    Raises:
+        UsageError: A device is unknown, or this machine does not have it.
+    """
+    names = split_list(value) or []
+    if set(names) == {"cpu"}:
+        return ["cpu"]
+    import torch
+
+    there = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if names == ["auto"]:
+        return there or ["cpu"]
+    if names == ["cuda"] and there:
+        return there
+    for name in names:
+        if name not in there:
+            raise UsageError(
+                f"--device {value!r}: this machine has no {name!r}: expected auto or {', '.join(['cpu', *there])}"
+            )
+    return names

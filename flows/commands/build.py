@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,13 +14,13 @@ from flows.options import (
     CATALOG,
     CatalogOption,
     CorporaOption,
-    DeviceOption,
+    DevicesOption,
     FeaturesOption,
     FormatOption,
     ModalitiesOption,
     RootOption,
     StoreOption,
-    find_device,
+    device_list,
     modality_list,
     open_store,
     parse_roots,
@@ -27,7 +28,11 @@ from flows.options import (
 )
 from pipelines.catalog import load_catalog
 from pipelines.errors import DataError, UsageError
-from pipelines.files import sweep
+from pipelines.files import storage_errors, sweep
+
+if TYPE_CHECKING:
+    from features.store import FeatureStore, PlannedShard
+    from features.view import FeatureView
 
 FlowOption = Annotated[bool, typer.Option("--flow/--no-flow", help="Run as a Prefect flow, or directly.")]
 
@@ -123,6 +128,7 @@ def plan(
     import pyarrow as pa
 
     from features.card import plan_table
+    from features.store import TO_DO
     from flows.console import show
 
     chosen = modality_list(modalities)
@@ -130,7 +136,7 @@ def plan(
     views = opened.views(features, chosen)
     planned = opened.plan(views.values(), split_list(corpora))
     show(pa.Table.from_pylist(plan_table(planned)), output)
-    todo = sum(p.state in ("missing", "stale") for p in planned)
+    todo = sum(p.state in TO_DO for p in planned)
     if output == "table":
         print(f"\n{len(planned)} shards, {todo} to extract." + ("" if todo else " Nothing to do."))
 
@@ -140,17 +146,31 @@ def extract(
     corpora: CorporaOption = None,
     modalities: ModalitiesOption = None,
     root: RootOption = None,
-    device: DeviceOption = "auto",
+    device: DevicesOption = "auto",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed rows again.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read what is done and make damaged shards again.")] = False,
     max_failures: Annotated[float, typer.Option(min=0, max=1, help="Share of failed samples that ends the run.")] = 0.2,
+    runner: Annotated[
+        Literal["threads", "processes", "dask", "ray"], typer.Option("--runner", help="Where the shard tasks run.")
+    ] = "threads",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Shards at a time.", show_default="one per device or cluster worker")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Scheduler of a running cluster.", show_default="a temporary one here")
+    ] = None,
     catalog: CatalogOption = CATALOG,
     store: StoreOption = None,
     flow: FlowOption = True,
 ) -> None:
     """Encode samples into shards; only what is missing is done, and a killed run costs at most one shard.
 
+    Two extractions may work on one store: each takes the shards that the other does not have in hand.
+
     Example: merloco extract --corpora meld --features light --modalities text
     """
+    if not flow and (runner != "threads" or workers or address):
+        raise UsageError("--runner, --workers and --address belong to the flow: leave --no-flow out")
     run_extract(
         catalog,
         store,
@@ -160,8 +180,12 @@ def extract(
         roots=parse_roots(root),
         device=device,
         retry_failed=retry_failed,
+        verify=verify,
         max_failures=max_failures,
         flow=flow,
+        runner=runner,
+        workers=workers,
+        address=address,
     )
 
 
@@ -175,47 +199,63 @@ def run_extract(
     roots: dict[str, str],
     device: str = "auto",
     retry_failed: bool = False,
+    verify: bool = False,
     max_failures: float = 0.2,
     flow: bool = True,
+    runner: Literal["threads", "processes", "dask", "ray"] = "threads",
+    workers: int | None = None,
+    address: str | None = None,
 ) -> None:
     """Plan, extract what the plan leaves, and print the coverage."""
     from features.card import coverage_table, legs_sentence
-    from flows.build import check_budget, extract_here, extract_jobs, forget, summarize
+    from features.room import require_store_room
+    from flows.build import extract_jobs, forget, summarize
+    from flows.shard_queue import Extracted, ShardQueue, submit_here
 
     opened = open_store(catalog, store)
-    sweep(opened.root)
     views = list(opened.views(features, modalities).values())
-    planned = opened.plan(views, corpora)
+    planned = _plan_extraction(opened, views, corpora, verify)
     if not planned:
         raise DataError(f"store {str(opened.root)!r} holds no samples: run `merloco ingest` first")
-    jobs = extract_jobs(
-        opened, catalog, planned, roots, find_device(device) if _work(planned, retry_failed) else "cpu", retry_failed
-    )
-    forget()
+    jobs = extract_jobs(opened, catalog, planned, roots, device, retry_failed)
+    done = Extracted()
     begun = time.perf_counter()
-    commits = []
+    with storage_errors(opened.root):
+        sweep(opened.root)
     if jobs:
-        rows = {p.shard.name: p.shard.samples.num_rows for p in planned}
-        with progress_bar(sum(rows[job.shard] * len(job.views) for job in jobs), "extract", "samples") as bar:
-            if flow:
-                from flows.extract import extract_flow
+        require_store_room(opened, planned)
+        devices = split_list(device) or [] if address else device_list(device)
+        forget()
+        with progress_bar(sum(job.rows * len(job.views) for job in jobs), "extract", "samples") as bar:
 
-                commits = extract_flow(jobs, max_failures, bar.update)
+            def held(number: int) -> None:
+                bar.set_postfix_str(f"another extractor is working on the last {number}")
+
+            queue = ShardQueue(opened, jobs, max_failures, bar.update, held)
+            if flow:
+                from flows.extract import run_extract_flow
+
+                done = run_extract_flow(queue, views, devices, runner, workers, address)
             else:
-                for done in extract_here(jobs, bar.update):
-                    commits.extend(done)
-                    check_budget(commits, max_failures)
+                done = queue.run(submit_here(bar.update), devices[:1])
     wall = time.perf_counter() - begun
     print_rows(
         coverage_table(opened, views, opened.corpora(corpora)),
         ["view", "corpus", "samples", "ok", "coverage", "not ok"],
         "Coverage",
     )
-    print(f"\n{legs_sentence(summarize(commits), len(planned), wall)}")
+    print(f"\n{legs_sentence(summarize(done.commits), len(planned), wall)}")
+    if done.elsewhere:
+        print(f"Another extractor did {done.elsewhere} of the shards meanwhile.")
 
 
-def _work(planned: list, retry_failed: bool) -> bool:
-    return any(p.state in ("missing", "stale") or (retry_failed and p.state == "failed") for p in planned)
+def _plan_extraction(
+    store: FeatureStore, views: Sequence[FeatureView], corpora: list[str] | None, verify: bool
+) -> list[PlannedShard]:
+    if not verify:
+        return store.plan(views, corpora)
+    with progress_bar(len(store.plan(views, corpora)), "verify", "shards") as bar:
+        return store.plan(views, corpora, bar.update)
 
 
 def demo(

@@ -1,0 +1,193 @@
+"""The queue of an extraction: which shard comes next, on which device, and what happens to errors."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, Future
+from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+from features.claims import claimed
+from features.shards import Commit
+from features.store import FeatureStore
+from flows.build import Progress, ShardJob, check_budget, extract_claimed, remaining
+from pipelines.errors import DataError
+from pipelines.files import require_room
+
+RETRIES = 3
+BACK_OFF = 2.0
+"""Seconds before the first retry after a transient fault; doubled before each further one."""
+WAIT = 2.0
+"""Seconds between looks at shards that another extractor holds."""
+
+
+class Submitted(Protocol):
+    """A job that was handed to a worker: what Prefect's futures and those of `concurrent.futures` have in common."""
+
+    def add_done_callback(self, fn: Callable[[Any], Any], /) -> None:
+        """Call `fn` with the future when the job has ended."""
+        ...
+
+    def result(self) -> list[Commit] | None:
+        """What the job returned, or its error."""
+        ...
+
+
+@dataclass(slots=True)
+class Extracted:
+    """What an extraction did."""
+
+    commits: list[Commit] = field(default_factory=list)
+    elsewhere: int = 0
+    """Shards that another extractor committed meanwhile, counted per view."""
+
+
+class ShardQueue:
+    """The jobs of one extraction.
+
+    Before a job is handed out its shard is looked up again: what another extractor has committed since the plan is
+    left out, and what it is working on comes last.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        jobs: Sequence[ShardJob],
+        max_failures: float,
+        progress: Progress | None = None,
+        held: Callable[[int], None] | None = None,
+    ) -> None:
+        """Make a queue.
+
+        Args:
+            store: The store.
+            jobs: What the plan leaves.
+            max_failures: Share of failed samples above which the run is aborted.
+            progress: Called with the number of rows done since the last call.
+            held: Called with their number when all jobs that are left are held by other extractors.
+        """
+        self.store, self.max_failures, self.progress, self.held = store, max_failures, progress, held
+        self.waiting = deque(jobs)
+        self.total = len(self.waiting)
+        self.done = Extracted()
+
+    def run(
+        self,
+        submit: Callable[[ShardJob], Submitted],
+        devices: Sequence[str],
+        finished: Callable[[ShardJob], None] | None = None,
+    ) -> Extracted:
+        """Hand jobs to workers, one at a time per device; the first error ends the run after the shards in hand.
+
+        Args:
+            submit: Starts a job, whose device is filled in, and returns its future.
+            devices: A device per job that may run at the same time; a device may be named more than once.
+            finished: Called with every job that was done here, when it is done.
+
+        Returns:
+            The commit records that were written, and the number of shards that others wrote.
+        """
+        free = deque(devices)
+        running: dict[Submitted, ShardJob] = {}
+        ended: SimpleQueue[Submitted] = SimpleQueue()
+        error: Exception | None = None
+        while running or (self.waiting and error is None):
+            try:
+                while free and error is None and (job := self._next()):
+                    job = replace(job, device=free.popleft())
+                    future = submit(job)
+                    running[future] = job
+                    future.add_done_callback(ended.put)
+            except DataError as caught:
+                error = caught
+            if running:
+                future = ended.get()
+                job = running.pop(future)
+                free.append(job.device)
+                try:
+                    self._take(job, future.result(), finished)
+                except Exception as caught:
+                    error = error or sentence(caught, job)
+            elif self.waiting and error is None:  # wait for the others' commits, or for their end
+                if self.held:
+                    self.held(len(self.waiting))
+                time.sleep(WAIT)
+        if error is not None:
+            raise error
+        return self.done
+
+    def _next(self) -> ShardJob | None:
+        """Take the first job that is still to do and held by nobody; None if there is none at this moment."""
+        for _ in range(len(self.waiting)):
+            job = self.waiting.popleft()
+            left = remaining(self.store, job)
+            others = len(job.views) - (len(left.views) if left else 0)
+            self.done.elsewhere += others
+            if others and self.progress:
+                self.progress(others * job.rows)
+            if left is None:
+                continue
+            if claimed([self.store.folder(self.store.view(view)) for view in left.views], left.shard):
+                self.waiting.append(left)
+                continue
+            largest = max(((c.tar_bytes or 0) + (c.parquet_bytes or 0) for c in self.done.commits), default=0)
+            require_room(self.store.root, len(left.views) * largest, f"shard {left.label}")
+            return left
+        return None
+
+    def _take(self, job: ShardJob, commits: list[Commit] | None, finished: Callable[[ShardJob], None] | None) -> None:
+        if commits is None:  # somebody else was faster to claim it
+            self.waiting.append(job)
+            return
+        self.done.commits.extend(commits)
+        self.done.elsewhere += len(job.views) - len(commits)
+        if finished:
+            finished(job)
+        check_budget(self.done.commits, self.max_failures)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether a fault may pass by itself (a file system hiccup); what a user has to mend is a `DataError`."""
+    return isinstance(error, OSError)
+
+
+def sentence(error: Exception, job: ShardJob) -> Exception:
+    """A fault of storage or of a worker process as an error that the command line prints; others as they are."""
+    if isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker":
+        return DataError(
+            f"shard {job.label}: its worker process was killed (out of memory?): run the same command again to go on, "
+            "with fewer --workers if it happens again"
+        )
+    if is_transient(error):
+        return DataError(
+            f"shard {job.label}: {error} (after {RETRIES} retries): run the same command again when it has passed"
+        )
+    return error
+
+
+def submit_here(progress: Progress | None) -> Callable[[ShardJob], Future[list[Commit] | None]]:
+    """A `submit` that extracts in this thread before it returns, with the retries that a flow would make."""
+
+    def submit(job: ShardJob) -> Future[list[Commit] | None]:
+        future: Future[list[Commit] | None] = Future()
+        try:
+            future.set_result(_with_retries(job, progress))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    return submit
+
+
+def _with_retries(job: ShardJob, progress: Progress | None) -> list[Commit] | None:
+    for attempt in range(RETRIES):
+        try:
+            return extract_claimed(job, progress)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+        time.sleep(BACK_OFF * 2**attempt)
+    return extract_claimed(job, progress)
