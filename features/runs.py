@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import DataError
-from pipelines.files import TEMPORARY, canonical_json, sha256_text, temporary_name
+from pipelines.files import TEMPORARY, canonical_json, sha256_text, storage_errors, temporary_name
 
 RUNS_SCHEMA = pa.schema(
     [
@@ -87,31 +89,53 @@ def write_run(
         weights: Arrays of the trained network; none for a run that scores another's network.
         environment: Versions and state of the code: recorded, but no part of the run's name.
     """
-    from safetensors.numpy import save_file
-
     path = run_path(store, config)
     temporary = path.parent / temporary_name(path.name)
-    temporary.mkdir(parents=True)
-    try:
-        for name, table, schema in (
-            ("metrics.parquet", metrics, METRICS_SCHEMA),
-            ("epochs.parquet", epochs, EPOCHS_SCHEMA),
-            ("predictions.parquet", predictions, PREDICTIONS_SCHEMA),
-        ):
-            run = pa.array([path.name] * table.num_rows, pa.string())
-            columns = [run if f.name == "run" else table[f.name].combine_chunks() for f in schema]
-            pq.write_table(pa.table(columns, schema=schema), temporary / name, compression="zstd")
-        if weights:
-            arrays = {name: np.ascontiguousarray(array) for name, array in weights.items()}
-            save_file(arrays, temporary / "weights.safetensors")
-        record = {"run": path.name, "config": dict(config), "environment": dict(environment)}
-        (temporary / "config.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with storage_errors(path.parent):
+        temporary.mkdir(parents=True)
+        try:
+            _write_files(temporary, path.name, config, (metrics, epochs, predictions), weights, environment)
+            _replace_folder(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return path
+
+
+def _write_files(
+    folder: Path,
+    name: str,
+    config: Mapping[str, Any],
+    tables: tuple[pa.Table, pa.Table, pa.Table],
+    weights: Mapping[str, np.ndarray],
+    environment: Mapping[str, Any],
+) -> None:
+    from safetensors.numpy import save_file
+
+    schemas = (METRICS_SCHEMA, EPOCHS_SCHEMA, PREDICTIONS_SCHEMA)
+    for file, table, schema in zip(("metrics", "epochs", "predictions"), tables, schemas, strict=True):
+        run = pa.array([name] * table.num_rows, pa.string())
+        columns = [run if f.name == "run" else table[f.name].combine_chunks() for f in schema]
+        pq.write_table(pa.table(columns, schema=schema), folder / f"{file}.parquet", compression="zstd")
+    if weights:
+        arrays = {key: np.ascontiguousarray(array) for key, array in weights.items()}
+        save_file(arrays, folder / "weights.safetensors")
+    record = {"run": name, "config": dict(config), "environment": dict(environment)}
+    (folder / "config.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    """Give a finished folder its name; a run of the same config that is there already makes way for it."""
+    old = path.parent / temporary_name(path.name)
+    with suppress(FileNotFoundError):
+        path.rename(old)  # whole under one name or the other, whenever this process is killed
+    try:
+        new.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        # Another trainer of the same config was faster: its result is the same.
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def read_config(path: Path) -> dict[str, Any]:

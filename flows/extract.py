@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -18,7 +18,6 @@ from pydantic import Field
 from features.card import coverage_table
 from features.room import require_store_room
 from features.store import FeatureStore
-from features.view import FeatureView
 from flows.build import ShardJob, extract_claimed, extract_jobs, summarize
 from flows.options import device_list
 from flows.runners import Runner, make_runner, reachable_api
@@ -61,22 +60,25 @@ def extract_flow(queue: ShardQueue, devices: list[str], inside: bool = True) -> 
     def submit(job: ShardJob) -> Any:
         return extract_task.submit(job, queue.progress if inside else None)
 
-    return queue.run(submit, devices, finished)
+    done = queue.run(submit, devices, finished)
+    if PREFECT_API_URL.value():
+        views = [queue.store.view(name) for name in sorted({name for job in queue.jobs for name in job.views})]
+        table = coverage_table(queue.store, views, sorted({job.corpus for job in queue.jobs}))
+        create_table_artifact(table=table, key="extract-coverage", description="Samples that have a vector")
+    return done
 
 
 def run_extract_flow(
     queue: ShardQueue,
-    views: Sequence[FeatureView],
     devices: list[str],
     runner: Runner = "threads",
     workers: int | None = None,
     address: str | None = None,
 ) -> Extracted:
-    """Run the extract flow on a task runner and show the coverage in the Prefect UI.
+    """Run the extract flow on a task runner.
 
     Args:
         queue: The shards.
-        views: The feature views whose coverage is shown.
         devices: Devices of this machine, or what the workers at `address` call theirs.
         runner: Where the tasks run.
         workers: Tasks at a time; None takes one per device, or one per worker of the cluster at `address`.
@@ -84,23 +86,18 @@ def run_extract_flow(
     """
     task_runner, slots = make_runner(runner, devices, workers, address)
     with reachable_api(runner, address):
-        done = extract_flow.with_options(task_runner=task_runner)(queue, slots, runner == "threads")
-        if PREFECT_API_URL.value():
-            corpora = sorted({commit.corpus for commit in done.commits})
-            table = coverage_table(queue.store, views, corpora)
-            create_table_artifact(table=table, key="extract-coverage", description="Samples that have a vector")
-    return done
+        return extract_flow.with_options(task_runner=task_runner)(queue, slots, runner == "threads")
 
 
 def _progress_artifact(queue: ShardQueue) -> Callable[[], None]:
     """A bar in the Prefect UI, where a server shows one; the function moves it."""
-    if not PREFECT_API_URL.value() or not queue.total:
+    if not PREFECT_API_URL.value():
         return lambda: None
-    artifact = create_progress_artifact(0.0, key="extract-progress", description=f"{queue.total} shard jobs")
+    artifact = create_progress_artifact(0.0, key="extract-progress", description=f"{len(queue.jobs)} shard jobs")
     assert isinstance(artifact, UUID)  # a coroutine only where an event loop runs
 
     def move() -> None:
-        update_progress_artifact(artifact, progress=100.0 * (1 - len(queue.waiting) / queue.total))
+        update_progress_artifact(artifact, progress=100.0 * (1 - len(queue.waiting) / len(queue.jobs)))
 
     return move
 
@@ -131,5 +128,5 @@ def extract_store_flow(
     jobs = extract_jobs(opened, catalog, planned, {}, device, retry_failed)
     require_store_room(opened, planned)
     devices = [device] if address else device_list(device)
-    done = run_extract_flow(ShardQueue(opened, jobs, max_failures), views, devices, runner, workers, address)
+    done = run_extract_flow(ShardQueue(opened, jobs, max_failures), devices, runner, workers, address)
     return summarize(done.commits)

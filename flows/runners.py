@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,7 @@ def _dask(number: int, address: str | None) -> TaskRunner[Any]:
 
     if address:
         return DaskTaskRunner(address=address)
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # its comings and goings are not the user's concern
     # A process per task: one that dies costs its shard in hand and not the others'.
     cluster = {"n_workers": number, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     return DaskTaskRunner(cluster_kwargs=cluster)

@@ -70,9 +70,13 @@ class ShardQueue:
             held: Called with their number when all jobs that are left are held by other extractors.
         """
         self.store, self.max_failures, self.progress, self.held = store, max_failures, progress, held
+        self.jobs = tuple(jobs)
         self.waiting = deque(jobs)
-        self.total = len(self.waiting)
         self.done = Extracted()
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Prefect sends a flow's parameters along with every task; the queue itself stays in the flow's process."""
+        return str, (f"{len(self.jobs)} shard jobs",)
 
     def run(
         self,

@@ -16,7 +16,15 @@ import pyarrow.parquet as pq
 from pipelines.catalog import CorpusEntry
 from pipelines.corpora import Parsed, parse_corpus
 from pipelines.errors import DataError
-from pipelines.files import TEMPORARY, atomic_path, canonical_json, sha256_text, write_parquet
+from pipelines.files import (
+    TEMPORARY,
+    atomic_path,
+    canonical_json,
+    require_writable,
+    sha256_text,
+    storage_errors,
+    write_parquet,
+)
 from pipelines.labels import apply_map
 from pipelines.schema import ARROW_SCHEMA, MODALITIES, SPLITS, Sample, from_table, to_table
 
@@ -94,12 +102,9 @@ def unchanged(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit |
 
 
 def _last(name: str, root: Path, store: Path, state: str) -> Audit | None:
-    if not samples_path(store, name).is_file() or not audit_path(store, name).is_file():
+    if discard_broken(store, name) or not samples_path(store, name).is_file() or not audit_path(store, name).is_file():
         return None
-    try:
-        last = read_audit(store, name)
-    except DataError:  # a damaged audit is written anew
-        return None
+    last = read_audit(store, name)
     return last if last.state == state and last.root == str(root) else None
 
 
@@ -120,6 +125,7 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
     last = _last(name, root, store, state)
     if last is not None:
         return last
+    require_writable(store / "samples")
     parsed = parse_corpus(name, entry, root)
     if not parsed.samples:
         reasons = ", ".join(f"{code} {n}" for code, n in _counts(error.code for error in parsed.errors).items())
@@ -134,6 +140,19 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
         # Keys stay in their order: splits and classes have one.
         temporary.write_text(json.dumps(asdict(audit), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return audit
+
+
+def discard_broken(store: Path, corpus: str) -> bool:
+    """Remove a samples table or an audit that cannot be read, so that an ingest makes it again."""
+    broken = False
+    for path, read in ((samples_path(store, corpus), read_samples), (audit_path(store, corpus), read_audit)):
+        try:
+            read(store, corpus)
+        except (DataError, ValueError, TypeError):
+            broken = broken or path.is_file()
+            with storage_errors(path.parent):
+                path.unlink(missing_ok=True)
+    return broken
 
 
 def keep_transcripts(samples: list[Sample], store: Path, corpus: str) -> list[Sample]:

@@ -235,7 +235,7 @@ def run_extract(
             if flow:
                 from flows.extract import run_extract_flow
 
-                done = run_extract_flow(queue, views, devices, runner, workers, address)
+                done = run_extract_flow(queue, devices, runner, workers, address)
             else:
                 done = queue.run(submit_here(bar.update), devices[:1])
     wall = time.perf_counter() - begun
