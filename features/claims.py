@@ -15,6 +15,7 @@ from pipelines.files import storage_errors
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 """What a file system answers that has no locks (some cluster file systems, as mounted)."""
 
+PREFIX = ".claim-"
 _HELD: set[IO[bytes]] = set()
 
 
@@ -44,7 +45,7 @@ def claim(folders: list[Path], shard: str) -> Iterator[bool]:
         Whether the shard is ours; False while another writer holds it.
     """
     with ExitStack() as held:
-        yield all(_hold(held, folder / f".claim-{shard}") for folder in sorted(folders))
+        yield all(_hold(held, folder / f"{PREFIX}{shard}") for folder in sorted(folders))
 
 
 def claimed(folders: list[Path], shard: str) -> bool:
@@ -80,3 +81,10 @@ def _is_at(handle: IO[bytes], path: Path) -> bool:
         return os.path.samestat(os.fstat(handle.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def drop_dead_claims(root: Path) -> None:
+    """Remove the claim files that killed extractors left in a store; they claim nothing any more."""
+    for path in (root / "views").glob(f"*/*/{PREFIX}*"):
+        with ExitStack() as held:
+            _hold(held, path)

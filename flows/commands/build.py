@@ -208,6 +208,7 @@ def run_extract(
 ) -> None:
     """Plan, extract what the plan leaves, and print the coverage."""
     from features.card import coverage_table, legs_sentence
+    from features.claims import drop_dead_claims
     from features.room import require_store_room
     from flows.build import extract_jobs, forget, summarize
     from flows.shard_queue import Extracted, ShardQueue, submit_here
@@ -222,6 +223,7 @@ def run_extract(
     begun = time.perf_counter()
     with storage_errors(opened.root):
         sweep(opened.root)
+        drop_dead_claims(opened.root)
     if jobs:
         require_store_room(opened, planned)
         devices = split_list(device) or [] if address else device_list(device)
