@@ -127,14 +127,18 @@ class ShardQueue:
         """Take the first job that is still to do and held by nobody; None if there is none at this moment."""
         for _ in range(len(self.waiting)):
             job = self.waiting.popleft()
-            left = remaining(self.store, job)
+            try:
+                left = remaining(self.store, job)
+                held = left and claimed([self.store.folder(self.store.view(view)) for view in left.views], left.shard)
+            except OSError:  # the worker will meet the same fault, and tries again
+                return job
             others = len(job.views) - (len(left.views) if left else 0)
             self.done.elsewhere += others
             if others and self.progress:
                 self.progress(others * job.rows)
             if left is None:
                 continue
-            if claimed([self.store.folder(self.store.view(view)) for view in left.views], left.shard):
+            if held:
                 self.waiting.append(left)
                 continue
             largest = max(((c.tar_bytes or 0) + (c.parquet_bytes or 0) for c in self.done.commits), default=0)

@@ -1,13 +1,24 @@
 """Fixtures that several tests share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipelines.demo import build_demo
+from tests.kill_server import KillServer
+from tests.store_files import CATALOG
 
 
 @pytest.fixture(scope="session")
 def demo_corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The demo corpora, built once per session: corpus -> root."""
     return build_demo(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture(scope="session")
+def kill_server() -> Iterator[KillServer]:
+    """A process that forks children which run merloco and can be killed."""
+    server = KillServer(CATALOG.parent)
+    yield server
+    server.close()

@@ -53,7 +53,14 @@ class KillServer:
 
 def serve() -> None:
     """Answer requests until standard input ends."""
-    for module in ("flows.cli", "flows.build", "flows.retrain", "flows.shard_queue", "features.checks", "transformers"):
+    for module in (
+        "flows.cli",
+        "flows.build",
+        "flows.retrain",
+        "flows.shard_queue",
+        "features.checks",
+        "tests.test_kill",
+    ):
         importlib.import_module(module)
     from models.encoders import registered
 

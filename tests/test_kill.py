@@ -8,7 +8,6 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +26,6 @@ HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Se
 TIMES = '"00:00:01,000","00:00:02,500"'
 EMOTIONS = ("neutral", "joy", "sadness", "anger")
 KILLED = -9
-
-
-@pytest.fixture(scope="module")
-def run() -> Iterator[KillServer]:
-    server = KillServer(CATALOG.parent)
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +66,10 @@ def contents(root: Path) -> dict[str, bytes | dict]:
     return found
 
 
-def test_kills_at_random_moments_cost_nothing(run: KillServer, release: Path, tmp_path: Path) -> None:
+def test_kills_at_random_moments_cost_nothing(kill_server: KillServer, release: Path, tmp_path: Path) -> None:
     seconds = []
     for command in stages(tmp_path / "whole", release):
-        done = run(*command)
+        done = kill_server(*command)
         assert done["code"] == 0, done["output"]
         seconds.append(done["seconds"])
     expected = contents(tmp_path / "whole")
@@ -89,11 +81,11 @@ def test_kills_at_random_moments_cost_nothing(run: KillServer, release: Path, tm
         root = tmp_path / f"killed-{kills}"
         for command, duration in zip(stages(root, release), seconds, strict=True):
             for _ in range(generator.randint(1, 3)):
-                kills += run(*command, after=generator.uniform(0, 1.1) * duration)["code"] == KILLED
+                kills += kill_server(*command, after=generator.uniform(0, 1.1) * duration)["code"] == KILLED
                 assert errors(root) == []
-            done = run(*command)
+            done = kill_server(*command)
             assert done["code"] == 0, done["output"]
-        assert run(*stages(root, release)[1])["code"] == 0  # sweeps what the killed trainers left
+        assert kill_server(*stages(root, release)[1])["code"] == 0  # sweeps what the killed trainers left
         assert contents(root) == expected
         assert check_store(FeatureStore.open(root, load_catalog(CATALOG))) == []
         shutil.rmtree(root)
@@ -126,24 +118,24 @@ def write_run_again(root: str) -> None:
 
 @pytest.mark.parametrize("function", ["rewrite_shards", "ingest_again", "write_run_again"])
 def test_a_kill_before_every_single_change_of_a_file(
-    function: str, run: KillServer, release: Path, tmp_path: Path
+    function: str, kill_server: KillServer, release: Path, tmp_path: Path
 ) -> None:
     base = make_store(tmp_path / "base", n=20).root
     call = {"call": f"tests.test_kill:{function}"}
     extra = [str(release)] if function == "ingest_again" else []
     whole = shutil.copytree(base, tmp_path / "whole")
-    done = run(**call, args=[str(whole), *extra])
+    done = kill_server(**call, args=[str(whole), *extra])
     assert done["code"] == 0, done["output"]
     steps = 0
     while True:
         steps += 1
         root = shutil.copytree(base, tmp_path / f"killed-{steps}")
-        killed = run(**call, args=[str(root), *extra], step=steps, within=str(root))
+        killed = kill_server(**call, args=[str(root), *extra], step=steps, within=str(root))
         assert errors(root) == []
         if killed["code"] == 0:
             break
         assert killed["code"] == KILLED, killed["output"]
-        assert run(**call, args=[str(root), *extra])["code"] == 0
+        assert kill_server(**call, args=[str(root), *extra])["code"] == 0
         assert contents(root) == contents(whole)
         shutil.rmtree(root)
     assert steps > 5
