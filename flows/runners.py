@@ -81,7 +81,7 @@ def _dask_workers(address: str) -> int:
     from distributed import Client
 
     try:
-        with Client(address, timeout="10s", set_as_default=False) as client:
+        with Client(address, timeout="5s", set_as_default=False) as client:
             workers = len(client.scheduler_info(n_workers=-1)["workers"])
     except (OSError, ValueError) as error:
         raise DataError(

@@ -52,6 +52,9 @@ class ShardQueue:
     left out, and what it is working on comes last.
     """
 
+    # Slots, so that Prefect records a flow's queue by its name and not with every job in it.
+    __slots__ = ("done", "held", "jobs", "max_failures", "progress", "store", "waiting")
+
     def __init__(
         self,
         store: FeatureStore,

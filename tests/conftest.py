@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
 from pipelines.demo import build_demo
 from tests.kill_server import KillServer
 from tests.store_files import CATALOG

@@ -30,9 +30,12 @@ KILLED = -9
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A MELD release of 280 lines: two shards."""
-    root = tmp_path_factory.mktemp("release")
-    for part, n in (("train", 200), ("dev", 40), ("test", 40)):
+    return write_release(tmp_path_factory.mktemp("release"), 200)
+
+
+def write_release(root: Path, train: int) -> Path:
+    """A MELD release without media: `train` lines for training, 40 for validation and test each."""
+    for part, n in (("train", train), ("dev", 40), ("test", 40)):
         rows = [f"{i},line {i} of {part} says {e},Ann,{e},x,{i // 5},{i % 5},1,1,{TIMES}" for i, e in emotions(n)]
         (root / f"{part}_sent_emo.csv").write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
     return root

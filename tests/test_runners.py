@@ -1,0 +1,218 @@
+"""Shard tasks on threads, processes and Dask workers, with a Prefect server on loopback: the store is the same."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from features.checks import check_store
+from features.shards import Commit
+from features.store import FeatureStore
+from flows.build import ShardJob, extract_jobs
+from flows.options import device_list
+from flows.runners import make_runner, reachable_api
+from flows.shard_queue import ShardQueue
+from pipelines.catalog import load_catalog
+from pipelines.errors import DataError, UsageError
+from tests.kill_server import KillServer
+from tests.store_files import CATALOG, make_store
+from tests.test_cli import merloco
+from tests.test_kill import contents, stages, write_release
+
+needs_dask = pytest.mark.skipif(find_spec("prefect_dask") is None, reason="prefect-dask is not installed")
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prefect server on loopback, and this process as its client."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = tmp_path_factory.mktemp("prefect")
+    command = [str(Path(sys.executable).parent / "prefect"), "server", "start", "--host", "127.0.0.1"]
+    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    with (home / "log").open("w") as log:
+        server = subprocess.Popen([*command, "--port", str(port)], env=environment, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}/api"
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"{url}/health", timeout=5)
+            break
+        except OSError:
+            assert server.poll() is None, (home / "log").read_text()
+            time.sleep(0.2)
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield url
+    server.terminate()
+    server.wait()
+
+
+def ask(api: str, what: str) -> list[dict]:
+    """Everything of a kind that the server knows."""
+    head = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{api}/{what}/filter", data=b"{}", headers=head, method="POST")
+    return json.load(urllib.request.urlopen(request, timeout=30))
+
+
+def wait_for(found: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first true answer."""
+    end = time.monotonic() + seconds
+    while not (answer := found()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_release(tmp_path_factory.mktemp("release"), 200)
+
+
+@needs_dask
+def test_a_dask_cluster_and_a_server_make_the_store_that_one_process_makes_though_a_worker_is_killed(
+    api: str, kill_server: KillServer, release: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    from distributed import LocalCluster
+
+    for command in stages(tmp_path / "local", release):
+        assert kill_server(*command)["code"] == 0
+    ingest, extract, train = ([w for w in c if w != "--no-flow"] for c in stages(tmp_path / "dask", release))
+    killed: list[int] = []
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        pids = {name: worker.process.pid for name, worker in ((w.worker_address, w) for w in cluster.workers.values())}
+
+        def kill_a_worker() -> None:  # once a shard is in its hands
+            with cluster.get_client() as client:
+                busy = wait_for(lambda: [address for address, keys in client.processing().items() if keys])
+                wait_for(lambda: list((tmp_path / "dask").rglob(".claim-*")))
+                killed.append(pids[busy[0]])
+                os.kill(killed[0], signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_a_worker)
+        killer.start()
+        assert merloco(capsys, *ingest)[0] == 0
+        code, out, err = merloco(capsys, *extract, "--runner", "dask", "--address", cluster.scheduler_address)
+        assert code == 0, err
+        killer.join()
+    assert merloco(capsys, *train, "--flow")[0] == 0
+    assert len(killed) == 1 and "Extracted 2 of 2 shards, 280 samples" in out
+    assert contents(tmp_path / "dask") == contents(tmp_path / "local")
+    assert check_store(FeatureStore.open(tmp_path / "dask", load_catalog(CATALOG))) == []
+
+    runs = ask(api, "flow_runs")
+    assert [run["state_type"] for run in runs] == ["COMPLETED"] * 3
+    assert [run["parameters"]["queue"] for run in runs if "queue" in run["parameters"]] == ["<ShardQueue>"]
+    names = {"ingest-meld", "extract-minilm-meld-00000", "extract-minilm-meld-00001"}
+    assert wait_for(lambda: completed(api) >= names), ask(api, "task_runs")
+    artifacts = {artifact["key"]: artifact["data"] for artifact in ask(api, "artifacts")}
+    assert artifacts["extract-progress"] == 100.0
+    assert json.loads(artifacts["extract-coverage"])[0]["coverage"] == "100.0%"
+
+
+def completed(api: str) -> set[str]:
+    """Names of the task runs that the server has seen end well; it learns of them a little later."""
+    return {run["name"] for run in ask(api, "task_runs") if run["state_type"] == "COMPLETED"}
+
+
+def test_processes_make_the_store_that_one_process_makes(
+    api: str, kill_server: KillServer, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("local", "processes"):
+        make_store(tmp_path / name, n=300, extracted=False)
+    options = ["--modalities", "text", "--root", "meld=.", "--catalog", str(CATALOG), "--store"]
+    assert kill_server("extract", "--no-flow", *options, str(tmp_path / "local"))["code"] == 0
+    code, out, err = merloco(
+        capsys, "extract", *options, str(tmp_path / "processes"), "--runner", "processes", "--workers", "2"
+    )
+    assert code == 0, err
+    assert "Extracted 2 of 2 shards" in out
+    assert contents(tmp_path / "processes") == contents(tmp_path / "local")
+
+
+def test_a_device_has_one_shard_at_a_time_and_every_device_has_some(tmp_path: Path) -> None:
+    store = make_store(tmp_path, n=2000, extracted=False)
+    jobs = extract_jobs(store, str(CATALOG), store.plan([store.view("minilm")]), {"meld": "."}, "cpu", False)
+    busy: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    seen: list[ShardJob] = []
+
+    def work(job: ShardJob) -> list[Commit]:
+        busy[job.device] += 1
+        most[job.device] = max(most[job.device], busy[job.device])
+        seen.append(job)
+        time.sleep(0.02)
+        busy[job.device] -= 1
+        return []
+
+    with ThreadPoolExecutor(8) as pool:
+
+        def submit(job: ShardJob) -> Future:
+            return pool.submit(work, job)
+
+        ShardQueue(store, jobs, 0.2).run(submit, ["cuda:0", "cuda:1", "cuda:1"])
+    assert sorted(job.shard for job in seen) == [job.shard for job in jobs] and len(jobs) == 8
+    assert most == {"cuda:0": 1, "cuda:1": 2}
+
+
+def test_slots_go_round_the_devices() -> None:
+    assert make_runner("threads", ["cuda:0", "cuda:1"])[1] == ["cuda:0", "cuda:1"]
+    assert make_runner("processes", ["cuda:0", "cuda:1"], workers=3)[1] == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+def test_wrong_runners_are_one_sentence() -> None:
+    with pytest.raises(UsageError, match="--runner threads is of this machine"):
+        make_runner("threads", ["cpu"], address="tcp://127.0.0.1:8786")
+    with pytest.raises(UsageError, match="this machine has no 'tpu'"):
+        device_list("tpu")
+
+
+@pytest.mark.skipif(find_spec("prefect_ray") is not None, reason="prefect-ray is installed")
+def test_a_runner_that_is_not_installed_says_how_to_install_it() -> None:
+    with pytest.raises(UsageError, match="--runner ray needs the package prefect-ray: pip install prefect-ray"):
+        make_runner("ray", ["cpu"])
+
+
+@needs_dask
+def test_a_scheduler_that_does_not_answer_is_one_sentence() -> None:
+    with pytest.raises(DataError, match=r"no Dask scheduler at 'tcp://127\.0\.0\.1:9'"):
+        make_runner("dask", ["cpu"], address="tcp://127.0.0.1:9")
+
+
+def test_workers_elsewhere_need_a_server_that_they_can_reach() -> None:
+    elsewhere = reachable_api("dask", "tcp://elsewhere:8786")
+    with temporary_settings({PREFECT_API_URL: None}), pytest.raises(UsageError, match="PREFECT_API_URL"), elsewhere:
+        pass
+
+
+DEPLOYMENTS = yaml.safe_load((CATALOG.parent / "prefect.yaml").read_text())["deployments"]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_deployments_name_flows_that_take_their_parameters(deployment: dict) -> None:
+    flow = load_flow_from_entrypoint(str(CATALOG.parent / deployment["entrypoint"]))
+    flow.validate_parameters(deployment["parameters"])
+    with pytest.raises(Exception, match="corpra"):
+        flow.validate_parameters({**deployment["parameters"], "corpra": ["meld"]})
+    assert deployment["schedules"] == [] and deployment["enforce_parameter_schema"] is True
+
+
+def test_a_deployed_extraction_refuses_parameters_out_of_range() -> None:
+    flow = load_flow_from_entrypoint(str(CATALOG.parent / "flows/extract.py:extract_store_flow"))
+    for wrong in ({"max_failures": 2}, {"workers": 0}, {"runner": "slurm"}, {"modalities": ["smell"]}):
+        with pytest.raises(Exception, match=next(iter(wrong))):
+            flow.validate_parameters({"catalog": "catalog.yaml", "store": "store", **wrong})
