@@ -189,7 +189,7 @@ def test_a_runner_that_is_not_installed_says_how_to_install_it() -> None:
 
 @needs_dask
 def test_a_scheduler_that_does_not_answer_is_one_sentence() -> None:
-    with pytest.raises(DataError, match=r"no Dask scheduler at 'tcp://127\.0\.0\.1:9'"):
+    with pytest.raises(DataError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"):
         make_runner("dask", ["cpu"], address="tcp://127.0.0.1:9")
 
 
