@@ -13,6 +13,7 @@ from typing import Any, Literal
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
+from flows.shard_queue import AHEAD
 from pipelines.errors import DataError, UsageError
 
 Runner = Literal["threads", "processes", "dask", "ray"]
@@ -29,7 +30,8 @@ def make_runner(
     Args:
         name: Kind of runner.
         devices: Devices of this machine, or what the workers at `address` call theirs.
-        workers: Tasks at a time; None takes one per device, or one per worker of the cluster at `address`.
+        workers: Shards that are encoded at a time; None takes one per device, or one per worker thread of the cluster
+            at `address`.
         address: Scheduler of a running Dask or Ray cluster; None starts a temporary one on this machine.
 
     Raises:
@@ -42,8 +44,8 @@ def make_runner(
         raise UsageError(f"--address {address!r}: --runner {name} is of this machine; expected --runner dask or ray")
     number = workers or (_cluster_workers(name, address) if address else len(devices))
     slots = list(islice(cycle(devices), number))
-    if name == "threads":
-        return ThreadPoolTaskRunner(max_workers=number), slots
+    if name == "threads":  # jobs of one process take turns on a device, so it can have the next one ready
+        return ThreadPoolTaskRunner(max_workers=AHEAD * number), slots * AHEAD
     if name == "processes":
         return ProcessPoolTaskRunner(max_workers=number), slots
     return (_dask if name == "dask" else _ray)(number, address), slots
@@ -77,12 +79,12 @@ def _cluster_workers(name: Runner, address: str) -> int:
 
 
 def _dask_workers(address: str) -> int:
-    """Number of workers that a Dask scheduler has now."""
+    """Number of threads that the workers of a Dask scheduler have now."""
     from distributed import Client
 
     try:
         with Client(address, timeout="5s", set_as_default=False) as client:
-            workers = len(client.scheduler_info(n_workers=-1)["workers"])
+            workers = sum(client.nthreads().values())
     except (OSError, ValueError) as error:
         raise DataError(
             f"no Dask scheduler answers at {address!r} ({error}): start one with `dask scheduler`"

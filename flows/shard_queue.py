@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, Future
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -103,7 +104,7 @@ class ShardQueue:
         error: Exception | None = None
         while running or (self.waiting and error is None):
             try:
-                while free and error is None and (job := self._next()):
+                while free and error is None and (job := self._next(running.values())):
                     job = replace(job, device=free.popleft())
                     future = submit(job)
                     running[future] = job
@@ -126,8 +127,12 @@ class ShardQueue:
             raise error
         return self.done
 
-    def _next(self) -> ShardJob | None:
-        """Take the first job that is still to do and held by nobody; None if there is none at this moment."""
+    def _next(self, in_hand: Iterable[ShardJob]) -> ShardJob | None:
+        """Take the first job that is still to do and held by nobody; None if there is none at this moment.
+
+        Raises:
+            DataError: There is no room for it beside the jobs in hand.
+        """
         for _ in range(len(self.waiting)):
             job = self.waiting.popleft()
             try:
@@ -145,7 +150,8 @@ class ShardQueue:
                 self.waiting.append(left)
                 continue
             largest = max(((c.tar_bytes or 0) + (c.parquet_bytes or 0) for c in self.done.commits), default=0)
-            require_room(self.store.root, len(left.views) * largest, f"shard {left.label}")
+            unwritten = sum(len(job.views) for job in (left, *in_hand))
+            require_room(self.store.root, unwritten * largest, f"shard {left.label}, with those in hand,")
             return left
         return None
 
@@ -179,21 +185,30 @@ def sentence(error: Exception, job: ShardJob) -> Exception:
     return error
 
 
-def submit_here(progress: Progress | None) -> Callable[[ShardJob], Future[list[Commit] | None]]:
-    """A `submit` that extracts in this thread before it returns, with the retries that a flow would make."""
+AHEAD = 2
+"""Jobs of one process at a time per device: a shard is read while the one before it is encoded and written."""
 
-    def submit(job: ShardJob) -> Future[list[Commit] | None]:
-        future: Future[list[Commit] | None] = Future()
+
+def run_here(queue: ShardQueue, devices: Sequence[str]) -> Extracted:
+    """Run a queue in threads of this process, without Prefect, with the retries that a flow would make."""
+    interrupted = threading.Event()
+
+    def report(count: int) -> None:
+        if interrupted.is_set():  # threads do not see Ctrl-C: they end with the batch in hand
+            raise KeyboardInterrupt
+        if queue.progress:
+            queue.progress(count)
+
+    slots = [*devices] * AHEAD
+    with ThreadPoolExecutor(len(slots)) as pool:
         try:
-            future.set_result(_with_retries(job, progress))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    return submit
+            return queue.run(lambda job: pool.submit(_with_retries, job, report), slots)
+        except KeyboardInterrupt:
+            interrupted.set()
+            raise
 
 
-def _with_retries(job: ShardJob, progress: Progress | None) -> list[Commit] | None:
+def _with_retries(job: ShardJob, progress: Progress) -> list[Commit] | None:
     for attempt in range(RETRIES):
         try:
             return extract_claimed(job, progress)

@@ -1,7 +1,7 @@
 """Extraction as a pipeline: the same bytes however it is cut, and what goes wrong with one sample costs that sample."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from features.reading import Item, read_sample
 from features.shards import Commit, plan_shards, read_rows
 from features.store import FeatureStore
 from features.view import FeatureView
-from flows.build import in_order
 from models.encoders import Encoding, ModelError
 from pipelines.decoding import Decoders, InProcess, Media
 from pipelines.media import Pictures, Sound
@@ -238,22 +237,3 @@ def test_a_channel_lets_a_large_thing_pass_alone_and_refuses_when_abandoned() ->
     channel.abandon()
     with pytest.raises(Abandoned):
         channel.put("late")
-
-
-def test_jobs_run_in_pairs_and_answer_in_order() -> None:
-    running: list[int] = []
-
-    class Job:
-        def __init__(self, number: int) -> None:
-            running.append(number)
-            assert len(running) <= 2
-            self.number = number
-
-        def result(self) -> list[int]:
-            running.remove(self.number)
-            return [self.number]
-
-    def numbers() -> Iterator[int]:
-        yield from (done for (done,) in in_order(range(5), Job))  # type: ignore[arg-type, misc]
-
-    assert list(numbers()) == [0, 1, 2, 3, 4]

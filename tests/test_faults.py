@@ -201,7 +201,7 @@ def test_two_extractors_at_once_share_the_shards(kill_server: KillServer, whole:
     done = kill_server(call="tests.test_faults:extract_twice_at_once", args=[str(tmp_path)])
     assert done["code"] == 0, done["output"]
     shares = [int(n) for n in re.findall(r"Extracted (\d) of 3 shards", done["output"])]
-    assert sorted(shares) == [1, 2]
+    assert sum(shares) == 3  # none twice
     assert files(store) == files(whole) and check_store(store) == []
 
 
@@ -269,7 +269,7 @@ def test_a_shard_that_another_extractor_holds_is_waited_for(
 
     with claim([folder], SHARDS[1]), claim([folder], SHARDS[2]):
         queue = shard_queue.ShardQueue(copy, jobs, 0.2, held=other_extractor)
-        done = queue.run(shard_queue.submit_here(None), ["cpu"])
+        done = shard_queue.run_here(queue, ["cpu"])
     assert (waited, done.commits, done.elsewhere) == ([2], [], 2)
 
 
@@ -286,8 +286,8 @@ def test_a_fault_that_passes_is_tried_again(copy: FeatureStore, monkeypatch: pyt
         folder.with_suffix(".away").rename(folder)
 
     threading.Timer(0.1, mend).start()
-    commits = shard_queue.submit_here(None)(jobs[0]).result()
-    assert commits == [read_commit(folder, "meld-00001")]
+    done = shard_queue.run_here(shard_queue.ShardQueue(copy, jobs, 0.2), ["cpu"])
+    assert done.commits == [read_commit(folder, "meld-00001")]
 
 
 def test_a_fault_that_stays_is_one_sentence(copy: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,4 +297,4 @@ def test_a_fault_that_stays_is_one_sentence(copy: FeatureStore, monkeypatch: pyt
     jobs = extract_jobs(copy, str(CATALOG), copy.plan([copy.view("minilm")]), {"meld": "."}, "cpu", False)
     (folder / ".claim-meld-00001").mkdir()
     with pytest.raises(DataError, match=r"shard minilm-meld-00001: .*Is a directory.*after 3 retries"):
-        shard_queue.ShardQueue(copy, jobs, 0.2).run(shard_queue.submit_here(None), ["cpu"])
+        shard_queue.run_here(shard_queue.ShardQueue(copy, jobs, 0.2), ["cpu"])

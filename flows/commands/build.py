@@ -211,7 +211,7 @@ def run_extract(
     from features.claims import drop_dead_claims
     from features.room import require_store_room
     from flows.build import extract_jobs, forget, summarize
-    from flows.shard_queue import Extracted, ShardQueue, submit_here
+    from flows.shard_queue import Extracted, ShardQueue, run_here
 
     opened = open_store(catalog, store)
     views = list(opened.views(features, modalities).values())
@@ -239,7 +239,7 @@ def run_extract(
 
                 done = run_extract_flow(queue, devices, runner, workers, address)
             else:
-                done = queue.run(submit_here(bar.update), devices[:1])
+                done = run_here(queue, devices)
     wall = time.perf_counter() - begun
     print_rows(
         coverage_table(opened, views, opened.corpora(corpora)),
