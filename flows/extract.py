@@ -61,6 +61,7 @@ def extract_flow(queue: ShardQueue, devices: list[str], inside: bool = True) -> 
         return extract_task.submit(job, queue.progress if inside else None)
 
     done = queue.run(submit, devices, finished)
+    share()
     if PREFECT_API_URL.value():
         views = [queue.store.view(name) for name in sorted({name for job in queue.jobs for name in job.views})]
         table = coverage_table(queue.store, views, sorted({job.corpus for job in queue.jobs}))
