@@ -97,8 +97,10 @@ def _progress_artifact(queue: ShardQueue) -> Callable[[], None]:
     artifact = create_progress_artifact(0.0, key="extract-progress", description=f"{len(queue.jobs)} shard jobs")
     assert isinstance(artifact, UUID)  # a coroutine only where an event loop runs
 
+    total = sum(len(job.views) for job in queue.jobs)
+
     def move() -> None:
-        update_progress_artifact(artifact, progress=100.0 * (1 - len(queue.waiting) / len(queue.jobs)))
+        update_progress_artifact(artifact, progress=100.0 * (len(queue.done.commits) + queue.done.elsewhere) / total)
 
     return move
 
