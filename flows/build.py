@@ -138,7 +138,7 @@ def extract_one(job: ShardJob, progress: Progress | None = None) -> list[Commit]
     with _LOADING:  # jobs of one process run beside each other: none loads what another is loading
         store = _store(job.catalog, job.store)
         targets = [_target(store, job, name) for name in job.views]
-        turn = _TURNS[job.device]
+        turn = None if job.device == "cpu" else _TURNS[job.device]
     views = [target.view for target in targets]
     media = decoders(job.time_limit)
     return extract_views(
@@ -166,7 +166,8 @@ READERS = min(len(os.sched_getaffinity(0)), 16)
 """Threads that read ahead, each with a decoder process."""
 _LOADING = threading.Lock()
 _TURNS: dict[str, threading.Lock] = defaultdict(threading.Lock)
-"""Device -> held by the job whose encoders work: the next one reads meanwhile, the last one writes."""
+"""GPU -> held by the job whose encoders work: the next one reads meanwhile, the last one writes. The cores of a CPU are
+shared: small networks do not fill them."""
 
 
 def remaining(store: FeatureStore, job: ShardJob) -> ShardJob | None:

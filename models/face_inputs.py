@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from models import retinaface
+from models.batching import BatchSize
 from models.errors import ModelError
 from models.faces import NO_FACE, POLICIES, Detector, Faces, Mtcnn, choose
 from models.weights import sha256_of
@@ -25,8 +27,6 @@ DEFAULTS: dict[str, Any] = {
 """Parameters of the face side, as the paper has them. `min_face` (pixels) is MTCNN's smallest search size."""
 WHOLE = "none"
 """The policy that takes the frame as it is."""
-DETECTED = 8
-"""Frames per call of a detector, which sees them in full size; does not change a value."""
 
 
 def face_identity(parameters: Mapping[str, Any], policies: Sequence[str] = POLICIES) -> dict[str, Any]:
@@ -100,22 +100,25 @@ class ClipFaces:
         return {"boxes": boxes, "scores": scores, "chosen": chosen, "n_faces": counts}
 
 
-def find_faces(detector: Detector, items: Sequence[np.ndarray], policy: str) -> list[ClipFaces]:
+def find_faces(detector: Detector, items: Sequence[np.ndarray], policy: str, batch: BatchSize) -> list[ClipFaces]:
     """Detect faces in clips and apply the policy.
 
     Args:
         detector: The detector.
         items: Clips, uint8 RGB (n_frames, height, width, 3).
         policy: `mean_all`, `largest` or `track` (see `models.faces`).
+        batch: Frames per call of the detector, which sees them in full size.
     """
     found: list[list[Faces]] = [[NO_FACE] * len(item) for item in items]
     for size in sorted({item.shape[1:3] for item in items}):
         places = [
             (clip, frame) for clip, item in enumerate(items) if item.shape[1:3] == size for frame in range(len(item))
         ]
-        for begin in range(0, len(places), DETECTED):
-            chosen = places[begin : begin + DETECTED]
-            faces = detector.detect(np.stack([items[clip][frame] for clip, frame in chosen]))
+
+        def detect(chosen: Sequence[tuple[int, int]]) -> list[Faces]:
+            return detector.detect(np.stack([items[clip][frame] for clip, frame in chosen]))
+
+        for chosen, faces in batch.over(places, detect):
             for (clip, frame), face in zip(chosen, faces, strict=True):
                 found[clip][frame] = _with_area(face)
     return [ClipFaces(faces, _apply(faces, policy)) for faces in found]
@@ -174,6 +177,40 @@ def frame_inputs(
                 ]
             ),
         )
+
+
+def encode_frames(
+    items: Sequence[np.ndarray],
+    clips: Sequence[ClipFaces],
+    prepare: Callable[[np.ndarray], np.ndarray],
+    forward: Callable[[np.ndarray], np.ndarray],
+    dim: int,
+    batch: BatchSize,
+) -> list[np.ndarray]:
+    """Vectors of every frame, zero where it shows no face; inputs are prepared while the network works.
+
+    Args:
+        items: Clips, uint8 RGB (n_frames, height, width, 3).
+        clips: Their faces.
+        prepare: See `frame_inputs`.
+        forward: Maps float32 (n, 3, side, side) to float32 (n, dim).
+        dim: Width of a vector.
+        batch: Frames per call of `forward`.
+
+    Returns:
+        float32 (n_frames, dim) per clip.
+    """
+    vectors = [np.zeros((len(item), dim), dtype=np.float32) for item in items]
+    inputs = frame_inputs(items, clips, prepare, batch.rows)
+    with ThreadPoolExecutor(1) as pool:
+        ready = pool.submit(next, inputs, None)
+        while (current := ready.result()) is not None:
+            ready = pool.submit(next, inputs, None)
+            places, pictures = current
+            encoded = np.concatenate([features for _, features in batch.over(pictures, forward)])
+            for (clip, frame), vector in zip(places, encoded, strict=True):
+                vectors[clip][frame] = vector
+    return vectors
 
 
 def _crops(frame: np.ndarray, faces: ClipFaces, number: int) -> Iterator[np.ndarray]:

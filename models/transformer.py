@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.errors import ModelError
-from models.precision import use_full_float32
+from models.precision import FULL, inference, use_full_float32
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,19 +53,20 @@ def first_line(error: Exception) -> str:
 
 
 class Backbone:
-    """The encoder of a model folder in float32, read at one layer.
+    """The encoder of a model folder, read at one layer; its weights are float32.
 
     Args:
         folder: Model folder; a classifier's head is left out.
         layer: Index into the hidden states (0 is what enters the first layer, -1 the last); None takes the model's
             final output.
         device: Torch device.
+        precision: Of the forward passes (see `models.precision`).
 
     Raises:
         ModelError: The weights do not fit the configuration, or need code that is not part of transformers.
     """
 
-    def __init__(self, folder: Path, layer: int | None, device: str) -> None:
+    def __init__(self, folder: Path, layer: int | None, device: str, precision: str = FULL) -> None:
         import torch
         from transformers import AutoModel
         from transformers.utils import logging
@@ -92,7 +93,7 @@ class Backbone:
         model = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, "vision_model", model)
         self.model = model.eval().to(device)
         self.input_name: str = model.main_input_name
-        self.layer, self.device = layer, device
+        self.layer, self.device, self.precision = layer, device, precision
 
     def __call__(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Hidden states, float32 (n, n_tokens, dim); places of a picture are tokens.
@@ -100,12 +101,10 @@ class Backbone:
         Raises:
             ModelError: The model has not got the layer.
         """
-        import torch
-
         given = {self.input_name: inputs.to(self.device)}
         if mask is not None:
             given["attention_mask"] = mask.to(self.device)
-        with torch.inference_mode():
+        with inference(self.device, self.precision):
             output = self.model(**given, output_hidden_states=self.layer is not None)
         if self.layer is None:
             hidden = output.last_hidden_state
@@ -133,13 +132,14 @@ def pool_tokens(tokens: Tensor, pooling: str, mask: Tensor | None = None) -> np.
     """Pool tokens of each row into one vector.
 
     Args:
-        tokens: (n, n_tokens, dim).
+        tokens: (n, n_tokens, dim), of any precision.
         pooling: `mean`, `first` or `max`.
         mask: (n, n_tokens), 0 for padding.
 
     Returns:
         float32 (n, dim).
     """
+    tokens = tokens.float()
     if pooling == "first":
         pooled = tokens[:, 0]
     elif mask is None:
@@ -150,4 +150,4 @@ def pool_tokens(tokens: Tensor, pooling: str, mask: Tensor | None = None) -> np.
             pooled = (tokens * kept).sum(dim=1) / kept.sum(dim=1)
         else:
             pooled = tokens.masked_fill(~kept, float("-inf")).amax(dim=1)
-    return np.asarray(pooled.float().cpu().numpy())
+    return np.asarray(pooled.cpu().numpy())

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.batching import WINDOWS, BatchSize, encode_windows, to_device
 from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
+from models.precision import inference
 from models.weights import parameters_of
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ PITCH_FRAME = 0.040
 VOICED = 0.5
 """Height of the normalised autocorrelation peak from which a frame counts as voiced."""
 PITCH_VALUES = 7
-BATCH = 32
 
 
 def _identity(spec: EncoderSpec) -> dict[str, Any]:
@@ -52,7 +53,7 @@ class Prosody:
         from torchaudio.transforms import MelSpectrogram
 
         self.parameters = parameters_of(spec, DEFAULTS)
-        self.device = device
+        self.device, self.batch = device, BatchSize(WINDOWS, device)
         rate, n_mels, n_mfcc = (self.parameters[name] for name in ("sample_rate", "n_mels", "n_mfcc"))
         self.mel = MelSpectrogram(
             sample_rate=rate,
@@ -71,20 +72,11 @@ class Prosody:
 
     def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode windows, float32 (n_windows, n_samples) per item; one vector per window."""
-        import torch
+        return encode_windows(items, self._forward, self.dim, self.batch)
 
-        counts = [len(item) for item in items]
-        vectors = []
-        with torch.inference_mode():
-            if items:
-                windows = torch.from_numpy(np.concatenate(items)).to(self.device)
-                vectors = [self._describe(part).cpu().numpy() for part in windows.split(BATCH)]
-        stacked = np.concatenate(vectors) if vectors else np.zeros((0, self.dim), dtype=np.float32)
-        ends = np.cumsum(counts)
-        return [
-            Encoding(stacked[end - count : end], np.ones(count, dtype=bool))
-            for end, count in zip(ends, counts, strict=True)
-        ]
+    def _forward(self, waves: np.ndarray) -> np.ndarray:
+        with inference(self.device):
+            return np.asarray(self._describe(to_device(waves, self.device)).cpu().numpy())
 
     def _describe(self, wave: torch.Tensor) -> torch.Tensor:
         import torch

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from models.batching import encode_windows
+from models.batching import WINDOWS, BatchSize, encode_windows, to_device
 from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
 from models.errors import ModelError
-from models.precision import use_full_float32
+from models.precision import FULL, inference, precision_identity, use_full_float32
 from models.transformer import POOLINGS, first_line, pool_tokens
 from models.weights import parameters_of, sha256_of
 
 VERSION = 1
-DEFAULTS: dict[str, Any] = {"bundle": "WAV2VEC2_BASE", "sample_rate": 16000}
+DEFAULTS: dict[str, Any] = {"bundle": "WAV2VEC2_BASE", "sample_rate": 16000, "precision": FULL}
 """`bundle`: its name in torchaudio.pipelines. `sample_rate`: of the view, in hertz."""
 
 
@@ -26,7 +26,8 @@ def _identity(spec: EncoderSpec) -> dict[str, Any]:
     return {
         "kind": spec.kind,
         "version": VERSION,
-        **parameters,
+        **{name: value for name, value in parameters.items() if name != "precision"},
+        **precision_identity(parameters),
         **({"weights": sha256_of(checkpoint)} if checkpoint else {}),
         "layer": "last" if spec.layer is None else spec.layer,
         "pooling": _pooling(spec),
@@ -61,6 +62,7 @@ class TorchaudioBundle:
     def __init__(self, spec: EncoderSpec, device: str) -> None:
         parameters = parameters_of(spec, DEFAULTS)
         self.device, self.layer, self.pooling = device, spec.layer, _pooling(spec)
+        self.precision, self.batch = parameters["precision"], BatchSize(WINDOWS, device)
         bundle = _bundle(parameters["bundle"])
         if bundle.sample_rate != parameters["sample_rate"]:
             raise ModelError(
@@ -72,13 +74,11 @@ class TorchaudioBundle:
 
     def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode windows, float32 (n_windows, n_samples) per item."""
-        return encode_windows(items, self._forward, self.dim, shortest=400)
+        return encode_windows(items, self._forward, self.dim, self.batch, shortest=400)
 
     def _forward(self, waves: np.ndarray) -> np.ndarray:
-        import torch
-
-        with torch.inference_mode():
-            layers, _ = self.model.extract_features(torch.from_numpy(waves).to(self.device))
+        with inference(self.device, self.precision):
+            layers, _ = self.model.extract_features(to_device(waves, self.device))
         number = len(layers) if self.layer is None else self.layer
         if number == 0 or abs(number) > len(layers):
             raise ModelError(f"layer {number}: the bundle has layers 1 to {len(layers)}, or -{len(layers)} to -1")

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.batching import encode_texts, encode_windows
+from models.batching import FRAMES, PICTURES, TEXTS, WINDOWS, BatchSize, encode_texts, encode_windows, to_device
 from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
 from models.errors import ModelError
 from models.face_inputs import DEFAULTS as FACE_DEFAULTS
-from models.face_inputs import WHOLE, ClipFaces, build_detector, face_identity, find_faces, frame_inputs, whole_frames
+from models.face_inputs import WHOLE, ClipFaces, build_detector, encode_frames, face_identity, find_faces, whole_frames
 from models.faces import POLICIES
 from models.hub import find_source
+from models.precision import FULL, precision_identity
 from models.transformer import POOLINGS, Backbone, load_part, pool_tokens
 from models.weights import parameters_of
 
@@ -21,13 +22,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 VERSION = 1
-FRAMES = 32
-"""Frames per forward pass; does not change a value."""
-AUDIO_DEFAULTS: dict[str, Any] = {"sample_rate": 16000}
+AUDIO_DEFAULTS: dict[str, Any] = {"sample_rate": 16000, "precision": FULL}
 """`sample_rate`: of the view, in hertz; a model trained at another one is refused."""
-VISION_DEFAULTS: dict[str, Any] = {**FACE_DEFAULTS, "detector": "mtcnn", "faces": "largest"}
+VISION_DEFAULTS: dict[str, Any] = {**FACE_DEFAULTS, "detector": "mtcnn", "faces": "largest", "precision": FULL}
 """`faces`: `none` encodes whole frames."""
-TEXT_DEFAULTS: dict[str, Any] = {"max_tokens": 512}
+TEXT_DEFAULTS: dict[str, Any] = {"max_tokens": 512, "precision": FULL}
 WHISPER_POSITION = 320
 """Samples behind one position of a Whisper encoder, whatever the 30 s it is padded to."""
 
@@ -39,7 +38,8 @@ def _identity(spec: EncoderSpec, parameters: dict[str, Any]) -> dict[str, Any]:
         **find_source(spec).identity(),
         "layer": "last" if spec.layer is None else spec.layer,
         "pooling": _pooling(spec),
-        **parameters,
+        **{name: value for name, value in parameters.items() if name != "precision"},
+        **precision_identity(parameters),
     }
 
 
@@ -71,14 +71,15 @@ class HfAudio:
                 f"encoder kind 'hf_audio': the model expects {self.extractor.sampling_rate} Hz, parameter sample_rate "
                 f"is {self.rate}: set both the view's and this one to the model's"
             )
-        self.backbone = Backbone(folder, spec.layer, device)
+        self.backbone = Backbone(folder, spec.layer, device, parameters["precision"])
+        self.batch = BatchSize(WINDOWS, device)
         self.whisper = self.backbone.model_type == "whisper"
         self.longest = self.extractor.n_samples if self.whisper else None
         self.dim = self._forward(np.zeros((1, self.rate), dtype=np.float32)).shape[1]
 
     def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode windows, float32 (n_windows, n_samples) per item; a window without one frame of sound is invalid."""
-        return encode_windows(items, self._forward, self.dim, shortest=400)
+        return encode_windows(items, self._forward, self.dim, self.batch, shortest=400)
 
     def _forward(self, waves: np.ndarray) -> np.ndarray:
         if self.longest and waves.shape[1] > self.longest:
@@ -95,7 +96,8 @@ class HfAudio:
 
 def _vision_identity(spec: EncoderSpec) -> dict[str, Any]:
     parameters = parameters_of(spec, VISION_DEFAULTS)
-    return _identity(spec, face_identity(parameters, (WHOLE, *POLICIES)))
+    faces = face_identity(parameters, (WHOLE, *POLICIES))
+    return _identity(spec, {**faces, "precision": parameters["precision"]})
 
 
 @register_encoder("hf_vision", _vision_identity)
@@ -113,7 +115,8 @@ class HfVision:
         folder = find_source(spec).fetch()
         self.pooling = _pooling(spec)
         self.processor = load_part(folder, "AutoImageProcessor", "preprocessor_config.json")
-        self.backbone = Backbone(folder, spec.layer, device)
+        self.backbone = Backbone(folder, spec.layer, device, self.parameters["precision"])
+        self.frames, self.pictures = BatchSize(FRAMES, device), BatchSize(PICTURES, device)
         self.policy = self.parameters["faces"]
         self.detector = None if self.policy == WHOLE else build_detector(self.parameters, device)
         self.dim = self._forward(self._prepare(np.zeros((32, 32, 3), dtype=np.uint8))[None]).shape[1]
@@ -124,14 +127,11 @@ class HfVision:
 
     def find(self, items: Sequence[np.ndarray]) -> list[ClipFaces]:
         """Faces of every frame and which of them count; the whole frame where the policy is `none`."""
-        return find_faces(self.detector, items, self.policy) if self.detector else whole_frames(items)
+        return find_faces(self.detector, items, self.policy, self.pictures) if self.detector else whole_frames(items)
 
     def encode_found(self, items: Sequence[np.ndarray], found: Sequence[ClipFaces]) -> list[Encoding]:
         """Encode clips whose faces are known (see `find`)."""
-        vectors = [np.zeros((len(item), self.dim), dtype=np.float32) for item in items]
-        for places, inputs in frame_inputs(items, found, self._prepare, FRAMES):
-            for (clip, frame), vector in zip(places, self._forward(inputs), strict=True):
-                vectors[clip][frame] = vector
+        vectors = encode_frames(items, found, self._prepare, self._forward, self.dim, self.frames)
         return [
             Encoding(rows, clip.valid, clip.extras() if self.detector else {})
             for rows, clip in zip(vectors, found, strict=True)
@@ -142,9 +142,7 @@ class HfVision:
         return np.asarray(prepared["pixel_values"][0], dtype=np.float32)
 
     def _forward(self, inputs: np.ndarray) -> np.ndarray:
-        import torch
-
-        return pool_tokens(self.backbone(torch.from_numpy(inputs)), self.pooling)
+        return pool_tokens(self.backbone(to_device(inputs, self.backbone.device)), self.pooling)
 
 
 def _text_identity(spec: EncoderSpec) -> dict[str, Any]:
@@ -162,13 +160,14 @@ class HfText:
         folder = find_source(spec).fetch()
         self.pooling = _pooling(spec)
         self.tokenizer = load_part(folder, "AutoTokenizer", "tokenizer.json")
-        self.backbone = Backbone(folder, spec.layer, device)
+        self.backbone = Backbone(folder, spec.layer, device, parameters["precision"])
         self.max_tokens = min(parameters["max_tokens"], self.backbone.positions or parameters["max_tokens"])
+        self.batch = BatchSize(TEXTS, device)
         self.dim = self._forward(["a"]).shape[1]
 
     def encode(self, items: Sequence[str]) -> list[Encoding]:
         """Encode texts, one vector each; longer texts are cut at `max_tokens`."""
-        return encode_texts(items, self._forward, self.dim)
+        return encode_texts(items, self._forward, self.dim, self.batch)
 
     def _forward(self, texts: list[str]) -> np.ndarray:
         tokens: dict[str, Tensor] = self.tokenizer(

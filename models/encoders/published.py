@@ -10,24 +10,25 @@ from typing import Any
 import numpy as np
 
 from models import roberta, wav2vec2
-from models.batching import encode_texts, encode_windows
+from models.batching import FRAMES, PICTURES, TEXTS, WINDOWS, BatchSize, encode_texts, encode_windows, to_device
 from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
 from models.errors import ModelError
 from models.face_inputs import DEFAULTS as FACE_DEFAULTS
-from models.face_inputs import ClipFaces, build_detector, face_identity, find_faces, frame_inputs
+from models.face_inputs import ClipFaces, build_detector, encode_frames, face_identity, find_faces
 from models.hub import Source, find_source
 from models.model_folder import config_sha256, settings_folder, tokenizer_sha256
+from models.precision import FULL, inference, precision_identity
 from models.weights import parameters_of
 
 VERSION = 1
-FRAMES = 32
-"""Frames per forward pass; does not change a value."""
 RESNET_FILE = "FER_static_ResNet50_AffectNet.pt"
 """Name of the published face checkpoint, where it comes from a hub model."""
-AUDIO_DEFAULTS: dict[str, Any] = {"config": None, "normalize": None}
+VIDEO_DEFAULTS: dict[str, Any] = {**FACE_DEFAULTS, "precision": FULL}
+"""`precision`: of the network; faces are detected in float32."""
+AUDIO_DEFAULTS: dict[str, Any] = {"config": None, "normalize": None, "precision": FULL}
 """`config`: a config.json (None: the one beside the checkpoint, else wav2vec2-base). `normalize`: scale every window to
 mean 0 and variance 1 (None: as preprocessor_config.json beside the checkpoint says, else no)."""
-TEXT_DEFAULTS: dict[str, Any] = {"config": None, "tokenizer": None, "max_tokens": 512}
+TEXT_DEFAULTS: dict[str, Any] = {"config": None, "tokenizer": None, "max_tokens": 512, "precision": FULL}
 """`config`: a config.json (None: the one beside the checkpoint, else distilroberta-base). `tokenizer`: a folder (None:
 the checkpoint's, else the hub model's)."""
 
@@ -41,8 +42,9 @@ def _parameters(spec: EncoderSpec, defaults: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resnet_identity(spec: EncoderSpec) -> dict[str, Any]:
-    parameters = _parameters(spec, FACE_DEFAULTS)
-    return {"kind": spec.kind, "version": VERSION, **find_source(spec).identity(), **face_identity(parameters)}
+    parameters = _parameters(spec, VIDEO_DEFAULTS)
+    about = {"kind": spec.kind, "version": VERSION, **find_source(spec).identity()}
+    return {**about, **face_identity(parameters), **precision_identity(parameters)}
 
 
 @register_encoder("resnet50_affectnet", _resnet_identity)
@@ -58,13 +60,14 @@ class ResNet50Faces:
     def __init__(self, spec: EncoderSpec, device: str) -> None:
         from models.resnet_affectnet import load_resnet
 
-        self.parameters = _parameters(spec, FACE_DEFAULTS)
+        self.parameters = _parameters(spec, VIDEO_DEFAULTS)
         face_identity(self.parameters)
         source = find_source(spec)
         path = source.path or source.fetch((RESNET_FILE,)) / RESNET_FILE
         self.device = device
         self.network = load_resnet(path, device)
         self.detector = build_detector(self.parameters, device)
+        self.frames, self.pictures = BatchSize(FRAMES, device), BatchSize(PICTURES, device)
 
     def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode clips, uint8 RGB frames (n, height, width, 3) each; one vector per frame, valid where a face is."""
@@ -72,27 +75,24 @@ class ResNet50Faces:
 
     def find(self, items: Sequence[np.ndarray]) -> list[ClipFaces]:
         """Faces of every frame, and which of them count."""
-        return find_faces(self.detector, items, self.parameters["faces"])
+        return find_faces(self.detector, items, self.parameters["faces"], self.pictures)
 
     def encode_found(self, items: Sequence[np.ndarray], found: Sequence[ClipFaces]) -> list[Encoding]:
         """Encode clips whose faces are known (see `find`)."""
-        import torch
-
         from models.resnet_affectnet import preprocess
 
-        vectors = [np.zeros((len(item), self.dim), dtype=np.float32) for item in items]
-        with torch.inference_mode():
-            for places, inputs in frame_inputs(items, found, preprocess, FRAMES):
-                features = self.network.features(torch.from_numpy(inputs).to(self.device)).cpu().numpy()
-                for (clip, frame), vector in zip(places, features, strict=True):
-                    vectors[clip][frame] = vector
+        vectors = encode_frames(items, found, preprocess, self._forward, self.dim, self.frames)
         return [Encoding(rows, clip.valid, clip.extras()) for rows, clip in zip(vectors, found, strict=True)]
+
+    def _forward(self, inputs: np.ndarray) -> np.ndarray:
+        with inference(self.device, self.parameters["precision"]):
+            return np.asarray(self.network.features(to_device(inputs, self.device)).float().cpu().numpy())
 
 
 def _wav2vec2_identity(spec: EncoderSpec) -> dict[str, Any]:
     parameters = _parameters(spec, AUDIO_DEFAULTS)
     source = find_source(spec)
-    about = {"kind": spec.kind, "version": VERSION, **source.identity()}
+    about = {"kind": spec.kind, "version": VERSION, **source.identity(), **precision_identity(parameters)}
     if source.path is None:
         # The commit pins the hub model's own settings.
         config = wav2vec2.find_config(Path(), parameters["config"]) if parameters["config"] else None
@@ -121,22 +121,21 @@ class Wav2Vec2Projector:
     def __init__(self, spec: EncoderSpec, device: str) -> None:
         parameters = _parameters(spec, AUDIO_DEFAULTS)
         path = find_source(spec).fetch()
-        self.device = device
+        self.device, self.precision = device, parameters["precision"]
+        self.batch = BatchSize(WINDOWS, device)
         self.normalize = _normalizes(path, parameters)
         self.network = wav2vec2.load_wav2vec2(path, wav2vec2.find_config(path, parameters["config"]), device)
         self.dim = self.network.projector.out_features
 
     def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode windows at 16 kHz, float32 (n_windows, n_samples) per item; one vector per window."""
-        return encode_windows(items, self._forward, self.dim, shortest=wav2vec2.SHORTEST)
+        return encode_windows(items, self._forward, self.dim, self.batch, shortest=wav2vec2.SHORTEST)
 
     def _forward(self, waves: np.ndarray) -> np.ndarray:
-        import torch
-
         waves = wav2vec2.normalize(waves) if self.normalize else waves
-        with torch.inference_mode():
-            hidden = wav2vec2.project(self.network, torch.from_numpy(waves).to(self.device))
-            return np.asarray(hidden.mean(dim=1).cpu().numpy())
+        with inference(self.device, self.precision):
+            hidden = wav2vec2.project(self.network, to_device(waves, self.device))
+            return np.asarray(hidden.float().mean(dim=1).cpu().numpy())
 
 
 def _tokenizer_source(spec: EncoderSpec, weights: Source, folder: str | None) -> Source:
@@ -173,6 +172,7 @@ def _roberta_identity(spec: EncoderSpec) -> dict[str, Any]:
         "config": config,
         "tokenizer": tokenizer_sha256(tokenizer.path) if tokenizer.path else tokenizer.identity(),
         "max_tokens": parameters["max_tokens"],
+        **precision_identity(parameters),
     }
 
 
@@ -187,7 +187,8 @@ class RobertaDense:
         source = find_source(spec)
         tokenizer = _tokenizer_source(spec, source, parameters["tokenizer"])
         path = source.fetch()
-        self.device = device
+        self.device, self.precision = device, parameters["precision"]
+        self.batch = BatchSize(TEXTS, device)
         self.network = roberta.load_roberta(path, roberta.find_config(path, parameters["config"]), device)
         self.dim = self.network.config.hidden_size
         self.tokenizer = roberta.load_tokenizer(tokenizer.fetch(weights=()), self.network.config.vocab_size)
@@ -196,17 +197,15 @@ class RobertaDense:
 
     def encode(self, items: Sequence[str]) -> list[Encoding]:
         """Encode texts, one vector each."""
-        return encode_texts(items, self._forward, self.dim)
+        return encode_texts(items, self._forward, self.dim, self.batch)
 
     def _forward(self, texts: list[str]) -> np.ndarray:
-        import torch
-
         tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
-        with torch.inference_mode():
+        with inference(self.device, self.precision):
             features = roberta.dense(
                 self.network, tokens["input_ids"].to(self.device), tokens["attention_mask"].to(self.device)
             )
-            return np.asarray(features.cpu().numpy())
+            return np.asarray(features.float().cpu().numpy())
 
 
 _conforms: tuple[type[Encoder], ...] = (ResNet50Faces, Wav2Vec2Projector, RobertaDense)

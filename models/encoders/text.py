@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from models.batching import TEXTS, BatchSize, encode_texts
 from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
 from models.errors import ModelError
 from models.weights import parameters_of, sha256_of
@@ -16,7 +17,6 @@ from models.weights import parameters_of, sha256_of
 VERSION = 1
 MAX_TOKENS = 256
 """Word pieces kept of one text: the length that the model was trained for."""
-BATCH = 64
 
 
 def model_folder() -> Path:
@@ -58,7 +58,7 @@ class MiniLM:
 
         logging.disable_progress_bar()
         folder = str(model_folder())
-        self.device = device
+        self.device, self.batch = device, BatchSize(TEXTS, device)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         import torch
 
@@ -66,12 +66,7 @@ class MiniLM:
 
     def encode(self, items: Sequence[str]) -> list[Encoding]:
         """Encode texts; batches are formed by length, so that padding costs little."""
-        order = sorted(range(len(items)), key=lambda i: (len(items[i]), i))
-        vectors = np.zeros((len(items), self.dim), dtype=np.float32)
-        for begin in range(0, len(order), BATCH):
-            chosen = order[begin : begin + BATCH]
-            vectors[chosen] = self._forward([items[i] for i in chosen])
-        return [Encoding(vector[None], np.ones(1, dtype=bool)) for vector in vectors]
+        return encode_texts(items, self._forward, self.dim, self.batch)
 
     def _forward(self, texts: list[str]) -> np.ndarray:
         import torch

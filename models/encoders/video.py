@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from models.batching import FRAMES, BatchSize
 from models.encoders import EncoderSpec, Encoding, FaceEncoder, register_encoder
 from models.faces import Faces, Mtcnn, choose
 from models.weights import parameters_of
 
 VERSION = 1
 DEFAULTS: dict[str, Any] = {"faces": "largest", "threshold": 0.8, "min_face": 40, "crop": 64, "cell": 8, "bins": 8}
-BATCH = 32
 EYES, MOUTH = (0.30, 0.34), 0.78
 """Where the aligned crop puts the left eye (x, y; the right one is mirrored) and the mouth (y), as shares of it."""
 
@@ -31,6 +31,7 @@ class FaceHog:
     def __init__(self, spec: EncoderSpec, device: str) -> None:
         self.parameters = parameters_of(spec, DEFAULTS)
         self.detector = Mtcnn(device, self.parameters["threshold"], self.parameters["min_face"])
+        self.batch = BatchSize(FRAMES, device)
         cells = self.parameters["crop"] // self.parameters["cell"]
         self.dim = cells**2 * self.parameters["bins"]
 
@@ -47,12 +48,14 @@ class FaceHog:
         found: list[list[Faces]] = [[] for _ in items]
         for size in sorted({item.shape[1:3] for item in items}):
             members = [i for i, item in enumerate(items) if item.shape[1:3] == size]
-            owners = [i for i in members for _ in range(len(items[i]))]
-            frames = np.concatenate([items[i] for i in members])
-            for begin in range(0, len(frames), BATCH):
-                faces = self.detector.detect(frames[begin : begin + BATCH])
-                for owner, face in zip(owners[begin : begin + BATCH], faces, strict=True):
-                    found[owner].append(face)
+            places = [(i, frame) for i in members for frame in range(len(items[i]))]
+
+            def detect(chosen: Sequence[tuple[int, int]]) -> list[Faces]:
+                return self.detector.detect(np.stack([items[i][frame] for i, frame in chosen]))
+
+            for chosen, faces in self.batch.over(places, detect):
+                for (i, _), face in zip(chosen, faces, strict=True):
+                    found[i].append(face)
         return found
 
     def _encode_clip(self, frames: np.ndarray, faces: list[Faces]) -> Encoding:
