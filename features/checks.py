@@ -1,9 +1,8 @@
-"""`merloco check`: every committed shard against its record, the samples table and the other shards."""
+"""`merloco check`: every file of a store against its record, the samples table and the other shards."""
 
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,43 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features.shards import Commit, commits
+from features.runs import read_config, run_folders
+from features.shards import OK, Commit, commits
 from features.sql import current_folder
+from features.tars import read_array, tar_files
+from pipelines.deletions import read_deletions
 from pipelines.errors import DataError
-from pipelines.files import TEMPORARY, sha256_file
+from pipelines.files import TEMPORARY, canonical_json, sha256_file, sha256_text, unfinished
+from pipelines.samples import ingested, read_samples
 
 if TYPE_CHECKING:
     from features.store import FeatureStore
+
+ERROR, WARNING = "error", "warning"
+AGAIN = "run `merloco extract`: it makes the shard again"
+COLLECT = "run `merloco gc` to see what can go"
+CODES = {
+    "samples": (ERROR, "run `merloco ingest` again"),
+    "duplicate": (ERROR, "remove the shard's three files and run `merloco extract`"),
+    "broken_commit": (ERROR, "remove the record and run `merloco extract`"),
+    "missing_file": (ERROR, AGAIN),
+    "hash": (ERROR, AGAIN),
+    "count": (ERROR, AGAIN),
+    "dimension": (ERROR, AGAIN),
+    "not_finite": (ERROR, AGAIN),
+    "tar_ids": (ERROR, AGAIN),
+    "segments": (ERROR, AGAIN),
+    "unsafe_name": (ERROR, "remove the tar: merloco did not write it"),
+    "fingerprint": (ERROR, "restore view.json, or remove the folder and run `merloco extract`"),
+    "deleted": (ERROR, "run `merloco delete` for this sample again"),
+    "run": (ERROR, "remove the folder and train again"),
+    "leftover": (WARNING, COLLECT),
+    "orphan": (WARNING, COLLECT),
+    "superseded": (WARNING, COLLECT),
+    "unasked": (WARNING, COLLECT),
+    "stale": (WARNING, "run `merloco extract`"),
+}
+"""Code -> severity and what to do. An `error` means that data is wrong or lost; a `warning` is safe as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,59 +57,120 @@ class Finding:
     """One thing that is wrong or worth knowing."""
 
     code: str
-    severity: str
-    """`error` (data would be wrong or lost) or `warning` (safe, but not as it should be)."""
     where: str
     """Path relative to the store."""
     message: str
+
+    @property
+    def severity(self) -> str:
+        """`error` (data is wrong or lost) or `warning` (safe, but not as it should be)."""
+        return CODES[self.code][0]
+
+    @property
+    def next_step(self) -> str:
+        """What to do about it."""
+        return CODES[self.code][1]
+
+
+FINDINGS_COLUMNS = pa.schema([(n, pa.string()) for n in ("severity", "code", "where", "message", "next_step")])
+
+
+def findings_rows(findings: list[Finding]) -> pa.Table:
+    """Findings as a table of `FINDINGS_COLUMNS`."""
+    rows = [{name: getattr(finding, name) for name in FINDINGS_COLUMNS.names} for finding in findings]
+    return pa.Table.from_pylist(rows, schema=FINDINGS_COLUMNS)
 
 
 def check_store(store: FeatureStore) -> list[Finding]:
     """Check every file of the store; no finding means that all of it can be trusted."""
     findings = list(_leftovers(store.root))
-    for view_folder in sorted((store.root / "views").glob("*")):
+    broken = list(_samples(store))
+    findings += broken
+    for view_folder in sorted(path for path in (store.root / "views").glob("*") if path.is_dir()):
         current = current_folder(store, view_folder.name) if view_folder.name in store.catalog.views else None
         for folder in sorted(path for path in view_folder.iterdir() if path.is_dir()):
             findings += _folder(store, folder)
             if folder != current:
                 where = str(folder.relative_to(store.root))
-                findings.append(Finding("superseded", "warning", where, "no view of the catalog has this fingerprint"))
-    findings += _stale(store)
+                findings.append(Finding("superseded", where, "no view of the catalog has this fingerprint"))
+            elif not broken:
+                findings += _stale(store, folder)
+    findings += _runs(store)
     return findings
 
 
 def _leftovers(root: Path) -> Iterator[Finding]:
-    for path in sorted(root.rglob(f"{TEMPORARY}*")):
-        yield Finding("leftover", "warning", str(path.relative_to(root)), "unfinished file of a killed writer")
+    messages = {
+        "dead": "unfinished file of a killed writer",
+        "living": "unfinished file of a writer at work",
+        "elsewhere": "unfinished file of a writer on another host",
+    }
+    for path, writer in unfinished(root):
+        yield Finding("leftover", str(path.relative_to(root)), messages[writer])
+
+
+def _samples(store: FeatureStore) -> Iterator[Finding]:
+    """Samples tables that cannot be read, hold an id twice, or hold what was deleted."""
+    for name in ingested(store.root):
+        where = f"samples/{name}.parquet"
+        try:
+            ids = read_samples(store.root, name)["sample_id"]
+        except DataError as error:
+            yield Finding("samples", where, str(error))
+            continue
+        if len(ids) != len(ids.unique()):
+            yield Finding("samples", where, f"{len(ids) - len(ids.unique())} sample ids occur more than once")
+        yield from _deleted(store, name, ids.to_pylist(), where)
+
+
+def _deleted(store: FeatureStore, corpus: str, ids: list[str], where: str) -> Iterator[Finding]:
+    for sample_id in sorted(read_deletions(store.root, corpus).samples.intersection(ids)):
+        yield Finding("deleted", where, f"sample {sample_id} was deleted and is here")
 
 
 def _folder(store: FeatureStore, folder: Path) -> Iterator[Finding]:
     where = folder.relative_to(store.root)
     try:
+        definition = json.loads((folder / "view.json").read_text(encoding="utf-8"))["definition"]
+        if sha256_text(canonical_json(definition))[:16] != folder.name:
+            yield Finding("fingerprint", f"{where}/view.json", "the definition does not have the folder's fingerprint")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if any(folder.glob("*.commit.json")):
+            yield Finding("fingerprint", f"{where}/view.json", f"no definition of the view ({error})")
+    try:
         done = commits(folder)
     except DataError as error:
-        yield Finding("broken_commit", "error", str(where), str(error))
+        yield Finding("broken_commit", str(where), str(error))
         return
     names = {commit.shard for commit in done}
     for path in sorted(folder.glob("*.tar")) + sorted(folder.glob("*.parquet")):
         if path.stem not in names and not path.name.startswith(TEMPORARY):
-            yield Finding("orphan", "warning", str(path.relative_to(store.root)), "no commit record: it does not exist")
+            yield Finding("orphan", str(path.relative_to(store.root)), "no commit record: it does not exist")
     seen: dict[str, str] = {}
     for commit in done:
-        problems = list(_shard(folder, commit))
-        yield from (Finding(code, "error", f"{where}/{commit.shard}", message) for code, message in problems)
+        place = f"{where}/{commit.shard}"
+        problems = list(check_shard(folder, commit))
+        yield from (Finding(code, place, message) for code, message in problems)
         if problems:
             continue
-        for sample_id in pq.read_table(folder / f"{commit.shard}.parquet", columns=["sample_id"])[
-            "sample_id"
-        ].to_pylist():
+        ids = pq.read_table(folder / f"{commit.shard}.parquet", columns=["sample_id"])["sample_id"].to_pylist()
+        for sample_id in ids:
             if sample_id in seen:
-                message = f"sample {sample_id} is also in {seen[sample_id]}"
-                yield Finding("duplicate", "error", f"{where}/{commit.shard}", message)
+                yield Finding("duplicate", place, f"sample {sample_id} is also in {seen[sample_id]}")
             seen[sample_id] = commit.shard
+        yield from _deleted(store, commit.corpus, ids, place)
 
 
-def _shard(folder: Path, commit: Commit) -> Iterator[tuple[str, str]]:
+def check_shard(folder: Path, commit: Commit) -> Iterator[tuple[str, str]]:
+    """Check one committed shard.
+
+    Args:
+        folder: `store/views/<view>/<fingerprint>`.
+        commit: Its record.
+
+    Yields:
+        Code and message of every problem; after a file that is missing or not the committed one, nothing more.
+    """
     for kind, expected in (("tar", commit.tar_sha256), ("parquet", commit.parquet_sha256)):
         path = folder / f"{commit.shard}.{kind}"
         if not path.is_file():
@@ -91,30 +181,61 @@ def _shard(folder: Path, commit: Commit) -> Iterator[tuple[str, str]]:
             return
     table = pq.read_table(folder / f"{commit.shard}.parquet")
     pooled = table["pooled"]
-    ok = table.filter(pc.equal(table["status"], "ok"))
+    ok = table.filter(pc.equal(table["status"], OK))
     if table.num_rows != commit.rows or ok.num_rows != commit.ok:
         yield "count", f"{table.num_rows} rows, {ok.num_rows} ok; committed were {commit.rows} and {commit.ok}"
     if pooled.type != pa.list_(pa.float32(), commit.pooled_dim):
         yield "dimension", f"pooled is {pooled.type}; committed was a width of {commit.pooled_dim}"
     elif not np.isfinite(pooled.drop_null().combine_chunks().flatten().to_numpy()).all():
         yield "not_finite", "pooled vectors hold NaN or infinity"
-    with tarfile.open(folder / f"{commit.shard}.tar") as tar:
-        keys = [member.name.removesuffix(".segments.npy") for member in tar if member.name.endswith(".segments.npy")]
-    if keys != ok["sample_id"].to_pylist():
+    counts = dict(zip(ok["sample_id"].to_pylist(), ok["n_segments"].to_pylist(), strict=True))
+    yield from _tar(folder / f"{commit.shard}.tar", counts)
+
+
+def _tar(path: Path, counts: dict[str, int]) -> Iterator[tuple[str, str]]:
+    """The tar holds finite segments of exactly the samples that are ok, as many as the table says."""
+    found = []
+    try:
+        for key, kind, content in tar_files(path):
+            if kind != "segments.npy":
+                continue
+            found.append(key)
+            segments = read_array(content, f"{path.name}, {key}")
+            if len(segments) != counts.get(key, len(segments)):
+                yield "segments", f"{key}: {len(segments)} segments in the tar, {counts[key]} in the table"
+            elif not np.isfinite(segments).all():
+                yield "not_finite", f"{key}: segments hold NaN or infinity"
+    except DataError as error:
+        yield "unsafe_name" if "unsafe" in str(error) else "segments", str(error)
+        return
+    if found != list(counts):
         yield "tar_ids", "the tar does not hold the segments of exactly the samples that are ok"
 
 
-def _stale(store: FeatureStore) -> Iterator[Finding]:
+def _stale(store: FeatureStore, folder: Path) -> Iterator[Finding]:
     """Shards that were made from other samples than the table now holds."""
-    for view_folder in sorted((store.root / "views").glob("*")):
-        current = current_folder(store, view_folder.name) if view_folder.name in store.catalog.views else None
-        if current is None or not current.is_dir():
-            continue
-        definition = json.loads((current / "view.json").read_text(encoding="utf-8"))["definition"]
-        planned = store.plan_inputs(definition["modality"])
-        for commit in commits(current):
-            where = f"{current.relative_to(store.root)}/{commit.shard}"
-            if commit.shard not in planned:
-                yield Finding("stale", "warning", where, "the samples table no longer asks for this shard")
-            elif planned[commit.shard] != commit.inputs:
-                yield Finding("stale", "warning", where, "the samples changed: run `merloco extract` again")
+    try:
+        modality = json.loads((folder / "view.json").read_text(encoding="utf-8"))["definition"]["modality"]
+        done, planned = commits(folder), store.plan_inputs(modality)
+    except (OSError, ValueError, KeyError, TypeError, DataError):
+        return  # a finding of the folder already
+    for commit in done:
+        where = f"{folder.relative_to(store.root)}/{commit.shard}"
+        if commit.shard not in planned:
+            yield Finding("unasked", where, "the samples table no longer asks for this shard")
+        elif planned[commit.shard] != commit.inputs:
+            yield Finding("stale", where, "the samples changed since")
+
+
+def _runs(store: FeatureStore) -> Iterator[Finding]:
+    for folder in run_folders(store.root):
+        where = str(folder.relative_to(store.root))
+        try:
+            corpora = read_config(folder)["config"]["test"]
+            for path in sorted(folder.glob("*.parquet")):
+                table = pq.read_table(path)
+                if "sample_id" in table.column_names:
+                    for name in corpora:
+                        yield from _deleted(store, name, table["sample_id"].to_pylist(), f"{where}/{path.name}")
+        except (DataError, KeyError, TypeError, pa.ArrowInvalid, OSError) as error:
+            yield Finding("run", where, str(error))

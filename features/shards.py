@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -14,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from features.tars import read_array, tar_files
 from pipelines.errors import DataError
 from pipelines.files import TEMPORARY, atomic_paths, canonical_json, json_text, sha256_file, sha256_text
 
@@ -64,11 +65,24 @@ class Shard:
     """sha256 over what the encoder would read: ids, media paths, intervals and texts."""
 
 
-def plan_shards(corpus: str, samples: pa.Table, modality: str) -> list[Shard]:
-    """Cut a samples table (sorted by id) into shards for one modality."""
+def plan_shards(corpus: str, samples: pa.Table, modality: str, deleted: Collection[str] = ()) -> list[Shard]:
+    """Cut a samples table (sorted by id) into shards for one modality.
+
+    Args:
+        corpus: Corpus name.
+        samples: Its samples table.
+        modality: `audio`, `video` or `text`.
+        deleted: Ids on the store's deletion list. They keep their places in the cut, so that a deletion moves no other
+            sample to another shard; a shard of which nothing is left has no plan.
+    """
+    samples = samples.filter(pc.invert(pc.is_in(samples["sample_id"], pa.array(sorted(deleted), pa.string()))))
+    places = {sample_id: i for i, sample_id in enumerate(sorted({*samples["sample_id"].to_pylist(), *deleted}))}
+    sizes = Counter(places[sample_id] // SHARD_ROWS for sample_id in samples["sample_id"].to_pylist())
     shards = []
-    for number, start in enumerate(range(0, samples.num_rows, SHARD_ROWS)):
-        part = samples.slice(start, SHARD_ROWS)
+    start = 0
+    for number, size in sorted(sizes.items()):
+        part = samples.slice(start, size)
+        start += size
         inputs = sha256_text(canonical_json(part.select(INPUT_COLUMNS[modality]).to_pylist()))
         shards.append(Shard(f"{corpus}-{number:05d}", corpus, part, inputs))
     return shards
@@ -247,6 +261,12 @@ def damage(folder: Path, commit: Commit, verify: bool = False) -> str | None:
     return None
 
 
+def drop_shard(folder: Path, shard: str) -> None:
+    """Remove a shard, its record first: from then on it does not exist."""
+    for path in (commit_path(folder, shard), folder / f"{shard}.tar", folder / f"{shard}.parquet"):
+        path.unlink(missing_ok=True)
+
+
 def read_rows(folder: Path, shard: str) -> list[Row]:
     """Read a committed shard back: Parquet joined with the tar by sample id.
 
@@ -257,13 +277,10 @@ def read_rows(folder: Path, shard: str) -> list[Row]:
     if commit is not None and (found := damage(folder, commit, verify=True)):
         raise DataError(f"{folder / shard}: {found}: run `merloco extract --verify` to make the shard again")
     arrays: dict[str, dict[str, np.ndarray]] = {}
-    with tarfile.open(folder / f"{shard}.tar") as tar:
-        for member in tar:
-            key, _, kind = member.name.partition(".")
-            stream = tar.extractfile(member)
-            if kind.endswith("npy") and stream is not None:
-                array = np.load(io.BytesIO(stream.read()), allow_pickle=False)
-                arrays.setdefault(key, {})[kind.removesuffix(".npy")] = array
+    for key, kind, content in tar_files(folder / f"{shard}.tar"):
+        if kind.endswith(".npy"):
+            array = read_array(content, f"{folder / shard}.tar, {key}")
+            arrays.setdefault(key, {})[kind.removesuffix(".npy")] = array
     rows = []
     for record in pq.read_table(folder / f"{shard}.parquet").to_pylist():
         extras = arrays.get(record["sample_id"], {})

@@ -14,6 +14,7 @@ import pyarrow as pa
 from features.shards import RETRYABLE, Commit, Shard, commits, damage, plan_shards, read_commit
 from features.view import FeatureView, resolve_view
 from pipelines.catalog import Catalog, load_catalog
+from pipelines.deletions import read_deletions
 from pipelines.errors import DataError
 from pipelines.files import write_json
 from pipelines.samples import ingested, read_samples
@@ -154,7 +155,7 @@ class FeatureStore:
         tables = {name: read_samples(self.root, name) for name in names}
         for view in views:
             for name in names:
-                for shard in plan_shards(name, tables[name], view.modality):
+                for shard in self._cut(name, tables[name], view.modality):
                     commit = read_commit(self.folder(view), shard.name)
                     state = _state(self.folder(view), shard, commit, verify is not None)
                     planned.append(PlannedShard(view, shard, state, commit))
@@ -165,7 +166,10 @@ class FeatureStore:
     def plan_inputs(self, modality: str) -> dict[str, str]:
         """Shard name -> hash of its inputs, for every shard that the samples table asks for."""
         tables = {name: read_samples(self.root, name) for name in self.corpora()}
-        return {s.name: s.inputs for name, table in tables.items() for s in plan_shards(name, table, modality)}
+        return {s.name: s.inputs for name, table in tables.items() for s in self._cut(name, table, modality)}
+
+    def _cut(self, corpus: str, samples: pa.Table, modality: str) -> list[Shard]:
+        return plan_shards(corpus, samples, modality, read_deletions(self.root, corpus).samples)
 
     def committed(self, view: FeatureView, corpora: Iterable[str] | None = None) -> list[Commit]:
         """Commit records of a view, of some or all corpora."""

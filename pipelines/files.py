@@ -36,19 +36,43 @@ def _host() -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
 
+def unfinished(root: Path) -> list[tuple[Path, str]]:
+    """Unfinished files and folders under `root`, sorted, and what is known of their writers.
+
+    Returns:
+        Path and `dead` (a killed writer of this host), `living`, or `elsewhere` (another host's: it may still write).
+        What lies inside an unfinished folder is not named again.
+    """
+    found = []
+    for path in sorted(root.rglob(f"{TEMPORARY}*")):
+        if any(part.startswith(TEMPORARY) for part in path.relative_to(root).parts[:-1]):
+            continue
+        host, pid, *_ = [*path.name.removeprefix(TEMPORARY).split("-"), ""]
+        if host != _host() or not pid.isdigit():
+            found.append((path, "elsewhere"))
+        else:
+            found.append((path, "living" if _alive(int(pid)) else "dead"))
+    return found
+
+
 def sweep(root: Path) -> int:
     """Remove what killed writers of this host left under `root`; files of living and of other hosts' writers stay.
 
     Returns:
         Number of files and folders removed.
     """
-    removed = 0
-    for path in sorted(root.rglob(f"{TEMPORARY}*")):
-        host, pid, *_ = path.name.removeprefix(TEMPORARY).split("-")
-        if host == _host() and pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-            removed += 1
-    return removed
+    dead = [path for path, writer in unfinished(root) if writer == "dead"]
+    for path in dead:
+        remove(path)
+    return len(dead)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; what is gone already is no error."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _alive(pid: int) -> bool:

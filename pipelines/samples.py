@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.catalog import CorpusEntry
-from pipelines.corpora import Parsed, parse_corpus
+from pipelines.corpora import Parsed, RowError, parse_corpus
+from pipelines.deletions import read_deletions
 from pipelines.errors import DataError
 from pipelines.files import (
     TEMPORARY,
@@ -62,6 +63,10 @@ PARSER_VERSION = 2
 """Raised when a parser reads the same files differently."""
 
 
+DELETED = RowError("deleted", "deletions", 0, "was removed from this store by `merloco delete`")
+"""Stands in an audit for a removed sample: it is counted, so that the audit adds up, and not named."""
+
+
 def release_state(entry: CorpusEntry, root: Path) -> str:
     """Hash of every file's name, size and time under a root, and of the catalog entry that reads them.
 
@@ -105,7 +110,7 @@ def _last(name: str, root: Path, store: Path, state: str) -> Audit | None:
     if discard_broken(store, name) or not samples_path(store, name).is_file() or not audit_path(store, name).is_file():
         return None
     last = read_audit(store, name)
-    return last if last.state == state and last.root == str(root) else None
+    return last if last.state == state + read_deletions(store, name).mark and last.root == str(root) else None
 
 
 def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit:
@@ -132,10 +137,13 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
         first = "; ".join(f"{e.file}:{e.line}: {e.message}" for e in [*parsed.left_out, *parsed.errors][:1])
         said = f"left out: {reasons}, the first {first}" if first else "its annotation files hold no row"
         raise DataError(f"corpus {name!r}: no usable row under {str(root)!r}: {said}")
-    parsed.samples = keep_transcripts(parsed.samples, store, name)
+    deleted = read_deletions(store, name)  # after parsing, which can take minutes in which somebody is deleted
+    kept = [sample for sample in parsed.samples if not deleted.cover(sample.sample_id, sample.speaker, name)]
+    parsed.errors += [DELETED] * (len(parsed.samples) - len(kept))
+    parsed.samples = keep_transcripts(kept, store, name)
     table = to_table(parsed.samples)
     write_parquet(samples_path(store, name), table)
-    audit = replace(make_audit(name, entry, root, parsed, table), state=state)
+    audit = replace(make_audit(name, entry, root, parsed, table), state=state + deleted.mark)
     with atomic_path(audit_path(store, name)) as temporary:
         # Keys stay in their order: splits and classes have one.
         temporary.write_text(json.dumps(asdict(audit), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

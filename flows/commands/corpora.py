@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.ask import check_app
+from flows.commands.care import check_app
 from flows.console import note, progress_bar, show
 from flows.options import (
     CATALOG,

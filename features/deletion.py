@@ -1,0 +1,241 @@
+"""`merloco delete`: a person leaves samples, shards, predictions and findings, and does not come back.
+
+Order of operations, so that running it again after a kill completes it: the deletion list first (from then on no plan
+asks for the person), then shards, tables of runs and findings, and last the samples table, which says what the shards
+were before. Everything on the list is applied every time; what is gone already costs a look at the ids.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.pruning import prune_shard, without
+from features.runs import read_config, run_folders
+from features.shards import Commit, commit_path, commits, plan_shards
+from pipelines.corpora import Parsed, RowError
+from pipelines.deletions import add_deletions, read_deletions, speaker_key
+from pipelines.errors import DataError, UsageError, nearest
+from pipelines.files import sweep, unfinished, write_json, write_parquet
+from pipelines.findings import findings_path
+from pipelines.samples import DELETED, audit_path, ingested, make_audit, read_audit, read_samples, samples_path
+from pipelines.schema import from_table
+
+if TYPE_CHECKING:
+    from features.store import FeatureStore
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to delete from one corpus."""
+
+    corpus: str
+    samples: frozenset[str]
+    speakers: frozenset[str] = frozenset()
+    """Hashes of the persons' names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Rows that a deletion takes out of one file of the store."""
+
+    where: str
+    """Path relative to the store."""
+    rows: int
+
+
+def select(store: FeatureStore, sample_ids: Sequence[str], speakers: Sequence[str]) -> list[Selection]:
+    """Find the samples that are meant.
+
+    Args:
+        store: The store.
+        sample_ids: Sample ids.
+        speakers: `CORPUS/SPEAKER`, the speaker as the samples table names them.
+
+    Returns:
+        One selection per corpus, sorted by corpus.
+
+    Raises:
+        UsageError: A speaker is not written as `CORPUS/SPEAKER`.
+        DataError: No such corpus, sample or speaker, neither in the samples nor on the deletion list.
+    """
+    samples: dict[str, set[str]] = {}
+    keys: dict[str, set[str]] = {}
+    for sample_id in sample_ids:
+        corpus = _known_corpus(store, sample_id.partition("/")[0])
+        known = read_samples(store.root, corpus)["sample_id"].to_pylist()
+        if sample_id not in known and sample_id not in read_deletions(store.root, corpus).samples:
+            raise DataError(f"no sample {sample_id!r} in corpus {corpus!r}: {nearest(sample_id, known)}")
+        samples.setdefault(corpus, set()).add(sample_id)
+    for person in speakers:
+        corpus, slash, speaker = person.partition("/")
+        if not slash or not corpus or not speaker:
+            raise UsageError(f"--speaker {person!r}: expected CORPUS/SPEAKER, for example --speaker iemocap/Ses01F")
+        table = read_samples(store.root, _known_corpus(store, corpus))
+        spoken = table.filter(pc.equal(table["speaker"], speaker))["sample_id"].to_pylist()
+        key = speaker_key(corpus, speaker)
+        if not spoken and key not in read_deletions(store.root, corpus).speakers:
+            names = {name for name in table["speaker"].to_pylist() if name is not None}
+            raise DataError(f"nobody called {speaker!r} speaks in corpus {corpus!r}: {nearest(speaker, names)}")
+        samples.setdefault(corpus, set()).update(spoken)
+        keys.setdefault(corpus, set()).add(key)
+    return [Selection(c, frozenset(samples[c]), frozenset(keys.get(c, ()))) for c in sorted(samples)]
+
+
+def _known_corpus(store: FeatureStore, name: str) -> str:
+    known = ingested(store.root)
+    if name not in known:
+        raise DataError(f"no corpus {name!r} in store {str(store.root)!r}: {nearest(name, known)}")
+    return name
+
+
+def preview(store: FeatureStore, selection: Selection) -> list[Removal]:
+    """What a deletion would take out of the store; nothing is changed."""
+    ids = selection.samples | read_deletions(store.root, selection.corpus).samples
+    shards = [folder / f"{commit.shard}.parquet" for folder, commit in _shards(store.root, selection.corpus)]
+    paths = [samples_path(store.root, selection.corpus), *shards, *_tables(store.root)]
+    return [_removal(store.root, path, rows) for path in paths if (rows := _hits(path, ids))]
+
+
+def runs_trained_with(store: FeatureStore, corpora: Collection[str]) -> list[str]:
+    """Runs whose weights were fitted to one of the corpora: a deletion does not change weights."""
+    trained = []
+    for folder in run_folders(store.root):
+        if set(read_config(folder)["config"].get("train", ())) & set(corpora):
+            trained.append(str(folder.relative_to(store.root)))
+    return trained
+
+
+def delete(store: FeatureStore, selection: Selection, progress: Progress | None = None) -> list[Removal]:
+    """Take samples out of the store and put them on its deletion list.
+
+    Args:
+        store: The store.
+        selection: What to delete.
+        progress: Called with the number of shards done since the last call.
+
+    Returns:
+        What was removed, file by file.
+
+    Raises:
+        DataError: Somebody is writing to the store, or a commit record is broken; nothing was changed then.
+    """
+    sweep(store.root)
+    for path, writer in unfinished(store.root):
+        where = "" if writer == "living" else " on another host (remove the file if that writer is dead)"
+        raise DataError(
+            f"{path}: somebody is writing to this store{where}: delete when they have finished, or what they write "
+            f"could hold the deleted rows again"
+        )
+    removed = _apply(store, selection.corpus, None)  # what an interrupted deletion left to do
+    listed = read_deletions(store.root, selection.corpus)
+    if not (selection.samples <= listed.samples and selection.speakers <= listed.speakers):
+        add_deletions(store.root, selection.corpus, selection.samples, selection.speakers)
+    return removed + _apply(store, selection.corpus, progress)
+
+
+def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[Removal]:
+    """Bring every file of the store in line with the deletion list of a corpus."""
+    ids = read_deletions(store.root, corpus).samples
+    if not ids:
+        return []
+    samples = read_samples(store.root, corpus)
+    left = without(samples, ids)
+    gone = ids - set(samples["sample_id"].to_pylist())
+
+    @cache
+    def planned(modality: str | None) -> tuple[dict[str, str], dict[str, str]]:
+        """Shard -> hash of its inputs, before and after this deletion."""
+        cuts = [plan_shards(corpus, samples, modality, without_) for without_ in (gone, ids)] if modality else [[], []]
+        before, after = ({shard.name: shard.inputs for shard in cut} for cut in cuts)
+        return before, after
+
+    removed = []
+    for folder, commit in list(_shards(store.root, corpus)):
+        path = folder / f"{commit.shard}.parquet"
+        rows = _hits(path, ids)
+        if rows:
+            before, after = planned(_modality(folder))
+            fresh = before.get(commit.shard) == commit.inputs  # a shard that was out of date stays out of date
+            prune_shard(folder, commit, ids, after.get(commit.shard, "") if fresh else commit.inputs)
+            removed.append(_removal(store.root, path, rows))
+            if progress:
+                progress(1)
+    _remove_orphans(store.root, corpus)
+    for path in _tables(store.root):
+        if rows := _hits(path, ids):
+            write_parquet(path, without(pq.read_table(path), ids))
+            removed.append(_removal(store.root, path, rows))
+    if rows := samples.num_rows - left.num_rows:
+        # Findings name samples and sometimes speakers: `merloco check samples` writes them anew.
+        findings_path(store.root, corpus).unlink(missing_ok=True)
+        _recount(store, corpus, left)
+        write_parquet(samples_path(store.root, corpus), left)
+        removed.append(_removal(store.root, samples_path(store.root, corpus), rows))
+    return removed
+
+
+def _modality(folder: Path) -> str | None:
+    """What a view reads; null where its description is gone."""
+    try:
+        modality: str = json.loads((folder / "view.json").read_text(encoding="utf-8"))["definition"]["modality"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return modality
+
+
+def _shards(root: Path, corpus: str) -> Iterator[tuple[Path, Commit]]:
+    """Committed shards of a corpus in every fingerprint of every view, whether the catalog still names it or not."""
+    for folder in sorted(path for path in (root / "views").glob("*/*") if path.is_dir()):
+        yield from ((folder, commit) for commit in commits(folder) if commit.corpus == corpus)
+
+
+def _tables(root: Path) -> list[Path]:
+    """Tables of runs and whatever else keeps rows by sample id beside samples and views."""
+    found = []
+    for path in sorted(root.rglob("*.parquet")):
+        if path.relative_to(root).parts[0] not in ("samples", "views") and "sample_id" in pq.read_schema(path).names:
+            found.append(path)
+    return found
+
+
+def _hits(path: Path, ids: Collection[str]) -> int:
+    """Rows of a table that are to go; a shard's table that cannot be read has at least one."""
+    try:
+        column = pq.read_table(path, columns=["sample_id"])["sample_id"]
+    except (pa.ArrowInvalid, OSError):
+        return 1
+    return int(pc.sum(pc.is_in(column, pa.array(sorted(ids), pa.string()))).as_py() or 0)
+
+
+def _remove_orphans(root: Path, corpus: str) -> None:
+    """Files that a killed writer left without a record may hold anybody."""
+    for path in [*(root / "views").glob("*/*/*.tar"), *(root / "views").glob("*/*/*.parquet")]:
+        if path.stem.rpartition("-")[0] == corpus and not commit_path(path.parent, path.stem).is_file():
+            path.unlink(missing_ok=True)
+
+
+def _recount(store: FeatureStore, corpus: str, samples: pa.Table) -> None:
+    """The audit counts removed samples as left out, so that it still adds up."""
+    if not audit_path(store.root, corpus).is_file():
+        return
+    audit = read_audit(store.root, corpus)
+    errors = [RowError(**error) for error in audit.errors if error["code"] != DELETED.code]
+    errors += [DELETED] * (audit.found - len(errors) - samples.num_rows)
+    parsed = Parsed(from_table(samples), errors, audit.notes)
+    counted = make_audit(corpus, store.catalog.corpus(corpus), Path(audit.root), parsed, samples)
+    write_json(audit_path(store.root, corpus), asdict(replace(counted, state=audit.state)))
+
+
+def _removal(root: Path, path: Path, rows: int) -> Removal:
+    return Removal(str(path.relative_to(root)), rows)

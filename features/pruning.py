@@ -1,0 +1,98 @@
+"""One committed shard rewritten without some of its rows; the rows that stay keep their bytes."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.shards import OK, Commit, commit_path, drop_shard
+from pipelines.files import atomic_path, sha256_file, write_json
+
+
+class _DamagedError(Exception):
+    """The files of a shard are not those of its record."""
+
+
+def without(table: pa.Table, ids: Collection[str]) -> pa.Table:
+    """The rows of a table whose `sample_id` is not among `ids`."""
+    kept = pc.invert(pc.is_in(table["sample_id"], pa.array(sorted(ids), pa.string())))
+    return table.filter(kept).combine_chunks()
+
+
+def prune_shard(folder: Path, commit: Commit, ids: Collection[str], inputs: str) -> None:
+    """Rewrite a committed shard without some samples; a shard of which nothing is left is removed.
+
+    The new record is put in place before the files that it describes. After a kill in between, the files do not match
+    it, but what this function makes of them does: that is how the next call knows that they are sound. A shard that
+    was damaged before is removed, because what is left of it cannot be trusted; `extract` makes it again.
+
+    Args:
+        folder: `store/views/<view>/<fingerprint>`.
+        commit: Its record.
+        ids: Samples to take out; ids of other shards do no harm.
+        inputs: What the new record says about the inputs.
+    """
+    tar, parquet = folder / f"{commit.shard}.tar", folder / f"{commit.shard}.parquet"
+    try:
+        table = _as_written(without(pq.read_table(parquet), ids))
+        members = _members(tar, ids)
+        found = sha256_file(tar), sha256_file(parquet)
+    except (tarfile.TarError, pa.ArrowInvalid, OSError):
+        table = None
+    if table is None or table.num_rows == 0:
+        drop_shard(folder, commit.shard)
+        return
+    committed = commit.tar_sha256, commit.parquet_sha256
+    try:
+        with atomic_path(parquet) as new_parquet, atomic_path(tar) as new_tar:
+            pq.write_table(table, new_parquet, compression="zstd")
+            _write_members(new_tar, members)
+            made = sha256_file(new_tar), sha256_file(new_parquet)
+            if committed not in (found, made):
+                raise _DamagedError
+            write_json(commit_path(folder, commit.shard), asdict(_recommit(commit, table, made, inputs)))
+    except _DamagedError:
+        drop_shard(folder, commit.shard)
+
+
+def _as_written(table: pa.Table) -> pa.Table:
+    """Vectors in the type that they are written with: read from Parquet, their values are called `element`."""
+    types = {
+        f.name: pa.list_(pa.float32(), f.type.list_size) for f in table.schema if pa.types.is_fixed_size_list(f.type)
+    }
+    return table.cast(pa.schema([f.with_type(types.get(f.name, f.type)) for f in table.schema]))
+
+
+def _recommit(commit: Commit, table: pa.Table, made: tuple[str, str], inputs: str) -> Commit:
+    counts = Counter(table["status"].to_pylist())
+    return replace(
+        commit,
+        inputs=inputs,
+        rows=table.num_rows,
+        ok=counts[OK],
+        failed=table.num_rows - counts[OK],
+        statuses=dict(sorted(counts.items())),
+        tar_sha256=made[0],
+        parquet_sha256=made[1],
+    )
+
+
+def _members(path: Path, ids: Collection[str]) -> list[tuple[tarfile.TarInfo, bytes]]:
+    """Files of a tar as they are, but those of some samples; a key ends at the first dot."""
+    with tarfile.open(path) as tar:
+        kept = [member for member in tar if member.isreg() and member.name.partition(".")[0] not in ids]
+        return [(member, stream.read()) for member in kept if (stream := tar.extractfile(member))]
+
+
+def _write_members(path: Path, members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    with path.open("wb") as stream, tarfile.open(fileobj=stream, mode="w|") as tar:
+        for member, content in members:
+            tar.addfile(member, io.BytesIO(content))

@@ -1,0 +1,69 @@
+"""The command that hands features over to other tools: export."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from flows.console import note, print_rows, progress_bar
+from flows.options import (
+    CATALOG,
+    CatalogOption,
+    CorporaOption,
+    FeaturesOption,
+    ModalitiesOption,
+    StoreOption,
+    modality_list,
+    open_store,
+    split_list,
+)
+from pipelines.errors import UsageError
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    app.command()(export)
+
+
+def export(
+    to: Annotated[
+        Literal["parquet", "hf", "mmsa"],
+        typer.Option("--to", help="One Parquet file, a Hugging Face folder, or an MMSA-style pickle of one corpus."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The file or folder to write; it must not exist.")],
+    features: FeaturesOption = "light",
+    corpora: CorporaOption = None,
+    modalities: ModalitiesOption = None,
+    catalog: CatalogOption = CATALOG,
+    store: StoreOption = None,
+) -> None:
+    """Write features and labels for other tools: pooled vectors (parquet, hf) or padded segments (mmsa).
+
+    Example: merloco export --to parquet --out features.parquet --features light --store demo/store
+    """
+    from features.export import card, export_table, refuse_existing, write_hf, write_one_parquet
+    from features.mmsa import write_mmsa
+
+    refuse_existing(out)
+    chosen = modality_list(modalities)
+    opened = open_store(catalog, store)
+    names = opened.corpora(split_list(corpora))
+    left_out: Counter[str] = Counter()
+    if to == "mmsa":
+        if chosen is not None:
+            raise UsageError("an MMSA pickle holds all three modalities: leave out --modalities")
+        if len(names) != 1:
+            raise UsageError(f"an MMSA pickle holds one data set: name one of {', '.join(names)} with --corpora")
+        views = opened.views(features).values()
+        with progress_bar(sum(c.ok for v in views for c in opened.committed(v, names)), "export", "sequences") as bar:
+            counts, left_out = write_mmsa(opened, features, names[0], out, bar.update)
+    else:
+        table = export_table(opened, features, names, chosen)
+        about = card(opened, features, names, chosen)
+        counts = write_one_parquet(table, out) if to == "parquet" else write_hf(table, about, out)
+    print_rows([{"split": split, "rows": n} for split, n in counts.items()], ["split", "rows"], f"Wrote {out}")
+    if left_out:
+        note("Not in it: " + ", ".join(f"{reason} {n}" for reason, n in left_out.most_common()))
