@@ -109,7 +109,7 @@ def check_sample_id(sample_id: str) -> str:
     Raises:
         DataError: The id has a character other than letters, digits, `_`, `-`, `/`, or fewer than three parts.
     """
-    if not SAMPLE_ID.match(sample_id):
+    if not SAMPLE_ID.fullmatch(sample_id):  # `match` would let a line feed through at the end
         raise DataError(
             f"sample id {sample_id!r} is not usable: expected corpus/part/name of letters, digits, '_' and '-'"
         )
