@@ -14,26 +14,27 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.runs import read_config, run_folders
-from features.shards import OK, Commit, commits
+from features.shards import OK, Commit, commits, damage
 from features.sql import current_folder
 from features.tars import read_array, tar_files
 from pipelines.deletions import read_deletions
 from pipelines.errors import DataError
-from pipelines.files import TEMPORARY, canonical_json, sha256_file, sha256_text, unfinished
+from pipelines.files import TEMPORARY, canonical_json, sha256_text, unfinished
 from pipelines.samples import ingested, read_samples
 
 if TYPE_CHECKING:
     from features.store import FeatureStore
 
 ERROR, WARNING = "error", "warning"
-AGAIN = "run `merloco extract`: it makes the shard again"
+AGAIN = "remove the three files of the shard and run `merloco extract`"
+VERIFY = "run `merloco extract --verify`: it makes the shard again"
 COLLECT = "run `merloco gc` to see what can go"
 CODES = {
     "samples": (ERROR, "run `merloco ingest` again"),
-    "duplicate": (ERROR, "remove the shard's three files and run `merloco extract`"),
+    "duplicate": (ERROR, AGAIN),
     "broken_commit": (ERROR, "remove the record and run `merloco extract`"),
-    "missing_file": (ERROR, AGAIN),
-    "hash": (ERROR, AGAIN),
+    "missing_file": (ERROR, VERIFY),
+    "hash": (ERROR, VERIFY),
     "count": (ERROR, AGAIN),
     "dimension": (ERROR, AGAIN),
     "not_finite": (ERROR, AGAIN),
@@ -41,7 +42,7 @@ CODES = {
     "segments": (ERROR, AGAIN),
     "unsafe_name": (ERROR, "remove the tar: merloco did not write it"),
     "fingerprint": (ERROR, "restore view.json, or remove the folder and run `merloco extract`"),
-    "deleted": (ERROR, "run `merloco delete` for this sample again"),
+    "deleted": (ERROR, "run `merloco delete --sample` for it again"),
     "run": (ERROR, "remove the folder and train again"),
     "leftover": (WARNING, COLLECT),
     "orphan": (WARNING, COLLECT),
@@ -124,8 +125,9 @@ def _samples(store: FeatureStore) -> Iterator[Finding]:
 
 
 def _deleted(store: FeatureStore, corpus: str, ids: list[str], where: str) -> Iterator[Finding]:
-    for sample_id in sorted(read_deletions(store.root, corpus).samples.intersection(ids)):
-        yield Finding("deleted", where, f"sample {sample_id} was deleted and is here")
+    here = sorted(read_deletions(store.root, corpus).samples.intersection(ids))
+    if here:
+        yield Finding("deleted", where, f"{len(here)} deleted samples are here, the first {here[0]}")
 
 
 def _folder(store: FeatureStore, folder: Path) -> Iterator[Finding]:
@@ -154,10 +156,11 @@ def _folder(store: FeatureStore, folder: Path) -> Iterator[Finding]:
         if problems:
             continue
         ids = pq.read_table(folder / f"{commit.shard}.parquet", columns=["sample_id"])["sample_id"].to_pylist()
-        for sample_id in ids:
-            if sample_id in seen:
-                yield Finding("duplicate", place, f"sample {sample_id} is also in {seen[sample_id]}")
-            seen[sample_id] = commit.shard
+        twice = [sample_id for sample_id in ids if sample_id in seen]
+        if twice:
+            message = f"{len(twice)} samples are in other shards too, the first {twice[0]} in {seen[twice[0]]}"
+            yield Finding("duplicate", place, message)
+        seen.update(dict.fromkeys(ids, commit.shard))
         yield from _deleted(store, commit.corpus, ids, place)
 
 
@@ -171,14 +174,10 @@ def check_shard(folder: Path, commit: Commit) -> Iterator[tuple[str, str]]:
     Yields:
         Code and message of every problem; after a file that is missing or not the committed one, nothing more.
     """
-    for kind, expected in (("tar", commit.tar_sha256), ("parquet", commit.parquet_sha256)):
-        path = folder / f"{commit.shard}.{kind}"
-        if not path.is_file():
-            yield "missing_file", f"{path.name} is not there"
-            return
-        if sha256_file(path) != expected:
-            yield "hash", f"{path.name} is not the file that was committed"
-            return
+    found = damage(folder, commit, verify=True)
+    if found is not None:
+        yield "missing_file" if found.endswith("is not there") else "hash", found
+        return
     table = pq.read_table(folder / f"{commit.shard}.parquet")
     pooled = table["pooled"]
     ok = table.filter(pc.equal(table["status"], OK))

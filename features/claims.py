@@ -54,6 +54,12 @@ def claimed(folders: list[Path], shard: str) -> bool:
         return not ours
 
 
+def held_claims(root: Path) -> list[tuple[Path, str]]:
+    """Folder and shard of every claim in a store that somebody holds; claims of dead holders are removed by looking."""
+    found = [(path.parent, path.name.removeprefix(PREFIX)) for path in sorted((root / "views").glob(f"*/*/{PREFIX}*"))]
+    return [(folder, shard) for folder, shard in found if claimed([folder], shard)]
+
+
 def _hold(held: ExitStack, path: Path) -> bool:
     """Lock a claim file until `held` is closed; False if somebody else has it."""
     with storage_errors(path.parent):

@@ -70,7 +70,8 @@ def write_card(store: FeatureStore, comparison: Comparison, folder: Path) -> Pat
     ]
     path = folder / f"{corpus}.md"
     with atomic_path(path) as temporary:
-        temporary.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+        # Labels, speakers and findings are the corpus's words: none may become markup where the card is shown as HTML.
+        temporary.write_text("\n\n".join(sections).replace("<", "&lt;") + "\n", encoding="utf-8")
     return path
 
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from features.claims import claim, held_claims
 from features.pruning import prune_shard, without
 from features.runs import read_config, run_folders
 from features.shards import Commit, commit_path, commits, plan_shards
@@ -130,18 +131,22 @@ def delete(store: FeatureStore, selection: Selection, progress: Progress | None 
     Raises:
         DataError: Somebody is writing to the store, or a commit record is broken; nothing was changed then.
     """
-    sweep(store.root)
-    for path, writer in unfinished(store.root):
-        where = "" if writer == "living" else " on another host (remove the file if that writer is dead)"
-        raise DataError(
-            f"{path}: somebody is writing to this store{where}: delete when they have finished, or what they write "
-            f"could hold the deleted rows again"
-        )
+    _refuse_writers(store.root)
     removed = _apply(store, selection.corpus, None)  # what an interrupted deletion left to do
     listed = read_deletions(store.root, selection.corpus)
     if not (selection.samples <= listed.samples and selection.speakers <= listed.speakers):
         add_deletions(store.root, selection.corpus, selection.samples, selection.speakers)
     return removed + _apply(store, selection.corpus, progress)
+
+
+def _refuse_writers(root: Path) -> None:
+    """What somebody extracts at this moment from the samples as they were could hold the deleted rows again."""
+    sweep(root)
+    for folder, shard in held_claims(root):
+        raise DataError(f"{folder / shard}: is being extracted: delete when the extraction has finished")
+    for path, writer in unfinished(root):
+        where = "" if writer == "living" else " on another host (remove the file if that writer is dead)"
+        raise DataError(f"{path}: is being written{where}: delete when its writer has finished")
 
 
 def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[Removal]:
@@ -167,7 +172,10 @@ def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[
         if rows:
             before, after = planned(_modality(folder))
             fresh = before.get(commit.shard) == commit.inputs  # a shard that was out of date stays out of date
-            prune_shard(folder, commit, ids, after.get(commit.shard, "") if fresh else commit.inputs)
+            with claim([folder], commit.shard) as ours:
+                if not ours:
+                    raise DataError(f"{folder / commit.shard}: is being extracted: run the same command again later")
+                prune_shard(folder, commit, ids, after.get(commit.shard, "") if fresh else commit.inputs)
             removed.append(_removal(store.root, path, rows))
             if progress:
                 progress(1)

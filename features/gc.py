@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from features.claims import claim, held_claims
 from features.runs import read_config, run_folders
 from features.shards import commit_path, drop_shard
 from models.encoders import ModelError
@@ -51,6 +52,7 @@ def find_garbage(store: FeatureStore, runs: bool = False) -> Heap:
         if state != "dead"
     ]
     busy = {path.parent / path.name.split("-", 4)[-1].split(".")[0] for path, state in writers if state != "dead"}
+    busy |= {folder / shard for folder, shard in held_claims(store.root)}
     for view_folder in _folders(store.root / "views"):
         current, reason = _current(store, view_folder.name)
         if reason:
@@ -79,16 +81,17 @@ def collect(store: FeatureStore, garbage: Iterable[Garbage]) -> int:
     freed = 0
     for item in garbage:
         path = store.root / item.where
-        if item.kind == "unasked":
-            drop_shard(path.parent, path.name)
-        elif item.kind in ("superseded", "unknown_view"):
+        if item.kind in ("orphan", "unasked"):
+            with claim([path.parent], path.stem) as ours:
+                if not ours or (item.kind == "orphan" and commit_path(path.parent, path.stem).is_file()):
+                    continue  # a writer was faster
+                remove(path) if item.kind == "orphan" else drop_shard(path.parent, path.name)
+        else:
             for record in sorted(path.glob("*.commit.json")):  # records first: a kill must not leave some without files
                 record.unlink(missing_ok=True)
             remove(path)
-            if not any(path.parent.iterdir()):
+            if item.kind in ("superseded", "unknown_view") and not any(path.parent.iterdir()):
                 path.parent.rmdir()
-        else:
-            remove(path)
         freed += item.bytes
     return freed
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.shards import OK, Commit, commit_path, drop_shard
-from pipelines.files import atomic_path, sha256_file, write_json
+from pipelines.files import atomic_paths, sha256_file, write_json
 
 
 class _DamagedError(Exception):
@@ -52,13 +52,21 @@ def prune_shard(folder: Path, commit: Commit, ids: Collection[str], inputs: str)
         return
     committed = commit.tar_sha256, commit.parquet_sha256
     try:
-        with atomic_path(parquet) as new_parquet, atomic_path(tar) as new_tar:
+        with atomic_paths(tar, parquet) as (new_tar, new_parquet):
             pq.write_table(table, new_parquet, compression="zstd")
             _write_members(new_tar, members)
             made = sha256_file(new_tar), sha256_file(new_parquet)
             if committed not in (found, made):
                 raise _DamagedError
-            write_json(commit_path(folder, commit.shard), asdict(_recommit(commit, table, made, inputs)))
+            record = replace(
+                _recount(commit, table),
+                inputs=inputs,
+                tar_sha256=made[0],
+                parquet_sha256=made[1],
+                tar_bytes=new_tar.stat().st_size,
+                parquet_bytes=new_parquet.stat().st_size,
+            )
+            write_json(commit_path(folder, commit.shard), asdict(record))
     except _DamagedError:
         drop_shard(folder, commit.shard)
 
@@ -71,18 +79,10 @@ def _as_written(table: pa.Table) -> pa.Table:
     return table.cast(pa.schema([f.with_type(types.get(f.name, f.type)) for f in table.schema]))
 
 
-def _recommit(commit: Commit, table: pa.Table, made: tuple[str, str], inputs: str) -> Commit:
+def _recount(commit: Commit, table: pa.Table) -> Commit:
     counts = Counter(table["status"].to_pylist())
-    return replace(
-        commit,
-        inputs=inputs,
-        rows=table.num_rows,
-        ok=counts[OK],
-        failed=table.num_rows - counts[OK],
-        statuses=dict(sorted(counts.items())),
-        tar_sha256=made[0],
-        parquet_sha256=made[1],
-    )
+    failed = table.num_rows - counts[OK]
+    return replace(commit, rows=table.num_rows, ok=counts[OK], failed=failed, statuses=dict(sorted(counts.items())))
 
 
 def _members(path: Path, ids: Collection[str]) -> list[tuple[tarfile.TarInfo, bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, UsageError
 from pipelines.files import TEMPORARY, canonical_json, sha256_text, storage_errors, temporary_name
 
 RUNS_SCHEMA = pa.schema(
@@ -65,7 +66,14 @@ def run_name(config: Mapping[str, Any]) -> str:
 
 
 def run_path(store: Path, config: Mapping[str, Any]) -> Path:
-    """Where the run of a config lies."""
+    """Where the run of a config lies.
+
+    Raises:
+        UsageError: The experiment's name or the run's would lead out of the store.
+    """
+    for name in (config["experiment"], run_name(config)):
+        if name.startswith(".") or not re.fullmatch(r"[^/\\\0\n]+", name):
+            raise UsageError(f"{name!r} cannot be the name of a folder: expected letters, digits, '_', '-' and '.'")
     return store / "runs" / config["experiment"] / run_name(config)
 
 

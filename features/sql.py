@@ -100,8 +100,9 @@ def connect(store: FeatureStore, query: str = "") -> duckdb.DuckDBPyConnection:
         store: The store.
         query: Where given, views that its text does not mention are not prepared.
     """
-    settings = {"autoinstall_known_extensions": "false", "python_enable_replacements": "false"}
-    connection = duckdb.connect(":memory:", config=settings)
+    connection = duckdb.connect(
+        ":memory:", config={"autoinstall_known_extensions": "false", "python_enable_replacements": "false"}
+    )
     mentioned = set(re.findall(r"\w+", query.lower()))
 
     def wanted(name: str) -> bool:

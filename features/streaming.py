@@ -19,10 +19,9 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features.shards import OK, Commit
+from features.shards import OK, Commit, damage
 from features.tars import read_array, tar_files
 from pipelines.errors import DataError
-from pipelines.files import sha256_file
 
 if TYPE_CHECKING:
     from features.store import FeatureStore
@@ -138,9 +137,8 @@ def read_segments(folder: Path, commit: Commit) -> Iterator[Segments]:
     from webdataset.tariterators import group_by_keys
 
     tar, parquet = folder / f"{commit.shard}.tar", folder / f"{commit.shard}.parquet"
-    for path, sha256 in ((tar, commit.tar_sha256), (parquet, commit.parquet_sha256)):
-        if not path.is_file() or sha256_file(path) != sha256:
-            raise DataError(f"{path}: not the file that was committed: run `merloco check`")
+    if found_damage := damage(folder, commit, verify=True):
+        raise DataError(f"{folder / commit.shard}: {found_damage}: run `merloco extract --verify`")
     table = pq.read_table(parquet, columns=["sample_id", "status", "n_segments"])
     rows = table.filter(pc.equal(table["status"], OK)).to_pylist()
     files = ({"fname": f"{key}.{kind}", "data": data, "__url__": str(tar)} for key, kind, data in tar_files(tar))

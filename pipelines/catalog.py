@@ -14,6 +14,7 @@ from pipelines.errors import DataError, UsageError, nearest
 from pipelines.schema import EMOTIONS, Modality
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 DROP = "drop"
 
 T = TypeVar("T")
@@ -256,6 +257,15 @@ class Catalog(_Entry):
                 if label_map not in self.corpora[corpus].maps:
                     known = nearest(label_map, self.corpora[corpus].maps)
                     raise ValueError(f"experiments.{name}.maps.{corpus}: unknown map {label_map!r}: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_names_of_files(self) -> Self:
+        """Names become names of files and folders in the store: none may lead out of it."""
+        for kind in ("corpora", "views", "feature_sets", "experiments"):
+            for name in getattr(self, kind):
+                if not _NAME.fullmatch(name):
+                    raise ValueError(f"{kind}: {name!r} cannot be a name: expected letters, digits, '_' and '-'")
         return self
 
     def corpus(self, name: str) -> CorpusEntry:

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from features.extract import Item, extract_shard
-from features.shards import Commit, plan_shards
+from features.segments import pool
+from features.shards import Commit, Row, plan_shards, write_shard
 from features.store import FeatureStore
 from models.encoders import Encoding
 from pipelines.catalog import load_catalog
@@ -69,3 +70,30 @@ def read_text(record: dict) -> Item:
     if record["text_status"] != "ok":
         return Item(record["sample_id"], status=record["text_status"])
     return Item(record["sample_id"], record["text"])
+
+
+def add_sequences(store: FeatureStore, view_name: str = "prosody", dim: int = 3) -> list[Commit]:
+    """Shards of a view with windows for every sample: one to four random segments, every seventh sample silent."""
+    view = store.view(view_name)
+    store.describe(view)
+    generator = np.random.default_rng(5)
+    commits = []
+    for planned in store.plan([view]):
+        rows = []
+        for i, sample_id in enumerate(planned.shard.samples["sample_id"].to_pylist()):
+            segments = generator.normal(size=(i % 4 + 1, dim)).astype(np.float32)
+            silent = i % 7 == 6
+            rows.append(
+                Row(sample_id, "silent")
+                if silent
+                else Row(sample_id, "ok", None, segments, pool(segments, view.pooling))
+            )
+        width = dim * (2 if view.pooling == "mean_std" else 1)
+        commits.append(write_shard(store.folder(view), planned.shard, rows, width, {}))
+    return commits
+
+
+def shard_bytes(store: FeatureStore) -> dict[str, bytes]:
+    """Content of every tar and Parquet file of the views, by path in the store."""
+    files = [p for p in sorted((store.root / "views").rglob("*")) if p.suffix in (".tar", ".parquet")]
+    return {str(p.relative_to(store.root)): p.read_bytes() for p in files}
