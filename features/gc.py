@@ -69,7 +69,8 @@ def find_garbage(store: FeatureStore, runs: bool = False) -> Heap:
                 garbage.append(_garbage(store, "superseded", folder, "the view has another fingerprint now"))
     if runs:
         garbage += _runs(store, {item.where for item in garbage})
-    return Heap(garbage, kept)
+    folders = tuple(f"{item.where}/" for item in garbage if item.kind in ("superseded", "unknown_view", "run"))
+    return Heap([item for item in garbage if not item.where.startswith(folders)], kept)
 
 
 def collect(store: FeatureStore, garbage: Iterable[Garbage]) -> int:

@@ -54,11 +54,26 @@ def workspace(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture) -> None:
     code, out, _ = merloco(capsys, "--help")
     assert code == 0
-    for command in ("demo", "ingest", "plan", "extract", "train", "loco", "sql", "stats", "check"):
+    for command in (
+        "demo",
+        "ingest",
+        "plan",
+        "extract",
+        "train",
+        "loco",
+        "sql",
+        "stats",
+        "check",
+        "gc",
+        "delete",
+        "export",
+    ):
         assert f" {command} " in out
 
 
-@pytest.mark.parametrize("command", ["demo", "ingest", "plan", "extract", "train", "loco", "sql", "stats", "check"])
+@pytest.mark.parametrize(
+    "command", ["demo", "ingest", "plan", "extract", "train", "loco", "sql", "stats", "check", "gc", "delete", "export"]
+)
 def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture) -> None:
     code, out, _ = merloco(capsys, command, "--help")
     assert code == 0 and "Example: merloco" in " ".join(out.split())

@@ -42,11 +42,11 @@ def dead(name: str) -> str:
 
 def litter(store: FeatureStore) -> None:
     """One of everything that can go."""
+    shutil.copytree(current(store), current(store).parent / OLD)
+    shutil.copytree(current(store), store.root / "views" / "forgotten" / OLD)
     (current(store) / dead("meld-00000.tar")).write_bytes(b"half")
     (store.root / "runs" / "loco" / dead("run")).mkdir(parents=True)
     (current(store) / "meld-00005.tar").write_bytes(b"no record")
-    shutil.copytree(current(store), current(store).parent / OLD)
-    shutil.copytree(current(store), store.root / "views" / "forgotten" / OLD)
 
 
 def kinds(store: FeatureStore, runs: bool = False) -> list[str]:

@@ -1,6 +1,7 @@
 """Streaming from the tars: every committed sample exactly once, checked against Parquet; nothing else gets in."""
 
 import io
+import json
 import shutil
 import string
 import tarfile
@@ -148,6 +149,8 @@ def test_tars_with_anything_unsafe_are_refused(store: FeatureStore, case: str) -
     with tarfile.open(folder / "meld-00000.tar", "w") as tar:
         info.size = len(content)
         tar.addfile(info, io.BytesIO(content))
+        description = json.dumps({"sample_id": NAME}).encode()
+        tar.addfile(member(f"{NAME}.json", size=len(description)), io.BytesIO(description))
     vouch(store, "meld-00000")
     readers: list[Callable] = [lambda: ids_of(store), lambda: read_rows(folder, "meld-00000")]
     for read in readers:
@@ -178,7 +181,7 @@ def test_whatever_the_ids_what_was_written_comes_back(
                 st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2 * n, max_size=2 * n)
             ),
             np.float32,
-        ).reshape(n, 2)  # noqa: E501
+        ).reshape(n, 2)
         extras = {"boxes": np.arange(n, dtype=np.int16)} if data.draw(st.booleans()) else {}
         pooled = segments.mean(axis=0, dtype=np.float64).astype(np.float32) if n else None
         rows.append(Row(sample_id, "ok", None, segments, pooled, extras) if n else Row(sample_id, "no_audio", "why"))
