@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,15 +82,20 @@ def findings_rows(findings: list[Finding]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=FINDINGS_COLUMNS)
 
 
-def check_store(store: FeatureStore) -> list[Finding]:
-    """Check every file of the store; no finding means that all of it can be trusted."""
+def check_store(store: FeatureStore, progress: Callable[[int], None] | None = None) -> list[Finding]:
+    """Check every file of the store; no finding means that all of it can be trusted.
+
+    Args:
+        store: The store.
+        progress: Called with the number of shards done since the last call.
+    """
     findings = list(_leftovers(store.root))
     broken = list(_samples(store))
     findings += broken
     for view_folder in sorted(path for path in (store.root / "views").glob("*") if path.is_dir()):
         current = current_folder(store, view_folder.name) if view_folder.name in store.catalog.views else None
         for folder in sorted(path for path in view_folder.iterdir() if path.is_dir()):
-            findings += _folder(store, folder)
+            findings += _folder(store, folder, progress)
             if folder != current:
                 where = str(folder.relative_to(store.root))
                 findings.append(Finding("superseded", where, "no view of the catalog has this fingerprint"))
@@ -130,7 +135,7 @@ def _deleted(store: FeatureStore, corpus: str, ids: list[str], where: str) -> It
         yield Finding("deleted", where, f"{len(here)} deleted samples are here, the first {here[0]}")
 
 
-def _folder(store: FeatureStore, folder: Path) -> Iterator[Finding]:
+def _folder(store: FeatureStore, folder: Path, progress: Callable[[int], None] | None) -> Iterator[Finding]:
     where = folder.relative_to(store.root)
     try:
         definition = json.loads((folder / "view.json").read_text(encoding="utf-8"))["definition"]
@@ -152,6 +157,8 @@ def _folder(store: FeatureStore, folder: Path) -> Iterator[Finding]:
     for commit in done:
         place = f"{where}/{commit.shard}"
         problems = list(check_shard(folder, commit))
+        if progress:
+            progress(1)
         yield from (Finding(code, place, message) for code, message in problems)
         if problems:
             continue

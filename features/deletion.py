@@ -25,7 +25,7 @@ from features.shards import Commit, commit_path, commits, plan_shards
 from pipelines.corpora import Parsed, RowError
 from pipelines.deletions import add_deletions, read_deletions, speaker_key
 from pipelines.errors import DataError, UsageError, nearest
-from pipelines.files import sweep, unfinished, write_json, write_parquet
+from pipelines.files import remove, sweep, unfinished, write_json, write_parquet
 from pipelines.findings import findings_path
 from pipelines.samples import DELETED, audit_path, ingested, make_audit, read_audit, read_samples, samples_path
 from pipelines.schema import from_table
@@ -105,16 +105,20 @@ def preview(store: FeatureStore, selection: Selection) -> list[Removal]:
     ids = selection.samples | read_deletions(store.root, selection.corpus).samples
     shards = [folder / f"{commit.shard}.parquet" for folder, commit in _shards(store.root, selection.corpus)]
     paths = [samples_path(store.root, selection.corpus), *shards, *_tables(store.root)]
-    return [_removal(store.root, path, rows) for path in paths if (rows := _hits(path, ids))]
+    found = [_removal(store.root, path, rows) for path in paths if (rows := _hits(path, ids))]
+    return found + [_removal(store.root, folder, rows) for folder, rows in _caches(store.root, selection.corpus, ids)]
 
 
-def runs_trained_with(store: FeatureStore, corpora: Collection[str]) -> list[str]:
-    """Runs whose weights were fitted to one of the corpora: a deletion does not change weights."""
-    trained = []
+def trained_with(store: FeatureStore, corpora: Collection[str]) -> list[str]:
+    """Folders of runs and fine-tuned encoders with weights that were fitted to one of the corpora."""
+    found = []
     for folder in run_folders(store.root):
         if set(read_config(folder)["config"].get("train", ())) & set(corpora):
-            trained.append(str(folder.relative_to(store.root)))
-    return trained
+            found.append(str(folder.relative_to(store.root)))
+    for path in sorted((store.root / "encoders").glob("*/encoder.json")):
+        if set(json.loads(path.read_text(encoding="utf-8"))["encoder"].get("trained_on", ())) & set(corpora):
+            found.append(str(path.parent.relative_to(store.root)))
+    return found
 
 
 def delete(store: FeatureStore, selection: Selection, progress: Progress | None = None) -> list[Removal]:
@@ -184,6 +188,9 @@ def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[
         if rows := _hits(path, ids):
             write_parquet(path, without(pq.read_table(path), ids))
             removed.append(_removal(store.root, path, rows))
+    for folder, rows in _caches(store.root, corpus, ids):
+        remove(folder)
+        removed.append(_removal(store.root, folder, rows))
     if rows := samples.num_rows - left.num_rows:
         # Findings name samples and sometimes speakers: `merloco check samples` writes them anew.
         findings_path(store.root, corpus).unlink(missing_ok=True)
@@ -215,6 +222,15 @@ def _tables(root: Path) -> list[Path]:
         if path.relative_to(root).parts[0] not in ("samples", "views") and "sample_id" in pq.read_schema(path).names:
             found.append(path)
     return found
+
+
+def _caches(root: Path, corpus: str, ids: Collection[str]) -> Iterator[tuple[Path, int]]:
+    """Folders of decoded inputs that hold somebody: they go as a whole, and who needs them reads the rest again."""
+    for folder in sorted((root / "inputs").glob(f"{corpus}-*")):
+        records = sorted(folder.glob("*.json"))
+        rows = sum(s["id"] in ids for r in records for s in json.loads(r.read_text(encoding="utf-8"))["samples"])
+        if rows or len(records) < len(list(folder.glob("*.bin"))):  # a block without a record may hold anybody
+            yield folder, rows
 
 
 def _hits(path: Path, ids: Collection[str]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from models.asr import Transcriber
 from pipelines.catalog import load_catalog
+from pipelines.deletions import read_deletions
 from pipelines.files import write_parquet
 from pipelines.media import MediaError, read_audio
 from pipelines.samples import read_samples, samples_path
@@ -69,7 +70,9 @@ def transcribe_corpus(job: TranscribeJob, progress: Callable[[int], None] | None
             counts["no_speech" if transcript.no_speech else "transcribed"] += 1
         if progress:
             progress(len(part))
-    write_parquet(samples_path(store, job.corpus), to_table(samples))
+    deleted = read_deletions(store, job.corpus)  # now, not when the hours of listening began
+    kept = [s for s in samples if not deleted.cover(s.sample_id, s.speaker, job.corpus)]
+    write_parquet(samples_path(store, job.corpus), to_table(kept))
     return counts
 
 

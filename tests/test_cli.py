@@ -11,6 +11,7 @@ import yaml
 from flows import cli
 from tests.store_files import CATALOG, make_store
 
+COMMANDS = ["demo", "ingest", "plan", "extract", "train", "loco", "sql", "stats", "check", "gc", "delete", "export"]
 HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
 ROW = '1,"Oh, hello there.",Ann,{emotion},positive,0,0,1,1,"00:00:01,000","00:00:02,500"'
 
@@ -54,20 +55,7 @@ def workspace(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture) -> None:
     code, out, _ = merloco(capsys, "--help")
     assert code == 0
-    for command in (
-        "demo",
-        "ingest",
-        "plan",
-        "extract",
-        "train",
-        "loco",
-        "sql",
-        "stats",
-        "check",
-        "gc",
-        "delete",
-        "export",
-    ):
+    for command in COMMANDS:
         assert f" {command} " in out
 
 

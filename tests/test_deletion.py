@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 
 from features.checks import check_store
 from features.claims import claim
-from features.deletion import delete, runs_trained_with, select
+from features.deletion import delete, select, trained_with
 from features.shards import read_commit, read_rows
 from features.store import FeatureStore
 from pipelines.catalog import load_catalog
 from pipelines.deletions import deletions_folder, read_deletions, speaker_key
 from pipelines.errors import DataError
-from pipelines.files import temporary_name, write_parquet
+from pipelines.files import temporary_name, write_json, write_parquet
 from pipelines.findings import SampleFinding, findings_path, write_findings
 from pipelines.samples import audit_path, ingest_corpus, read_audit, read_samples, samples_path
 from pipelines.schema import from_table, to_table
@@ -280,6 +280,17 @@ def test_superseded_fingerprints_and_orphans_lose_the_person_too(store: FeatureS
     assert not (current / "meld-00007.tar").exists()
 
 
+def test_decoded_inputs_of_the_person_go_and_encoders_trained_with_them_are_named(store: FeatureStore) -> None:
+    for name, sample_id in (("meld-video-1", GONE[0]), ("meld-video-2", "meld/train/dia5_utt0")):
+        block = {"samples": [{"id": sample_id, "status": "ok", "error": None, "units": []}]}
+        write_json(store.root / "inputs" / name / "00000.json", block)
+        (store.root / "inputs" / name / "00000.bin").write_bytes(b"faces")
+    write_json(store.root / "encoders" / "mine" / "encoder.json", {"encoder": {"trained_on": ["meld"]}})
+    remove(store, GONE)
+    assert [p.name for p in (store.root / "inputs").iterdir()] == ["meld-video-2"]
+    assert "encoders/mine" in trained_with(store, ["meld"])
+
+
 def test_nothing_is_deleted_while_somebody_extracts(store: FeatureStore) -> None:
     before = content(store)
     folder = store.folder(store.view("minilm"))
@@ -307,9 +318,9 @@ def test_the_command_deletes_names_the_weights_that_stay_and_can_be_run_again(
     command = ["delete", "--sample", GONE[0], "--yes"]
     code, out, err = merloco(capsys, store, *command)
     assert code == 0 and "1 samples deleted" in err and "samples/meld.parquet" in out
-    [run] = runs_trained_with(store, ["meld"])
+    [run] = trained_with(store, ["meld"])
     assert "Weights are not changed by a deletion" in err and run in err
-    assert runs_trained_with(store, ["afew"]) == []
+    assert trained_with(store, ["afew"]) == []
     code, _, err = merloco(capsys, store, *command)
     assert code == 0 and "Nothing to delete" in err
     assert findings_path(store.root, "meld").exists() is False

@@ -44,7 +44,10 @@ def check(
         return
     from features.checks import check_store, findings_rows
 
-    findings = check_store(open_store(catalog, store))
+    opened = open_store(catalog, store)
+    shards = sum(1 for _ in (opened.root / "views").glob("*/*/*.commit.json"))
+    with progress_bar(shards, "check", "shards") as bar:
+        findings = check_store(opened, bar.update)
     if findings or output != "table":
         show(findings_rows(findings), output)
     errors = sum(finding.severity == "error" for finding in findings)
@@ -108,7 +111,7 @@ def delete(
     import pyarrow as pa
 
     from features.deletion import delete as delete_selection
-    from features.deletion import preview, runs_trained_with, select
+    from features.deletion import preview, select, trained_with
 
     if not sample and not speaker:
         raise UsageError("nothing to delete: give --sample ID or --speaker CORPUS/SPEAKER")
@@ -129,9 +132,9 @@ def delete(
         note(f"{samples} samples deleted; they are on the deletion list and no ingest brings them back.")
     else:
         note(f"{samples} samples to delete. Nothing was changed: run it again with --yes.")
-    trained = runs_trained_with(opened, [selection.corpus for selection in selections])
+    trained = trained_with(opened, [selection.corpus for selection in selections])
     if trained:
-        note("Weights are not changed by a deletion. These runs may have been trained with what is deleted:")
-        for run in trained:
-            note(f"  {run}")
+        note("Weights are not changed by a deletion. These were trained on the corpus, maybe with what is deleted:")
+        for folder in trained:
+            note(f"  {folder}")
     note("Corpora on disk, exports, reports and data cards outside the store are not touched.")
