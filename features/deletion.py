@@ -8,7 +8,7 @@ were before. Everything on the list is applied every time; what is gone already 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -21,13 +21,14 @@ import pyarrow.parquet as pq
 from features.claims import claim, held_claims
 from features.pruning import prune_shard, without
 from features.runs import read_config, run_folders
+from features.selection import Selection
 from features.shards import Commit, commit_path, commits, plan_shards
 from pipelines.corpora import Parsed, RowError
-from pipelines.deletions import add_deletions, read_deletions, speaker_key
-from pipelines.errors import DataError, UsageError, nearest
+from pipelines.deletions import add_deletions, read_deletions
+from pipelines.errors import DataError
 from pipelines.files import remove, sweep, unfinished, write_json, write_parquet
 from pipelines.findings import findings_path
-from pipelines.samples import DELETED, audit_path, ingested, make_audit, read_audit, read_samples, samples_path
+from pipelines.samples import DELETED, audit_path, make_audit, read_audit, read_samples, samples_path
 from pipelines.schema import from_table
 
 if TYPE_CHECKING:
@@ -37,67 +38,12 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """What to delete from one corpus."""
-
-    corpus: str
-    samples: frozenset[str]
-    speakers: frozenset[str] = frozenset()
-    """Hashes of the persons' names."""
-
-
-@dataclass(frozen=True, slots=True)
 class Removal:
     """Rows that a deletion takes out of one file of the store."""
 
     where: str
     """Path relative to the store."""
     rows: int
-
-
-def select(store: FeatureStore, sample_ids: Sequence[str], speakers: Sequence[str]) -> list[Selection]:
-    """Find the samples that are meant.
-
-    Args:
-        store: The store.
-        sample_ids: Sample ids.
-        speakers: `CORPUS/SPEAKER`, the speaker as the samples table names them.
-
-    Returns:
-        One selection per corpus, sorted by corpus.
-
-    Raises:
-        UsageError: A speaker is not written as `CORPUS/SPEAKER`.
-        DataError: No such corpus, sample or speaker, neither in the samples nor on the deletion list.
-    """
-    samples: dict[str, set[str]] = {}
-    keys: dict[str, set[str]] = {}
-    for sample_id in sample_ids:
-        corpus = _known_corpus(store, sample_id.partition("/")[0])
-        known = read_samples(store.root, corpus)["sample_id"].to_pylist()
-        if sample_id not in known and sample_id not in read_deletions(store.root, corpus).samples:
-            raise DataError(f"no sample {sample_id!r} in corpus {corpus!r}: {nearest(sample_id, known)}")
-        samples.setdefault(corpus, set()).add(sample_id)
-    for person in speakers:
-        corpus, slash, speaker = person.partition("/")
-        if not slash or not corpus or not speaker:
-            raise UsageError(f"--speaker {person!r}: expected CORPUS/SPEAKER, for example --speaker iemocap/Ses01F")
-        table = read_samples(store.root, _known_corpus(store, corpus))
-        spoken = table.filter(pc.equal(table["speaker"], speaker))["sample_id"].to_pylist()
-        key = speaker_key(corpus, speaker)
-        if not spoken and key not in read_deletions(store.root, corpus).speakers:
-            names = {name for name in table["speaker"].to_pylist() if name is not None}
-            raise DataError(f"nobody called {speaker!r} speaks in corpus {corpus!r}: {nearest(speaker, names)}")
-        samples.setdefault(corpus, set()).update(spoken)
-        keys.setdefault(corpus, set()).add(key)
-    return [Selection(c, frozenset(samples[c]), frozenset(keys.get(c, ()))) for c in sorted(samples)]
-
-
-def _known_corpus(store: FeatureStore, name: str) -> str:
-    known = ingested(store.root)
-    if name not in known:
-        raise DataError(f"no corpus {name!r} in store {str(store.root)!r}: {nearest(name, known)}")
-    return name
 
 
 def preview(store: FeatureStore, selection: Selection) -> list[Removal]:

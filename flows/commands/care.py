@@ -111,7 +111,8 @@ def delete(
     import pyarrow as pa
 
     from features.deletion import delete as delete_selection
-    from features.deletion import preview, select, trained_with
+    from features.deletion import preview, trained_with
+    from features.selection import select
 
     if not sample and not speaker:
         raise UsageError("nothing to delete: give --sample ID or --speaker CORPUS/SPEAKER")
