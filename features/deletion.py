@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,9 +26,9 @@ from features.shards import Commit, commit_path, commits, plan_shards
 from pipelines.corpora import Parsed, RowError
 from pipelines.deletions import add_deletions, read_deletions
 from pipelines.errors import DataError
-from pipelines.files import remove, sweep, unfinished, write_json, write_parquet
+from pipelines.files import remove, sweep, unfinished, write_parquet
 from pipelines.findings import findings_path
-from pipelines.samples import DELETED, audit_path, make_audit, read_audit, read_samples, samples_path
+from pipelines.samples import DELETED, audit_path, make_audit, read_audit, read_samples, samples_path, write_audit
 from pipelines.schema import from_table
 
 if TYPE_CHECKING:
@@ -200,11 +200,10 @@ def _recount(store: FeatureStore, corpus: str, samples: pa.Table) -> None:
     if not audit_path(store.root, corpus).is_file():
         return
     audit = read_audit(store.root, corpus)
-    errors = [RowError(**error) for error in audit.errors if error["code"] != DELETED.code]
-    errors += [DELETED] * (audit.found - len(errors) - samples.num_rows)
-    parsed = Parsed(from_table(samples), errors, audit.notes)
+    parsed = Parsed(from_table(samples), [RowError(**error) for error in audit.errors], audit.notes)
+    parsed.errors += [DELETED] * (audit.found - parsed.found)
     counted = make_audit(corpus, store.catalog.corpus(corpus), Path(audit.root), parsed, samples)
-    write_json(audit_path(store.root, corpus), asdict(replace(counted, state=audit.state)))
+    write_audit(store.root, replace(counted, state=audit.state))
 
 
 def _removal(root: Path, path: Path, rows: int) -> Removal:

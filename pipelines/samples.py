@@ -144,9 +144,7 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
     table = to_table(parsed.samples)
     write_parquet(samples_path(store, name), table)
     audit = replace(make_audit(name, entry, root, parsed, table), state=state + deleted.mark)
-    with atomic_path(audit_path(store, name)) as temporary:
-        # Keys stay in their order: splits and classes have one.
-        temporary.write_text(json.dumps(asdict(audit), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_audit(store, audit)
     return audit
 
 
@@ -204,13 +202,20 @@ def make_audit(name: str, entry: CorpusEntry, root: Path, parsed: Parsed, table:
         media={modality: _counts(table[f"{modality}_status"].to_pylist()) for modality in MODALITIES},
         marks=_counts(mark for marks in table["marks"].to_pylist() for mark in marks),
         damaged=_counts(error.code for error in parsed.damaged),
-        errors=[asdict(error) for error in (*parsed.left_out, *parsed.damaged)],
+        errors=[asdict(error) for error in (*parsed.left_out, *parsed.damaged) if error != DELETED],
         notes=list(parsed.notes),
     )
 
 
 def _counts(values: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
+
+
+def write_audit(store: Path, audit: Audit) -> None:
+    """Replace the audit of a corpus."""
+    with atomic_path(audit_path(store, audit.corpus)) as temporary:
+        # Keys stay in their order: splits and classes have one.
+        temporary.write_text(json.dumps(asdict(audit), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_audit(store: Path, corpus: str) -> Audit:
