@@ -117,7 +117,7 @@ def _write_files(
     weights: Mapping[str, np.ndarray],
     environment: Mapping[str, Any],
 ) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     schemas = (METRICS_SCHEMA, EPOCHS_SCHEMA, PREDICTIONS_SCHEMA)
     for file, table, schema in zip(("metrics", "epochs", "predictions"), tables, schemas, strict=True):
@@ -126,7 +126,8 @@ def _write_files(
         pq.write_table(pa.table(columns, schema=schema), folder / f"{file}.parquet", compression="zstd")
     if weights:
         arrays = {key: np.ascontiguousarray(array) for key, array in weights.items()}
-        save_file(arrays, folder / "weights.safetensors")
+        # Its own `save_file` makes files that only their user can read.
+        (folder / "weights.safetensors").write_bytes(save(arrays))
     record = {"run": name, "config": dict(config), "environment": dict(environment)}
     (folder / "config.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 

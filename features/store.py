@@ -69,7 +69,7 @@ class FeatureStore:
         Raises:
             DataError: There is no store, or it was written with another label schema or store format.
         """
-        catalog = catalog or load_catalog(default_catalog())
+        catalog = catalog or load_catalog(default_catalog(), root)
         root = Path(root or catalog.store)
         head = {"format": STORE_FORMAT, "label_order": list(catalog.label_order)}
         path = root / "store.json"

@@ -49,7 +49,7 @@ def corpus_root(catalog: Catalog, name: str, roots: Mapping[str, str], store: Pa
 
 def ingest_one(catalog_path: str, store: str, name: str, root: str) -> Audit:
     """Ingest one corpus: the body of an ingest task."""
-    catalog = load_catalog(catalog_path)
+    catalog = load_catalog(catalog_path, store)
     opened = FeatureStore.open(store, catalog, create=True)
     return ingest_corpus(name, catalog.corpus(name), Path(root), opened.root)
 
@@ -210,7 +210,7 @@ def _begin(run: str) -> None:
 
 @lru_cache(maxsize=8)
 def _store(catalog: str, store: str) -> FeatureStore:
-    return FeatureStore.open(store, load_catalog(catalog))
+    return FeatureStore.open(store, load_catalog(catalog, store))
 
 
 @lru_cache(maxsize=16)

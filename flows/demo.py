@@ -50,7 +50,7 @@ def run_demo(folder: Path, catalog: str, flow: bool) -> None:
 
         roots = {name: str(root) for name, root in build_demo(folder / "corpora", progress=moved).items()}
     store_path = str(folder / "store")
-    FeatureStore.open(store_path, load_catalog(catalog), create=True)
+    FeatureStore.open(store_path, load_catalog(catalog, store_path), create=True)
     print("== Ingest: four native releases -> one samples table ==\n")
     outcomes = run_ingest(catalog, store_path, roots, flow)
     for outcome in outcomes.values():
@@ -62,7 +62,7 @@ def run_demo(folder: Path, catalog: str, flow: bool) -> None:
     print("\n== Leave one corpus out: train on three corpora, test on the fourth ==\n")
     run_loco(catalog, store_path, corpora=list(roots), flow=False)
     print("\n== Ask in SQL ==")
-    store = FeatureStore.open(store_path, load_catalog(catalog))
+    store = FeatureStore.open(store_path, load_catalog(catalog, store_path))
     for title, query in QUESTIONS.items():
         print(f"\n{title}")
         show(store.sql(query).to_arrow_table())

@@ -16,7 +16,7 @@ from pipelines.catalog import load_catalog
 @task(name="train-runs", cache_policy=NO_CACHE)
 def train_task(catalog: str, store: str, plan: Plan, device: str = "cpu") -> list[Outcome]:
     """Train every run of a plan."""
-    return execute(FeatureStore.open(store, load_catalog(catalog)), plan, device=device)
+    return execute(FeatureStore.open(store, load_catalog(catalog, store)), plan, device=device)
 
 
 @flow(name="plan", validate_parameters=False)
@@ -32,6 +32,6 @@ def experiment_flow(catalog: str, store: str, name: str, device: str = "cpu") ->
     Raises:
         UsageError: The catalog has no such experiment.
     """
-    plan = experiment_plan(FeatureStore.open(store, load_catalog(catalog)), name)
+    plan = experiment_plan(FeatureStore.open(store, load_catalog(catalog, store)), name)
     outcomes = train_task(catalog, store, plan, device)
     return [{"run": outcome.path.name, "results": outcome.results} for outcome in outcomes]

@@ -125,7 +125,7 @@ def extract_store_flow(
     Returns:
         Shards, rows, statuses and seconds per leg of what was done.
     """
-    opened = FeatureStore.open(store, load_catalog(catalog))
+    opened = FeatureStore.open(store, load_catalog(catalog, store))
     views = list(opened.views(features, modalities).values())
     planned = opened.plan(views, corpora, (lambda _: None) if verify else None)
     jobs = extract_jobs(opened, catalog, planned, {}, device, retry_failed)

@@ -41,7 +41,7 @@ CATALOG = default_catalog()
 
 def open_store(catalog: str, store: str | None, create: bool = False) -> FeatureStore:
     """Open the store that the options name."""
-    return FeatureStore.open(store, load_catalog(catalog), create=create)
+    return FeatureStore.open(store, load_catalog(catalog, store), create=create)
 
 
 def split_list(value: str | None) -> list[str] | None:

@@ -46,7 +46,7 @@ def transcribe_corpus(job: TranscribeJob, progress: Callable[[int], None] | None
     Returns:
         Counts: transcribed, no_speech, failed.
     """
-    load_catalog(job.catalog).corpus(job.corpus)
+    load_catalog(job.catalog, job.store).corpus(job.corpus)
     store = Path(job.store)
     samples = from_table(read_samples(store, job.corpus))
     todo = [i for i, sample in enumerate(samples) if needs_transcript(sample)]

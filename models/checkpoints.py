@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,8 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the readers raise whatever the damage leads to
         reason = str(error).strip().split("\n")[0]
+        if isinstance(error, pickle.UnpicklingError):  # torch advises to switch the protection off
+            reason = "a damaged file, or objects that could run code when they are loaded"
         raise ModelError(f"{path}: not a readable state dict: expected named tensors only, got: {reason}") from None
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
@@ -143,7 +146,7 @@ def convert(path: str | Path, out: str | Path) -> Conversion:
     Raises:
         ModelError: The file is of none of the published networks, or a key is missing, unexpected or misshaped.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path, out = Path(path), Path(out)
     if out.suffix != ".safetensors":
@@ -154,12 +157,10 @@ def convert(path: str | Path, out: str | Path) -> Conversion:
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        # A copy of each tensor: safetensors refuses views that share memory.
-        save_file(
-            {name: tensor.detach().clone().contiguous() for name, tensor in sorted(state.items())},
-            partial,
-            metadata={"format": "pt"},
-        )
+        # A copy of each tensor: safetensors refuses views that share memory. Its own `save_file` makes files that only
+        # their user can read.
+        copies = {name: tensor.detach().clone().contiguous() for name, tensor in sorted(state.items())}
+        partial.write_bytes(save(copies, metadata={"format": "pt"}))
         os.replace(partial, out)
     finally:
         partial.unlink(missing_ok=True)

@@ -217,3 +217,8 @@ def _crops(frame: np.ndarray, faces: ClipFaces, number: int) -> Iterator[np.ndar
     for box in faces.faces[number].boxes[faces.used[number]]:
         x0, y0, x1, y1 = box.astype(np.int64)
         yield frame[y0:y1, x0:x1]
+
+
+def crops_of(frame: np.ndarray, faces: ClipFaces, number: int) -> list[np.ndarray]:
+    """Crops, uint8 RGB (h, w, 3), of what counts in frame `number` of a clip; `frame_inputs` takes their mean."""
+    return list(_crops(frame, faces, number))

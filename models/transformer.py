@@ -90,6 +90,8 @@ class Backbone:
             raise ModelError(f"{folder}: weights are missing: {', '.join(missing[:5])}: expected those of config.json")
         self.model_type: str = model.config.model_type
         self.positions = _positions(model.config)
+        self.whole = model
+        """The model as its folder describes it: with a decoder or a second tower, where it has one."""
         model = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, "vision_model", model)
         self.model = model.eval().to(device)
         self.input_name: str = model.main_input_name
@@ -101,11 +103,15 @@ class Backbone:
         Raises:
             ModelError: The model has not got the layer.
         """
+        with inference(self.device, self.precision):
+            return self.hidden(inputs, mask)
+
+    def hidden(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The same with gradients, for training."""
         given = {self.input_name: inputs.to(self.device)}
         if mask is not None:
             given["attention_mask"] = mask.to(self.device)
-        with inference(self.device, self.precision):
-            output = self.model(**given, output_hidden_states=self.layer is not None)
+        output = self.model(**given, output_hidden_states=self.layer is not None)
         if self.layer is None:
             hidden = output.last_hidden_state
         else:
@@ -139,15 +145,16 @@ def pool_tokens(tokens: Tensor, pooling: str, mask: Tensor | None = None) -> np.
     Returns:
         float32 (n, dim).
     """
-    tokens = tokens.float()
+    return np.asarray(pooled(tokens.float(), pooling, mask).cpu().numpy())
+
+
+def pooled(tokens: Tensor, pooling: str, mask: Tensor | None = None) -> Tensor:
+    """The same with gradients, for training."""
     if pooling == "first":
-        pooled = tokens[:, 0]
-    elif mask is None:
-        pooled = tokens.mean(dim=1) if pooling == "mean" else tokens.amax(dim=1)
-    else:
-        kept = mask.to(tokens.device).bool().unsqueeze(-1)
-        if pooling == "mean":
-            pooled = (tokens * kept).sum(dim=1) / kept.sum(dim=1)
-        else:
-            pooled = tokens.masked_fill(~kept, float("-inf")).amax(dim=1)
-    return np.asarray(pooled.cpu().numpy())
+        return tokens[:, 0]
+    if mask is None:
+        return tokens.mean(dim=1) if pooling == "mean" else tokens.amax(dim=1)
+    kept = mask.to(tokens.device).bool().unsqueeze(-1)
+    if pooling == "mean":
+        return (tokens * kept).sum(dim=1) / kept.sum(dim=1)
+    return tokens.masked_fill(~kept, float("-inf")).amax(dim=1)

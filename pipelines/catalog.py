@@ -304,15 +304,18 @@ def _lookup(kind: str, name: str, entries: dict[str, T]) -> T:
     return entries[name]
 
 
-def load_catalog(path: str | Path) -> Catalog:
-    """Read and check a catalog file.
+def load_catalog(path: str | Path, store: str | Path | None = None) -> Catalog:
+    """Read and check a catalog file, and add the encoders that its store brings along (`pipelines.fragments`).
 
     Args:
         path: The YAML file. `${NAME}` and `${NAME:-default}` are taken from the environment.
+        store: The store folder in use; None is the catalog's own.
 
     Raises:
         DataError: The file is missing, is not YAML, or has an unknown key or a wrong value.
     """
+    from pipelines.fragments import add_fragments
+
     path = Path(path)
     if not path.is_file():
         raise DataError(
@@ -327,8 +330,10 @@ def load_catalog(path: str | Path) -> Catalog:
         raise DataError(f"{where}: broken YAML: {problem}") from None
     if not isinstance(raw, dict):
         raise DataError(f"{path}: expected a mapping with the keys {', '.join(Catalog.model_fields)}")
+    raw = _expand(raw)
+    raw = add_fragments(raw, Path(store or str(raw.get("store") or Catalog.model_fields["store"].default)))
     try:
-        return Catalog.model_validate(_expand(raw))
+        return Catalog.model_validate(raw)
     except ValidationError as error:
         raise DataError(f"{path}: {_first_problem(error)}") from None
 

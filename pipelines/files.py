@@ -202,6 +202,14 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def usual_mode(path: Path) -> None:
+    """Give a file the permissions that `open` would have given it: some writers keep theirs to their user."""
+    probe = path.with_name(temporary_name("mode"))
+    probe.touch()
+    shutil.copymode(probe, path)
+    probe.unlink()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write readable JSON atomically, keys sorted."""
     with atomic_path(path) as temporary:

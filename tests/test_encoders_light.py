@@ -101,6 +101,12 @@ def test_the_crop_follows_the_eyes_and_the_mouth() -> None:
     assert hog(one, 8, 8).shape == (512,)
 
 
+def test_the_last_digits_of_a_detector_do_not_move_the_crop() -> None:
+    landmarks = np.array([[205, 102], [247, 104], [225, 129], [202, 139], [245, 142]], np.float32)
+    crops = [aligned_crop(PHOTO, landmarks + shift, 64) for shift in (0.0, 1e-5, -1e-5, 0.02)]
+    assert all(np.array_equal(crops[0], crop) for crop in crops[1:])
+
+
 def faces_at(*boxes: tuple[float, float, float, float]) -> Faces:
     array = np.array(boxes, np.float32)
     return Faces(array, np.ones(len(array), np.float32), np.zeros((len(array), 5, 2), np.float32))

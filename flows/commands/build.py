@@ -59,7 +59,7 @@ def ingest(
     from flows.build import corpus_root
     from flows.console import show
 
-    loaded = load_catalog(catalog)
+    loaded = load_catalog(catalog, store)
     roots = parse_roots(root)
     for name in roots:
         loaded.corpus(name)

@@ -12,7 +12,7 @@ from models.encoders import EncoderSpec, Encoding, FaceEncoder, register_encoder
 from models.faces import Faces, Mtcnn, choose
 from models.weights import parameters_of
 
-VERSION = 1
+VERSION = 2
 DEFAULTS: dict[str, Any] = {"faces": "largest", "threshold": 0.8, "min_face": 40, "crop": 64, "cell": 8, "bins": 8}
 EYES, MOUTH = (0.30, 0.34), 0.78
 """Where the aligned crop puts the left eye (x, y; the right one is mirrored) and the mouth (y), as shares of it."""
@@ -83,6 +83,9 @@ def aligned_crop(frame: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndar
     """
     import cv2
 
+    # A detector's last digits depend on the other frames of its batch, and one grey level turns the histogram of a flat
+    # cell: landmarks on a grid of eighths of a pixel give the same crop in any batch.
+    landmarks = np.round(landmarks * 8) / 8
     mouth = landmarks[3:].mean(axis=0)
     source = np.stack([landmarks[0], landmarks[1], mouth]).astype(np.float32)
     target = np.array([EYES, (1 - EYES[0], EYES[1]), (0.5, MOUTH)], dtype=np.float32) * size

@@ -1,0 +1,139 @@
+"""Fine-tuning without Prefect: samples of a corpus -> units -> a trained encoder in the store, known to its catalog."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from features.store import FeatureStore
+from features.view import FeatureView
+from flows.finetuning_plan import FinetuneJob, base_view, classes_of, mask_of
+from flows.finetuning_record import about_run, register
+from flows.finetuning_units import read_units
+from flows.snapshots import read_snapshot, write_snapshot
+from models.finetune import finetune
+from models.finetune_run import seeded
+from models.trainable import make_trainable
+from pipelines.catalog import load_catalog
+from pipelines.errors import DataError
+from pipelines.files import canonical_json, sha256_file, sweep
+from pipelines.fragments import Fragment, encoder_folder, read_fragments
+from pipelines.samples import samples_path
+
+VERSION = 1
+"""Raised when the code of fine-tuning changes its result."""
+SNAPSHOT = "training.safetensors"
+
+Progress = Callable[..., None]
+"""Called with the stage (`read` samples or `train` batches), what is done, what there is in all, and for batches a
+note."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A fine-tuned encoder."""
+
+    name: str
+    folder: Path
+    feature_set: str
+    trained_on: tuple[str, ...]
+    about: dict[str, Any]
+    reused: bool
+    """It was there already."""
+
+
+def run_job(job: FinetuneJob, progress: Progress | None = None) -> Outcome:
+    """Fine-tune one encoder and register it; a killed run goes on after its last epoch.
+
+    Args:
+        job: What to do.
+        progress: See `Progress`.
+
+    Raises:
+        DataError: The encoder is there with other settings, is being made by another process, or the corpus has no
+            labelled utterance to train or to validate on.
+        ModelError: The base cannot be trained, or its weights are missing.
+    """
+    store = FeatureStore.open(job.store, load_catalog(job.catalog, job.store))
+    view = base_view(store.catalog, job)
+    config = _config(store, job, view)
+    folder = encoder_folder(store.root, job.name)
+    fragment = read_fragments(store.root).get(job.name)
+    if fragment is not None:
+        _same(fragment, config, folder)
+        (folder / SNAPSHOT).unlink(missing_ok=True)
+        return _outcome(job.name, folder, fragment, reused=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    classes = classes_of(store, job.corpus)
+    with _alone(folder):
+        sweep(folder)
+        with seeded(job.settings.seed, job.device):
+            trainable = make_trainable(view.spec, len(classes), job.device)
+        train, val, left_out = read_units(store, job, view, trainable, partial(progress, "read") if progress else None)
+        result = finetune(
+            trainable,
+            train,
+            val,
+            classes,
+            mask_of(store, job.corpus),
+            job.settings,
+            job.device,
+            read_snapshot(folder / SNAPSHOT, config),
+            lambda snapshot: write_snapshot(folder / SNAPSHOT, snapshot, config),
+            partial(progress, "train") if progress else None,
+        )
+        about = about_run(classes, job, config, result, train, val, left_out)
+        fragment = register(store, job, view, trainable.save, about)
+        (folder / SNAPSHOT).unlink(missing_ok=True)
+    return _outcome(job.name, folder, fragment, reused=False)
+
+
+def _config(store: FeatureStore, job: FinetuneJob, view: FeatureView) -> dict[str, Any]:
+    """Everything that decides the weights."""
+    entry = store.catalog.corpus(job.corpus)
+    return {
+        "base": view.definition,
+        "corpus": job.corpus,
+        "samples": sha256_file(samples_path(store.root, job.corpus)),
+        "label_map": {"map": entry.map, **entry.maps[entry.map].model_dump()},
+        "settings": asdict(job.settings),
+        "version": VERSION,
+    }
+
+
+def _same(fragment: Fragment, config: Mapping[str, Any], folder: Path) -> None:
+    made = fragment.about.get("config", {})
+    differs = [key for key in config if canonical_json(made.get(key)) != canonical_json(config[key])]
+    if "settings" in differs:
+        settings, now = made.get("settings", {}), config["settings"]
+        changed = [
+            f"{key} {settings.get(key)}, now {value}" for key, value in now.items() if settings.get(key) != value
+        ]
+        differs[differs.index("settings")] = f"settings ({'; '.join(changed)})"
+    if differs:
+        raise DataError(
+            f"encoder {folder.name!r} is there already, made with other {' and '.join(differs)}: give another --name, "
+            f"or remove {folder}"
+        )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out; the lock of a killed one is gone with it."""
+    with (folder / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DataError(
+                f"encoder {folder.name!r} is being fine-tuned by another process: give another --name"
+            ) from None
+        yield
+
+
+def _outcome(name: str, folder: Path, fragment: Fragment, reused: bool) -> Outcome:
+    return Outcome(name, folder, fragment.feature_set, fragment.encoder.trained_on, fragment.about, reused)
