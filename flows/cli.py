@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from flows.commands import apply, ask, build, care, compare, corpora, finetune, handover, retrain
+from flows.commands import apply, ask, build, care, compare, corpora, finetune, handover, report, retrain
 from models.errors import ModelError
 from pipelines.errors import DataError
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (build, ask, care, corpora, retrain, compare, apply, finetune, handover):
+for module in (build, ask, care, corpora, retrain, compare, report, apply, finetune, handover):
     module.add_commands(app)
 
 

@@ -1,0 +1,87 @@
+"""How runs learned: validation UAR and training loss over the epochs, with their spread over the seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from flows.report.data import Experiment
+from flows.report.page import Page, escaped, styled
+from flows.report.style import SERIES_COLOURS
+
+MOST_CURVES = 8
+"""More conditions than this are a tangle; the caption says how many are left out."""
+LOSS, VALIDATION = 0, 1
+
+
+def add_curves(page: Page, experiment: Experiment) -> None:
+    """Add learning curves: validation UAR and training loss over epochs."""
+    curves = _curves(experiment)
+    if not curves:
+        return
+    page.section("Learning curves")
+    shown = dict(list(curves.items())[:MOST_CURVES])
+    more = f" The first {len(shown)} of {len(curves)} conditions." if len(shown) < len(curves) else ""
+    page.figure(
+        [
+            ("Validation UAR, %", _curve_figure(shown, VALIDATION, 100)),
+            ("Training loss", _curve_figure(shown, LOSS, 1)),
+        ],
+        "Learning curves by training corpora. Thin lines: single runs, to the epoch at which they ended. Thick line "
+        f"and band: mean ± STD (n - 1) over the runs (seeds) of a condition, as long as all of them go on.{more}",
+        dict(zip(shown, SERIES_COLOURS, strict=False)),
+    )
+
+
+def _curves(experiment: Experiment) -> dict[str, list[np.ndarray]]:
+    """Condition -> for each run an array (epochs, 2) of training loss and validation UAR."""
+    columns = {c: experiment.epochs[c].to_numpy(zero_copy_only=False) for c in ("run", "loss", "val_uar")}
+    values = np.stack([columns["loss"], columns["val_uar"]], axis=1).astype(np.float64)
+    found = {}
+    for condition, runs in experiment.conditions.items():
+        each = [values[columns["run"] == run] for run in runs]
+        if any(len(curve) for curve in each):
+            found[condition] = [curve for curve in each if len(curve)]
+    return found
+
+
+def _curve_figure(curves: Mapping[str, Sequence[np.ndarray]], column: int, scale: float) -> Any:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for (condition, runs), colour in zip(curves.items(), SERIES_COLOURS, strict=False):
+        quiet = {"mode": "lines", "hoverinfo": "skip"}
+        for run in runs if len(runs) > 1 else ():
+            line = {"color": colour, "width": 1}
+            figure.add_scatter(x=_epochs(len(run)), y=scale * run[:, column], line=line, opacity=0.35, **quiet)
+        length = min(len(run) for run in runs)
+        stack = scale * np.stack([run[:length, column] for run in runs])
+        mean = stack.mean(axis=0)
+        if len(runs) > 1:
+            std = stack.std(axis=0, ddof=1)
+            edge: dict[str, Any] = {"x": _epochs(length), "line": {"width": 0}, **quiet}
+            figure.add_scatter(y=mean + std, **edge)
+            figure.add_scatter(y=mean - std, fill="tonexty", fillcolor=_pale(colour), **edge)
+        figure.add_scatter(
+            x=_epochs(length),
+            y=mean,
+            mode="lines",
+            name=escaped(condition),
+            line={"color": colour, "width": 2.2},
+            hovertemplate="epoch %{x}: %{y:.3~f}",
+        )
+    styled(figure, 320, x="epoch")
+    figure.update_layout(showlegend=False)
+    figure.update_xaxes(rangemode="tozero")
+    return figure
+
+
+def _epochs(number: int) -> np.ndarray:
+    return np.arange(1, number + 1)
+
+
+def _pale(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.15)"

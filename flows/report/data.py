@@ -1,0 +1,228 @@
+"""What a report shows of an experiment: its runs grouped by what they were trained on, tested corpus by corpus."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from features.runs import read_config
+from features.store import FeatureStore
+from flows.report.predictions import Predictions, joined, load_predictions, quoted
+from models.metrics import confusion
+from models.resampling import Interval, bootstrap
+from pipelines.errors import DataError, nearest
+from pipelines.files import canonical_json, sha256_text
+
+FEW_DIALOGUES = 10
+"""Fewer dialogues than this are too few to resample: the utterances are."""
+NOT_NAMED = re.compile(r"(seed|experiment|train|test|shards|version)$|(views|trained_on|samples|label_maps)\.")
+"""Parts of a config that are shown elsewhere, or only as a hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """95 % intervals of the mean over a cell's runs."""
+
+    scores: Mapping[str, Interval]
+    recall: Sequence[Interval]
+    units: int
+    by: str
+    """What was resampled: `dialogues` or `utterances`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Runs that differ in their seed only, on the test part of one corpus."""
+
+    condition: str
+    """What they were trained on, and with which of the settings that differ within the experiment."""
+    corpus: str
+    seen: bool
+    """The corpus is among those trained on."""
+    leak: bool
+    """An encoder was trained on it although the fusion was not: no score of it counts."""
+    n: int
+    runs: tuple[str, ...]
+    scores: Mapping[str, np.ndarray]
+    """Metric -> value of each run."""
+    majority: Mapping[str, float]
+    coverage: Mapping[str, float]
+    predictions: Predictions | None
+    uncertainty: Uncertainty | None
+
+    def support(self, classes: int) -> np.ndarray:
+        """Test rows per class, (K,)."""
+        truth = np.zeros(0, dtype=np.int64) if self.predictions is None else self.predictions.truth
+        return np.bincount(truth, minlength=classes)
+
+    def counts(self, classes: int) -> np.ndarray:
+        """Confusion counts summed over the runs, (K, K); zeros without predictions."""
+        if self.predictions is None:
+            return np.zeros((classes, classes), dtype=np.int64)
+        return np.sum([confusion(self.predictions.truth, row, classes) for row in self.predictions.prediction], axis=0)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything of one experiment that a report shows."""
+
+    name: str
+    configs: Mapping[str, Mapping[str, Any]]
+    """Run -> config."""
+    environments: Mapping[str, Mapping[str, Any]]
+    """Run -> versions, state of the code, results."""
+    classes: tuple[str, ...]
+    cells: list[Cell]
+    epochs: pa.Table
+    """run, epoch, loss, val_uar."""
+
+    @cached_property
+    def shown(self) -> list[Cell]:
+        """Cells whose scores count."""
+        return [cell for cell in self.cells if not cell.leak]
+
+    @property
+    def conditions(self) -> dict[str, list[str]]:
+        """Name of a condition -> its runs, in the order of the tested corpora that they were or were not trained on."""
+        found: dict[str, set[str]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.condition, set()).update(cell.runs)
+        ordered = sorted(found, key=lambda name: (self._rank(self.configs[min(found[name])]["train"]), name))
+        return {name: sorted(found[name]) for name in ordered}
+
+    def _rank(self, train: Sequence[str]) -> tuple[int, list[int]]:
+        """Training corpora by position; where most are in, the ones left out, so that both kinds of matrix line up."""
+        inside = [i for i, corpus in enumerate(self.corpora) if corpus in train]
+        outside = [i for i in range(len(self.corpora)) if i not in inside]
+        return len(train), inside if len(inside) <= len(outside) else outside
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of all runs."""
+        return sorted({config["seed"] for config in self.configs.values()})
+
+    @property
+    def corpora(self) -> list[str]:
+        """Tested corpora in their order of appearance."""
+        return list(dict.fromkeys(cell.corpus for cell in self.cells))
+
+
+def load_experiment(store: FeatureStore, name: str, progress: Callable[[int, int], None] | None = None) -> Experiment:
+    """Read an experiment's runs and compute its intervals.
+
+    Args:
+        store: The store.
+        name: Name under `store/runs`.
+        progress: Called with (cells done, cells) as the intervals are computed.
+
+    Raises:
+        DataError: The experiment has no run.
+    """
+    known = [row[0] for row in store.sql("select distinct experiment from runs order by 1").fetchall()]
+    if name not in known:
+        hint = nearest(name, known) if known else "the store holds no run, run `merloco train` or `merloco loco` first"
+        raise DataError(f"experiment {name!r} has no runs: {hint}")
+    rows = store.sql(f"select run, config from runs where experiment = {quoted(name)} order by run").fetchall()
+    configs = {run: json.loads(config) for run, config in rows}
+    environments = {run: read_config(store.root / "runs" / name / run)["environment"] for run in configs}
+    scores = _scores(store, name)
+    predicted, classes = load_predictions(store, name, store.catalog.label_order)
+    dialogues = dict(store.sql("select sample_id, coalesce(dialogue, sample_id) from samples").fetchall())
+    groups = _groups(configs, scores)
+    cells: list[Cell] = []
+    for number, ((condition, corpus), chosen) in enumerate(groups.items()):
+        config, results = configs[chosen[0]], environments[chosen[0]].get("results", [])
+        result: Mapping[str, Any] = next((row for row in results if row["corpus"] == corpus), {})
+        here = joined([predicted[run, corpus] for run in chosen if (run, corpus) in predicted])
+        metrics = [metric for metric in scores[chosen[0], corpus] if metric != "n"]
+        cells.append(
+            Cell(
+                condition=condition,
+                corpus=corpus,
+                seen=corpus in config["train"],
+                leak=corpus not in config["train"] and any(corpus in seen for seen in config["trained_on"].values()),
+                n=int(scores[chosen[0], corpus]["n"]),
+                runs=chosen,
+                scores={m: np.array([scores[run, corpus].get(m, np.nan) for run in chosen]) for m in metrics},
+                majority=result.get("majority", {}),
+                coverage=result.get("coverage", {}),
+                predictions=here,
+                uncertainty=None if here is None else _uncertainty(here, len(classes), dialogues),
+            )
+        )
+        if progress:
+            progress(number + 1, len(groups))
+    epochs = store.sql(
+        f"select run, epoch, loss, val_uar from epochs join runs using (run) where experiment = {quoted(name)} "
+        "order by run, epoch"
+    ).to_arrow_table()
+    order = {corpus: position for position, corpus in enumerate(store.catalog.corpora)}
+    cells.sort(key=lambda cell: order.get(cell.corpus, len(order)))
+    experiment = Experiment(name, configs, environments, classes, cells, epochs)
+    ranks = {condition: rank for rank, condition in enumerate(experiment.conditions)}
+    cells.sort(key=lambda cell: (order.get(cell.corpus, len(order)), ranks[cell.condition]))
+    return experiment
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as `a.b` -> text; lists are joined by `+`."""
+    found: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found.update(flat(value, f"{prefix}{key}."))
+        else:
+            found[f"{prefix}{key}"] = " + ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return found
+
+
+def _groups(
+    configs: Mapping[str, Mapping[str, Any]], tested: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(condition, corpus) -> runs that differ in their seed only; a condition's name says how it differs from others.
+
+    Runs of equal settings on other data (a re-extraction, a new release) are told apart by a hash behind the name.
+    """
+    settings = {run: flat(config) for run, config in configs.items()}
+    common = set.intersection(*(set(values.items()) for values in settings.values()))
+    varying = {key for values in settings.values() for key, _ in values.items() - common}
+    named = sorted(key for key in varying if not NOT_NAMED.match(key))
+    groups: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for run, corpus in tested:
+        parts = [" + ".join(configs[run]["train"])]
+        parts += [f"{key.removeprefix('training.')} {settings[run].get(key, '-')}" for key in named]
+        rest = {key: value for key, value in configs[run].items() if key not in ("seed", "experiment")}
+        version = sha256_text(canonical_json(rest))[:6]
+        groups.setdefault((", ".join(parts), corpus), {}).setdefault(version, []).append(run)
+    return {
+        (name if len(versions) == 1 else f"{name} ({version})", corpus): tuple(runs)
+        for (name, corpus), versions in groups.items()
+        for version, runs in versions.items()
+    }
+
+
+def _scores(store: FeatureStore, name: str) -> dict[tuple[str, str], dict[str, float]]:
+    """(run, corpus) -> metric -> value on the test part, and `n`."""
+    rows = store.sql(
+        f"select run, m.corpus, metric, value, n from metrics m join runs using (run) "
+        f"where experiment = {quoted(name)} and split = 'test' and class is null order by run, m.corpus"
+    ).fetchall()
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for run, corpus, metric, value, n in rows:
+        found.setdefault((run, corpus), {"n": n})[metric] = float("nan") if value is None else value
+    return found
+
+
+def _uncertainty(predictions: Predictions, classes: int, dialogues: Mapping[str, str]) -> Uncertainty:
+    groups = np.array([dialogues.get(i, i) for i in predictions.sample_id])
+    few = len(set(groups)) < FEW_DIALOGUES
+    drawn = bootstrap(predictions.truth, predictions.prediction, classes, None if few else groups)
+    by = "utterances" if few or len(set(groups)) == len(groups) else "dialogues"
+    scores = {metric: drawn.interval(metric) for metric in ("uar", "macro_f1", "weighted_f1", "accuracy")}
+    return Uncertainty(scores, drawn.recall(), drawn.units, by)

@@ -1,0 +1,80 @@
+"""Predictions of an experiment's runs as arrays, and the rows that runs have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from features.store import FeatureStore
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What the runs of a cell said about the same n test rows."""
+
+    sample_id: np.ndarray
+    """(n,) str."""
+    truth: np.ndarray
+    """int (n,), indices into the experiment's classes."""
+    prediction: np.ndarray
+    """int (S, n), one row per run."""
+    p_truth: np.ndarray
+    """float (S, n): probability that each run gave to the truth."""
+
+
+def quoted(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def load_predictions(
+    store: FeatureStore, name: str, order: Sequence[str]
+) -> tuple[dict[tuple[str, str], Predictions], tuple[str, ...]]:
+    """Read the predictions of an experiment's runs.
+
+    Args:
+        store: The store.
+        name: The experiment.
+        order: Class names in the order to keep; others follow sorted.
+
+    Returns:
+        (run, corpus) -> predictions of that run, (1, n), sorted by sample id; and the class names that occur.
+    """
+    table = store.sql(
+        f"select run, p.corpus, sample_id, truth, prediction, probabilities[truth] as p_truth "
+        f"from predictions p join runs using (run) where experiment = {quoted(name)} "
+        "and truth is not null and prediction is not null order by run, p.corpus, sample_id"
+    ).to_arrow_table()
+    columns = {c: table[c].to_numpy(zero_copy_only=False) for c in table.column_names}
+    occurring = set(columns["truth"]) | set(columns["prediction"])
+    classes = (*(c for c in order if c in occurring), *sorted(occurring - set(order)))
+    index = {c: k for k, c in enumerate(classes)}
+    truth, prediction = (np.array([index[c] for c in columns[k]], dtype=np.int64) for k in ("truth", "prediction"))
+    changed = (columns["run"][1:] != columns["run"][:-1]) | (columns["corpus"][1:] != columns["corpus"][:-1])
+    bounds = [0, *(np.flatnonzero(changed) + 1), len(truth)] if len(truth) else [0]
+    found = {}
+    for start, end in pairwise(bounds):
+        part = slice(start, end)
+        p_truth = columns["p_truth"][part].astype(np.float64)
+        key = columns["run"][start], columns["corpus"][start]
+        found[key] = Predictions(columns["sample_id"][part], truth[part], prediction[part][None], p_truth[None])
+    return found, classes
+
+
+def joined(runs: Sequence[Predictions]) -> Predictions | None:
+    """Runs on the same rows as one; rows that not every run predicted are left out."""
+    if not runs:
+        return None
+    shared = sorted(set.intersection(*(set(run.sample_id) for run in runs)))
+    if not shared:
+        return None
+    chosen = [run.sample_id.searchsorted(shared) for run in runs]
+    return Predictions(
+        np.array(shared),
+        runs[0].truth[chosen[0]],
+        np.concatenate([run.prediction[:, rows] for run, rows in zip(runs, chosen, strict=True)]),
+        np.concatenate([run.p_truth[:, rows] for run, rows in zip(runs, chosen, strict=True)]),
+    )

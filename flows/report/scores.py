@@ -1,0 +1,168 @@
+"""Scores of an experiment: the table of everything, and the UAR with its intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flows.report.data import Cell, Experiment
+from flows.report.page import Page, Table, escaped, styled
+from flows.report.style import QUIET, SERIES_COLOURS
+from models.resampling import Interval
+from models.statistics import chance, mean_std
+
+TITLES = {"uar": "UAR", "macro_f1": "mF1", "weighted_f1": "wF1", "accuracy": "Acc", "wacc": "wAcc"}
+"""As in the paper's tables."""
+MOST_ROWS = 60
+"""Most rows of a figure: a longer list is a table's business."""
+
+
+def add_scores(page: Page, experiment: Experiment) -> None:
+    """Add the table of all scores and the figure of UAR with its intervals."""
+    page.section("Scores")
+    page.table(_score_table(experiment))
+    cells = [cell for cell in experiment.shown if cell.uncertainty]
+    drawn = cells[:MOST_ROWS]
+    if drawn:
+        more = f" The first {len(drawn)} of {len(cells)} rows of the table." if len(drawn) < len(cells) else ""
+        page.figure(
+            [("", _interval_figure(experiment, drawn))],
+            f"UAR of the rows of the table. Dot: {averaged(experiment)}. Bar: 95 % interval. Small circles: single "
+            "runs, where there are several. Grey stroke: chance level, one over the number of scored classes. "
+            f"{resampled(drawn)}{more}",
+        )
+
+
+def averaged(experiment: Experiment) -> str:
+    """What a mean is over, for captions."""
+    numbers = sorted({len(cell.runs) for cell in experiment.cells})
+    if numbers == [1]:
+        return "the one run of a condition"
+    return f"mean over the {' or '.join(map(str, numbers))} runs (seeds) of a condition"
+
+
+def resampled(cells: Sequence[Cell]) -> str:
+    """How intervals came about, for captions."""
+    by = sorted({cell.uncertainty.by for cell in cells if cell.uncertainty})
+    return f"Intervals: percentile bootstrap, 2,000 resamples of {' or '.join(by)}, the same ones for all seeds."
+
+
+def percent(value: float) -> str:
+    """A share in percent with one decimal; `-` where undefined."""
+    return "-" if np.isnan(value) else f"{100 * value:.1f}"
+
+
+def mean_and_std(values: np.ndarray) -> str:
+    """Mean ± STD over seeds, in percent; a single run has no STD."""
+    mean, std = mean_std(values)
+    return percent(mean) if np.isnan(std) else f"{percent(mean)} ± {percent(std)}"
+
+
+def error_bars(intervals: Sequence[Interval]) -> dict[str, Any]:
+    """Plotly's error bars of intervals, in percent."""
+    values, low, high = (np.array([getattr(i, name) for i in intervals]) for name in ("value", "low", "high"))
+    return {"array": (high - values) * 100, "arrayminus": (values - low) * 100, "thickness": 1.4, "width": 4}
+
+
+def _score_table(experiment: Experiment) -> Table:
+    present = dict.fromkeys(metric for cell in experiment.cells for metric in cell.scores)
+    metrics = [m for m in TITLES if m in present] + [m for m in present if m not in TITLES]
+    modalities = list(dict.fromkeys(m for cell in experiment.cells for m in cell.coverage))
+    columns = ["tested on", "trained on", "n", "runs"]
+    for metric in metrics:
+        columns += [TITLES.get(metric, metric), *(["95 % interval"] if metric == "uar" else [])]
+    shares = " / ".join(modality[0].upper() for modality in modalities)
+    columns += ["chance UAR / wF1", "majority wF1", *([shares] if shares else [])]
+    notes = [
+        "Scores in % on the test part, on the classes that the tested corpus annotates and that have test rows. UAR: "
+        "unweighted average recall; mF1, wF1: macro and weighted F1; Acc: accuracy. Several runs: mean ± STD (n - 1) "
+        "over their seeds; the interval, of the mean, is that of Figure 1.",
+        "chance: guessing every scored class equally often. majority: always the most frequent training class; its UAR "
+        "is the chance level.",
+    ]
+    if modalities:
+        notes.append(f"{shares}: share of the n test rows that have {', '.join(modalities)}, in %.")
+    if any(cell.seen for cell in experiment.cells):
+        notes.append("(seen): the corpus is among those trained on, by its own training part.")
+    if any(cell.leak for cell in experiment.cells):
+        notes.append(
+            "leak: an encoder of the feature set was trained on that corpus. Such rows are in no figure of this report."
+        )
+    rows = [_score_row(experiment, cell, metrics, modalities, shares) for cell in experiment.cells]
+    return Table("Scores of every condition on every tested corpus.", columns, rows, [*notes, *_absent(experiment)])
+
+
+def _score_row(
+    experiment: Experiment, cell: Cell, metrics: Sequence[str], modalities: Sequence[str], shares: str
+) -> dict[str, Any]:
+    guess = chance(cell.support(len(experiment.classes)))
+    row: dict[str, Any] = {
+        "tested on": cell.corpus + (" (seen)" if cell.seen else ""),
+        "trained on": cell.condition,
+        "n": cell.n,
+        "runs": len(cell.runs),
+        "chance UAR / wF1": f"{percent(guess['uar'])} / {percent(guess['weighted_f1'])}",
+        "majority wF1": percent(cell.majority.get("weighted_f1", float("nan"))),
+    }
+    if modalities:
+        row[shares] = " / ".join(f"{100 * cell.coverage[m]:.0f}" if m in cell.coverage else "-" for m in modalities)
+    for metric in metrics:
+        row[TITLES.get(metric, metric)] = "leak" if cell.leak else mean_and_std(cell.scores.get(metric, np.array([])))
+    if cell.uncertainty and not cell.leak:
+        interval = cell.uncertainty.scores["uar"]
+        row["95 % interval"] = f"{percent(interval.low)}–{percent(interval.high)}"
+    return row
+
+
+def _absent(experiment: Experiment) -> list[str]:
+    """Which classes of the experiment a corpus has no test row of."""
+    notes = {}
+    for cell in experiment.cells:
+        support = cell.support(len(experiment.classes))
+        names = [name for name, count in zip(experiment.classes, support, strict=True) if not count]
+        if cell.predictions is not None and names:
+            notes[cell.corpus] = f"{cell.corpus}: no test row of {', '.join(names)}."
+    return list(notes.values())
+
+
+def _interval_figure(experiment: Experiment, cells: Sequence[Cell]) -> Any:
+    import plotly.graph_objects as go
+
+    several = len(experiment.conditions) > 1
+    names = [escaped(f"{c.corpus}{' (seen)' if c.seen else ''}" + f" ← {c.condition}" * several) for c in cells]
+    runs = [(100 * v, name) for c, name in zip(cells, names, strict=True) for v in c.scores["uar"] if len(c.runs) > 1]
+    intervals = [cell.uncertainty.scores["uar"] for cell in cells if cell.uncertainty]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[100 * chance(cell.support(len(experiment.classes)))["uar"] for cell in cells],
+        y=names,
+        mode="markers",
+        name="chance",
+        marker={"symbol": "line-ns", "size": 14, "line": {"width": 2, "color": "#a3abb3"}},
+        hovertemplate="chance %{x:.1f} %<extra></extra>",
+    )
+    figure.add_scatter(
+        x=[value for value, _ in runs],
+        y=[name for _, name in runs],
+        mode="markers",
+        name="single runs",
+        marker={"symbol": "circle-open", "size": 6, "color": QUIET},
+        hovertemplate="%{x:.1f} %<extra></extra>",
+    )
+    figure.add_scatter(
+        x=[100 * i.value for i in intervals],
+        y=names,
+        mode="markers",
+        name="UAR, 95 % interval",
+        error_x=error_bars(intervals),
+        marker={"size": 9, "color": SERIES_COLOURS[0]},
+        customdata=[[100 * i.low, 100 * i.high, c.n] for i, c in zip(intervals, cells, strict=True)],
+        hovertemplate="%{x:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f}), n %{customdata[2]}<extra></extra>",
+    )
+    styled(figure, 80 + 30 * len(cells), x="UAR, %")
+    figure.update_layout(showlegend=False)
+    figure.update_xaxes(rangemode="tozero")
+    figure.update_yaxes(range=[len(cells) - 0.4, -0.6], showgrid=False, type="category")
+    return figure

@@ -1,0 +1,198 @@
+"""What carries over: UAR by training corpora and tested corpus, recall of each class, and what is confused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from flows.report.data import Cell, Experiment
+from flows.report.page import Page, escaped, styled
+from flows.report.scores import MOST_ROWS, averaged, error_bars, mean_and_std, resampled
+from flows.report.style import INK, SERIES_COLOURS, SHADES
+from models.statistics import mean_std
+
+MOST_SERIES = 8
+"""Most conditions that are told apart by colour in one panel."""
+MOST_MATRICES = 12
+FEW_ROWS = 10
+"""Classes with fewer test rows have a hollow dot: an interval from them says little."""
+
+
+def add_transfer(page: Page, experiment: Experiment) -> None:
+    """Add the heat map of UAR by condition and tested corpus, where there is more than one of either."""
+    import plotly.graph_objects as go
+
+    rows, columns = list(experiment.conditions), experiment.corpora
+    if len(experiment.cells) < 2 or len(rows) > MOST_ROWS:
+        return
+    page.section("Transfer between corpora")
+    cells = {(cell.condition, cell.corpus): cell for cell in experiment.cells}
+    heat = go.Heatmap(
+        z=[[_mean_uar(cells.get((row, column))) for column in columns] for row in rows],
+        x=[escaped(column) for column in columns],
+        y=[escaped(row) for row in rows],
+        text=[[_cell_text(cells.get((row, column))) for column in columns] for row in rows],
+        texttemplate="%{text}",
+        textfont={"color": INK},
+        zmin=0,
+        zmax=100,
+        colorscale=SHADES,
+        xgap=2,
+        ygap=2,
+        hoverongaps=False,
+        hovertemplate="trained on %{y}<br>tested on %{x}<br>UAR %{text}<extra></extra>",
+        colorbar={"title": {"text": "UAR, %", "side": "right"}, "thickness": 10, "outlinewidth": 0},
+    )
+    figure = styled(go.Figure(heat), 110 + 50 * len(rows), x="tested on", y="trained on")
+    figure.update_xaxes(side="top", showgrid=False, type="category")
+    figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
+    page.figure(
+        [("", figure)],
+        f"UAR in % by training corpora and tested corpus: {averaged(experiment)}, ± STD (n - 1) over the seeds. Empty: "
+        "not tested. seen: the corpus is among those trained on, by its own training part.",
+    )
+
+
+def _mean_uar(cell: Cell | None) -> float | None:
+    if cell is None or cell.leak:
+        return None
+    mean, _ = mean_std(cell.scores.get("uar", np.array([])))
+    return None if np.isnan(mean) else 100 * mean
+
+
+def _cell_text(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    if cell.leak:
+        return "leak"
+    lines = mean_and_std(cell.scores.get("uar", np.array([]))).replace(" ±", "<br>±")
+    return f"{lines}<br>seen" if cell.seen else lines
+
+
+def add_recall(page: Page, experiment: Experiment) -> None:
+    """Add the recall of each class with its interval, a panel per tested corpus."""
+    by_corpus: dict[str, list[Cell]] = {}
+    for cell in experiment.shown:
+        if cell.uncertainty:
+            by_corpus.setdefault(cell.corpus, []).append(cell)
+    if not by_corpus:
+        return
+    page.section("Recall per class")
+    drawn = {corpus: cells[:MOST_SERIES] for corpus, cells in by_corpus.items()}
+    conditions = list(dict.fromkeys(cell.condition for cells in drawn.values() for cell in cells))
+    one_each = all(len(cells) == 1 for cells in drawn.values())
+    legend = {c: SERIES_COLOURS[0 if one_each else i % len(SERIES_COLOURS)] for i, c in enumerate(conditions)}
+    panels = [
+        (f"{corpus} ← {cells[0].condition}" if len(cells) == 1 else corpus, _recall_figure(experiment, cells, legend))
+        for corpus, cells in drawn.items()
+    ]
+    cut = any(len(cells) > MOST_SERIES for cells in by_corpus.values())
+    more = f" At most {MOST_SERIES} conditions per corpus." if cut else ""
+    shown = [cell for cells in drawn.values() for cell in cells]
+    page.figure(
+        panels,
+        f"Recall of each class on the test part, with the number of its rows: {averaged(experiment)}; bar: 95 % "
+        f"interval. Hollow: fewer than {FEW_ROWS} rows, where a short bar is no certainty. Classes without test rows "
+        f"are left out. {resampled(shown)}{more}",
+        None if one_each else legend,
+    )
+
+
+def _recall_figure(experiment: Experiment, cells: Sequence[Cell], colours: Mapping[str, str]) -> Any:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    supports = np.array([cell.support(len(experiment.classes)) for cell in cells])
+    names = [f"{escaped(name)}<br>{_span(n)}" for name, n in zip(experiment.classes, supports.T, strict=True)]
+    for cell, support in zip(cells, supports, strict=True):
+        chosen = np.flatnonzero(support).tolist()
+        intervals = [cell.uncertainty.recall[k] for k in chosen] if cell.uncertainty else []
+        figure.add_scatter(
+            x=[names[k] for k in chosen],
+            y=[100 * i.value for i in intervals],
+            error_y=error_bars(intervals),
+            mode="markers",
+            name=escaped(cell.condition),
+            offsetgroup=escaped(cell.condition),
+            showlegend=False,
+            marker={
+                "size": 8,
+                "color": colours[cell.condition],
+                "symbol": ["circle" if support[k] >= FEW_ROWS else "circle-open" for k in chosen],
+            },
+            customdata=[[100 * i.low, 100 * i.high] for i in intervals],
+            hovertemplate="%{x}<br>%{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})",
+        )
+    styled(figure, 290, y="recall, %")
+    figure.update_layout(scattermode="group", scattergap=0.4)
+    figure.update_xaxes(type="category", categoryorder="array", categoryarray=names)
+    figure.update_yaxes(range=[-4, 104], dtick=25)
+    return figure
+
+
+def _span(numbers: np.ndarray) -> str:
+    low, high = int(numbers.min()), int(numbers.max())
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def add_confusion(page: Page, experiment: Experiment) -> None:
+    """Add confusion matrices with counts, shaded by their share of the row."""
+    cells = [cell for cell in experiment.shown if cell.predictions is not None]
+    if not cells:
+        return
+    page.section("Confusion")
+    drawn = cells[:MOST_MATRICES]
+    more = f" The first {len(drawn)} of {len(cells)} rows of Table 1." if len(drawn) < len(cells) else ""
+    matrices = [_matrix(experiment, cell) for cell in drawn]
+    height = 100 + 36 * max(len(names) for names, _ in matrices)
+    page.figure(
+        [
+            (_matrix_title(cell), styled(f, height, "prediction", "truth"))
+            for cell, (_, f) in zip(drawn, matrices, strict=True)
+        ],
+        "Confusion on the test part. Shade and upper number: share of the row in %, so the diagonal is the recall. "
+        "Lower number: utterances, summed over the runs (seeds). Classes that are neither true nor predicted are left "
+        f"out.{more}",
+    )
+
+
+def _matrix_title(cell: Cell) -> str:
+    runs = f", {len(cell.runs)} runs" if len(cell.runs) > 1 else ""
+    return f"{cell.corpus} ← {cell.condition} (n {cell.n}{runs})"
+
+
+def _matrix(experiment: Experiment, cell: Cell) -> tuple[list[str], Any]:
+    """Names of the classes that occur, and their matrix."""
+    import plotly.graph_objects as go
+
+    counts = cell.counts(len(experiment.classes))
+    used = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
+    counts = counts[np.ix_(used, used)]
+    rows = counts.sum(axis=1, keepdims=True)
+    share = np.where(rows > 0, 100 * counts / np.maximum(rows, 1), 0.0)
+    names = [escaped(experiment.classes[k]) for k in used]
+    heat = go.Heatmap(
+        z=share,
+        x=names,
+        y=names,
+        text=[
+            [f"{s:.0f}<br>{n}" if n else "" for s, n in zip(shares, line, strict=True)]
+            for shares, line in zip(share, counts, strict=True)
+        ],
+        texttemplate="%{text}",
+        textfont={"size": 10, "color": INK},
+        zmin=0,
+        zmax=100,
+        colorscale=SHADES,
+        showscale=False,
+        xgap=1,
+        ygap=1,
+        customdata=counts,
+        hovertemplate="truth %{y}<br>prediction %{x}<br>%{z:.1f} % of the row, %{customdata} utterances<extra></extra>",
+    )
+    figure = go.Figure(heat)
+    figure.update_xaxes(showgrid=False, type="category")
+    figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
+    return names, figure

@@ -1,0 +1,192 @@
+"""What the numbers are made of: coverage of the features, their projection, and the utterances that runs get wrong."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from features.store import FeatureStore
+from flows.report.data import Experiment
+from flows.report.page import Page, Table, escaped, styled
+from flows.report.predictions import quoted
+from flows.report.style import EMOTION_COLOURS, SERIES_COLOURS
+
+PROJECTED = 1500
+"""Most points of a projection: more are not told apart on a screen."""
+HARDEST = 10
+"""Hardest utterances that are shown of each corpus."""
+TEXT = 200
+"""Most characters of an utterance that are shown."""
+
+
+def add_coverage(page: Page, store: FeatureStore, experiment: Experiment) -> None:
+    """Add the share of each corpus's utterances that each view has a vector of, and why the others have none."""
+    views = _views(store, experiment)
+    names = ", ".join(quoted(view) for view in views)
+    rows = store.sql(
+        f'select "view", corpus, sum("rows")::bigint, sum(ok)::bigint from shards '
+        f'where current and "view" in ({names}) group by all order by all'
+    ).fetchall()
+    if not rows:
+        return
+    reasons: dict[tuple[str, str], list[str]] = {}
+    failed = store.sql(
+        "select \"view\", split_part(sample_id, '/', 1), status, count(*) from failures group by all order by 4 desc, 3"
+    ).fetchall()
+    for view, corpus, status, count in failed:
+        reasons.setdefault((view, corpus), []).append(f"{status} {count:,}")
+    page.section("Coverage")
+    page.table(
+        Table(
+            "Utterances of each corpus, all parts, and how many of them each feature view has a vector of.",
+            ["view", "corpus", "utterances", "with features", "coverage, %", "without, by status"],
+            [
+                {
+                    "view": view,
+                    "corpus": corpus,
+                    "utterances": n,
+                    "with features": ok,
+                    "coverage, %": f"{100 * ok / n:.1f}",
+                    "without, by status": ", ".join(reasons.get((view, corpus), [])) or None,
+                }
+                for view, corpus, n, ok in rows
+            ],
+            ["An utterance without a vector keeps its row: the modality is masked and the others are used."],
+        )
+    )
+
+
+def _views(store: FeatureStore, experiment: Experiment) -> dict[str, None]:
+    """Views of the experiment's feature sets and modalities that the catalog still knows."""
+    found: dict[str, None] = {}
+    for config in experiment.configs.values():
+        known = store.catalog.feature_sets.get(config["feature_set"])
+        for modality, view in (known.views if known else {}).items():
+            if modality in config["modalities"]:
+                found[view] = None
+    return found
+
+
+def add_projections(page: Page, store: FeatureStore, experiment: Experiment) -> None:
+    """Add the first two principal components of each view, coloured by emotion and by corpus."""
+    used = {c for config in experiment.configs.values() for c in (*config["train"], *config["test"])}
+    corpora = [corpus for corpus in store.catalog.corpora if corpus in used]
+    figures, counts = [], []
+    for view in _views(store, experiment):
+        rows = _projected_rows(store, view, corpora)
+        if len(rows) < 3:
+            continue
+        points, explained = principal(np.array([row["pooled"] for row in rows], dtype=np.float64))
+        counts.append(f"{view} {len(rows):,}")
+        for key, names, colours in (
+            ("emotion", list(store.catalog.label_order), EMOTION_COLOURS),
+            ("corpus", corpora, SERIES_COLOURS),
+        ):
+            figures.append((f"{view}, by {key}", _projection(rows, points, explained, key, names, colours)))
+    if not figures:
+        return
+    page.section("Embeddings")
+    page.figure(
+        figures,
+        "Pooled features of each view on their first two principal components, after every feature was scaled to unit "
+        f"variance; one dot per labelled utterance of any part, drawn from all corpora equally ({', '.join(counts)} "
+        "dots). Axes: share of the variance. A click on a name hides it, a double click shows it alone.",
+    )
+
+
+def _projected_rows(store: FeatureStore, view: str, corpora: list[str]) -> list[dict[str, Any]]:
+    each = max(PROJECTED // len(corpora), 1)
+    query = f"""
+        select pooled, l.emotion, l.corpus, left(coalesce(text, '(no text)'), 90) as shown, sample_id
+        from {json.dumps(view)} join labels l using (sample_id) join samples using (sample_id)
+        where pooled is not null and l.emotion is not null and l.corpus in ({", ".join(map(quoted, corpora))})
+        qualify row_number() over (partition by l.corpus order by md5(sample_id)) <= {each}
+        order by sample_id"""
+    rows: list[dict[str, Any]] = store.sql(query).to_arrow_table().to_pylist()
+    return rows
+
+
+def principal(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Project standardized rows (n, d) on their first two principal components.
+
+    Returns:
+        (n, 2), each component's largest loading positive so that the picture does not flip; and the share of the
+        variance of both, (2,).
+    """
+    spread = matrix.std(axis=0)
+    scaled = (matrix - matrix.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    left, values, right = np.linalg.svd(scaled, full_matrices=False)
+    sign = np.sign(np.take_along_axis(right[:2], np.abs(right[:2]).argmax(axis=1)[:, None], axis=1))[:, 0]
+    return left[:, :2] * values[:2] * sign, values[:2] ** 2 / max((values**2).sum(), 1e-12)
+
+
+def _projection(
+    rows: list[dict[str, Any]],
+    points: np.ndarray,
+    explained: np.ndarray,
+    key: str,
+    names: list[str],
+    colours: tuple[str, ...],
+) -> Any:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    present = {row[key] for row in rows}
+    for number, name in enumerate([*names, *sorted(present - set(names))]):
+        chosen = [i for i, row in enumerate(rows) if row[key] == name]
+        if chosen:
+            figure.add_scatter(
+                x=points[chosen, 0].round(3),
+                y=points[chosen, 1].round(3),
+                mode="markers",
+                name=escaped(name),
+                marker={"size": 5, "opacity": 0.7, "color": colours[number % len(colours)]},
+                text=[f"{escaped(rows[i]['shown'])}<br>{escaped(rows[i]['sample_id'])}" for i in chosen],
+                hovertemplate="%{text}<extra>%{fullData.name}</extra>",
+            )
+    x, y = (f"PC {i + 1} ({100 * share:.0f} %)" for i, share in enumerate(explained))
+    return styled(figure, 380, x=x, y=y)
+
+
+def add_hardest(page: Page, store: FeatureStore, experiment: Experiment) -> None:
+    """Add the utterances to whose true class the runs gave the least probability."""
+    found: dict[tuple[str, str, str], list[tuple[str, float]]] = {}
+    for cell in experiment.shown:
+        p = cell.predictions
+        for i, sample_id in enumerate(p.sample_id if p else ()):
+            key = cell.corpus, str(sample_id), experiment.classes[p.truth[i]] if p else ""
+            said = zip(p.prediction[:, i], p.p_truth[:, i], strict=True) if p else ()
+            found.setdefault(key, []).extend((experiment.classes[k], float(value)) for k, value in said)
+    if not found:
+        return
+    ranked = sorted(found, key=lambda key: (float(np.mean([value for _, value in found[key]])), key))
+    chosen = [key for corpus in experiment.corpora for key in [k for k in ranked if k[0] == corpus][:HARDEST]]
+    ids = ", ".join(quoted(sample_id) for _, sample_id, _ in chosen)
+    texts = dict(store.sql(f"select sample_id, text from samples where sample_id in ({ids})").fetchall())
+    rows = []
+    for key in chosen:
+        _, sample_id, truth = key
+        prediction, times = Counter(name for name, _ in found[key]).most_common(1)[0]
+        text = texts.get(sample_id) or "-"
+        rows.append(
+            {
+                "utterance": sample_id,
+                "text": text if len(text) <= TEXT else f"{text[:TEXT]}…",
+                "truth": truth,
+                "taken for": prediction,
+                "by": f"{times}/{len(found[key])}",
+                "p(truth)": f"{np.mean([value for _, value in found[key]]):.3f}",
+            }
+        )
+    page.section("Hardest utterances")
+    page.table(
+        Table(
+            f"Test utterances to whose true class the runs gave the least probability, up to {HARDEST} of each corpus.",
+            ["utterance", "text", "truth", "taken for", "by", "p(truth)"],
+            rows,
+            ["by: how many of the runs that tested the utterance took it for that. p(truth): mean over these runs."],
+        )
+    )
