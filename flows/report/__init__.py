@@ -80,6 +80,8 @@ def _settings(experiment: Experiment) -> Table:
     for run, config in experiment.configs.items():
         state = {key: experiment.environments[run].get(key, {}) for key in ("versions", "git")}
         for key, value in flat({**config, **state}).items():
+            if ".labels." in key or value == "None":
+                continue
             known = values.setdefault(key, [])
             if value not in known:
                 known.append(value)

@@ -30,7 +30,7 @@ def add_curves(page: Page, experiment: Experiment) -> None:
             ("Training loss", _curve_figure(shown, LOSS, 1)),
         ],
         "Learning curves by training corpora. Thin lines: single runs, to the epoch at which they ended. Thick line "
-        f"and band: mean ± STD (n - 1) over the runs (seeds) of a condition, as long as all of them go on.{more}",
+        f"and band: mean ± STD (n−1) over the runs (seeds) of a condition, as long as all of them go on.{more}",
         dict(zip(shown, SERIES_COLOURS, strict=False)),
     )
 

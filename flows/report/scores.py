@@ -12,6 +12,7 @@ from flows.report.page import Page, Table, escaped, styled
 from flows.report.style import QUIET, SERIES_COLOURS
 from models.resampling import Interval
 from models.statistics import chance, mean_std
+from pipelines.schema import MODALITIES
 
 TITLES = {"uar": "UAR", "macro_f1": "mF1", "weighted_f1": "wF1", "accuracy": "Acc", "wacc": "wAcc"}
 """As in the paper's tables."""
@@ -69,7 +70,7 @@ def error_bars(intervals: Sequence[Interval]) -> dict[str, Any]:
 def _score_table(experiment: Experiment) -> Table:
     present = dict.fromkeys(metric for cell in experiment.cells for metric in cell.scores)
     metrics = [m for m in TITLES if m in present] + [m for m in present if m not in TITLES]
-    modalities = list(dict.fromkeys(m for cell in experiment.cells for m in cell.coverage))
+    modalities = [m for m in MODALITIES if any(m in cell.coverage for cell in experiment.cells)]
     columns = ["tested on", "trained on", "n", "runs"]
     for metric in metrics:
         columns += [TITLES.get(metric, metric), *(["95 % interval"] if metric == "uar" else [])]
@@ -77,7 +78,7 @@ def _score_table(experiment: Experiment) -> Table:
     columns += ["chance UAR / wF1", "majority wF1", *([shares] if shares else [])]
     notes = [
         "Scores in % on the test part, on the classes that the tested corpus annotates and that have test rows. UAR: "
-        "unweighted average recall; mF1, wF1: macro and weighted F1; Acc: accuracy. Several runs: mean ± STD (n - 1) "
+        "unweighted average recall; mF1, wF1: macro and weighted F1; Acc: accuracy. Several runs: mean ± STD (n−1) "
         "over their seeds; the interval, of the mean, is that of Figure 1.",
         "chance: guessing every scored class equally often. majority: always the most frequent training class; its UAR "
         "is the chance level.",
@@ -87,9 +88,7 @@ def _score_table(experiment: Experiment) -> Table:
     if any(cell.seen for cell in experiment.cells):
         notes.append("(seen): the corpus is among those trained on, by its own training part.")
     if any(cell.leak for cell in experiment.cells):
-        notes.append(
-            "leak: an encoder of the feature set was trained on that corpus. Such rows are in no figure of this report."
-        )
+        notes.append("leak: an encoder of the feature set was trained on that corpus, so its scores are in no figure.")
     rows = [_score_row(experiment, cell, metrics, modalities, shares) for cell in experiment.cells]
     return Table("Scores of every condition on every tested corpus.", columns, rows, [*notes, *_absent(experiment)])
 

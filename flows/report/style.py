@@ -64,7 +64,8 @@ th.n, td.n {{ text-align: right; padding-left: .9rem; padding-right: 0; }} td.n 
   @page {{ size: A4; margin: 15mm; }}
   body {{ font-size: 10pt; }} nav, .modebar {{ display: none !important; }}
   .layout {{ display: block; max-width: none; padding: 0; }}
-  h2 {{ break-after: avoid; }} figure, tr {{ break-inside: avoid; }} .scroll {{ overflow: visible; }}
+  h2, .caption, .heading {{ break-after: avoid; }} .note {{ break-before: avoid; }}
+  figure, .panel, tr {{ break-inside: avoid; }} .scroll {{ overflow: visible; }}
   table {{ font-size: 7.5pt; }} th, td {{ padding-right: .4rem; }} th.n, td.n {{ padding-left: .4rem; }}
   td.text, td.long {{ min-width: 0; }} .grid {{ grid-template-columns: 1fr 1fr; }}
 }}
@@ -82,9 +83,10 @@ SCRIPT = """
     const toImageButtonOptions = { format: 'svg', filename: plot.id };
     await Plotly.newPlot(plot, spec.data, spec.layout, { ...config, toImageButtonOptions });
   }
-  const widths = () => plots.map(plot => plot.parentElement.parentElement.classList.contains('grid') ? 320 : 660);
-  addEventListener('beforeprint', () => widths().forEach((width, i) => Plotly.relayout(plots[i], { width })));
-  addEventListener('afterprint', () => plots.forEach(plot => Plotly.relayout(plot, { width: null, autosize: true })));
+  const paper = plot => ({ width: plot.closest('.grid') ? 325 : 670, 'font.size': 9 });
+  const screen = { width: null, autosize: true, 'font.size': 12 };
+  addEventListener('beforeprint', () => plots.forEach(plot => Plotly.relayout(plot, paper(plot))));
+  addEventListener('afterprint', () => plots.forEach(plot => Plotly.relayout(plot, screen)));
 })();
 """
 """Draws every figure from the JSON beside it; a printed page has its own width.

@@ -50,7 +50,7 @@ def add_transfer(page: Page, experiment: Experiment) -> None:
     figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
     page.figure(
         [("", figure)],
-        f"UAR in % by training corpora and tested corpus: {averaged(experiment)}, ± STD (n - 1) over the seeds. Empty: "
+        f"UAR in % by training corpora and tested corpus: {averaged(experiment)}, ± STD (n−1) over the seeds. Empty: "
         "not tested. seen: the corpus is among those trained on, by its own training part.",
     )
 
@@ -106,6 +106,7 @@ def _recall_figure(experiment: Experiment, cells: Sequence[Cell], colours: Mappi
     figure = go.Figure()
     supports = np.array([cell.support(len(experiment.classes)) for cell in cells])
     names = [f"{escaped(name)}<br>{_span(n)}" for name, n in zip(experiment.classes, supports.T, strict=True)]
+    tested = [name for name, n in zip(names, supports.T, strict=True) if n.any()]
     for cell, support in zip(cells, supports, strict=True):
         chosen = np.flatnonzero(support).tolist()
         intervals = [cell.uncertainty.recall[k] for k in chosen] if cell.uncertainty else []
@@ -127,7 +128,7 @@ def _recall_figure(experiment: Experiment, cells: Sequence[Cell], colours: Mappi
         )
     styled(figure, 290, y="recall, %")
     figure.update_layout(scattermode="group", scattergap=0.4)
-    figure.update_xaxes(type="category", categoryorder="array", categoryarray=names)
+    figure.update_xaxes(type="category", categoryorder="array", categoryarray=tested)
     figure.update_yaxes(range=[-4, 104], dtick=25)
     return figure
 
