@@ -1,5 +1,6 @@
 """`report`: what the file says is what the store holds, and no text of a corpus is taken for markup."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from features.store import FeatureStore
 from flows.report import Table, write_report
 from flows.report.data import load_experiment
+from flows.report.page import inert_json
 from flows.report.utterances import principal
 from models.resampling import bootstrap
 from pipelines.catalog import load_catalog
@@ -61,6 +63,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
     yield made
 
 
+def written(store: FeatureStore, folder: Path) -> Document:
+    write_report(store, "mine", folder / "report.html")
+    return Document((folder / "report.html").read_text(encoding="utf-8"))
+
+
 @pytest.fixture(scope="module")
 def path(store: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("report") / "report.html"
@@ -103,7 +110,7 @@ def test_a_leak_is_named_and_drawn_nowhere(document: Document) -> None:
     recalls = [f for f in document.figures if f["layout"]["yaxis"]["title"].get("text") == "recall, %"]
     assert [[trace["name"] for trace in f["data"]] for f in recalls] == [["meld, loss balanced"]] * 2
     intervals = document.figures[0]["data"][-1]
-    assert intervals["y"] == ["meld (seen) ← meld, loss balanced", "afew ← meld, loss balanced"]
+    assert intervals["y"] == ["meld (seen)", "afew"]
     (transfer,) = [f for f in document.figures if f["layout"]["yaxis"]["title"].get("text") == "trained on"]
     row = transfer["data"][0]["y"].index("meld, loss plain")
     assert transfer["data"][0]["text"][row] == ["", "leak"] and transfer["data"][0]["z"][row] == [None, None]
@@ -187,6 +194,39 @@ def test_runs_on_other_data_are_not_averaged(tmp_path: Path) -> None:
     assert all(name.startswith("meld (") for name in experiment.conditions)
 
 
+def test_a_score_without_predictions_has_its_chance_level_and_no_interval(tmp_path: Path) -> None:
+    """Several labels at once have no single prediction to resample, and no truth to confuse it with."""
+    store = make_store(tmp_path, n=10, extracted=False)
+    make_run(tmp_path, {"meld": predicted(0)}, task="single")
+    make_run(tmp_path, {"mosei": predicted(1, corpus="mosei")}, train=("mosei",), task="multi")
+    document = written(store, tmp_path)
+    meld, mosei = document.rows(1)
+    assert meld["chance UAR / wF1"] == "25.0 / 25.0" and "–" in meld["95 % interval"]
+    assert mosei["chance UAR / wF1"] == "- / -" and mosei["95 % interval"] == "-" and mosei["UAR"] != "-"
+    assert [f for f in document.figures if f["layout"]["yaxis"]["title"].get("text") == "truth"][1:] == []
+
+
+def test_conditions_are_named_by_what_differs(tmp_path: Path) -> None:
+    store = make_store(tmp_path, n=10, extracted=False)
+    for nullify in ({}, {"nullify": ["text"], "protocol": "nullification"}):
+        for seed in (0, 1):
+            make_run(tmp_path, {"meld": predicted(seed)}, seed=seed, **nullify)
+    conditions = load_experiment(store, "mine").conditions
+    assert {name: len(runs) for name, runs in conditions.items()} == {"meld": 2, "meld, nullify text": 2}
+
+
+def test_matrices_of_one_or_of_all_but_one_corpus_line_up_on_the_diagonal(tmp_path: Path) -> None:
+    store = make_store(tmp_path, n=10, extracted=False)
+    corpora = ("afew", "meld", "iemocap")
+    for number, corpus in enumerate(corpora):
+        rows = {c: predicted(number, n=12, corpus=c) for c in corpora}
+        make_run(tmp_path, rows, "cross", train=(corpus,))
+        make_run(tmp_path, {corpus: rows[corpus]}, "loco", train=tuple(c for c in corpora if c != corpus))
+    cross, loco = load_experiment(store, "cross"), load_experiment(store, "loco")
+    assert cross.corpora == loco.corpora == ["iemocap", "meld", "afew"] == list(cross.conditions)
+    assert list(loco.conditions) == ["afew + meld", "afew + iemocap", "meld + iemocap"]
+
+
 def test_runs_with_classes_that_the_label_order_lacks_are_shown(tmp_path: Path) -> None:
     store = make_store(tmp_path, n=10, extracted=False)
     make_run(tmp_path, {"meld": predicted(0)})
@@ -226,3 +266,9 @@ def test_a_mistake_is_one_sentence(capsys: pytest.CaptureFixture, tmp_path: Path
     assert code == 1 and "did you mean 'mine'" in the_sentence(err)
     code, _, err = merloco(capsys, "report", "mine", "--output", str(tmp_path), "--store", str(tmp_path))
     assert code == 2 and "is a folder" in the_sentence(err)
+
+
+def test_json_in_a_page_cannot_end_its_script_element() -> None:
+    value = {"text": "</script><!--<script> & \u2028\u2029 ünïcode", "n": [1, None]}
+    inert = inert_json(json.dumps(value, ensure_ascii=False))
+    assert not set("<>&\u2028\u2029") & set(inert) and json.loads(inert) == value

@@ -8,7 +8,7 @@ from pathlib import Path
 from features.store import FeatureStore
 from flows.report.curves import add_curves
 from flows.report.data import Experiment, flat, load_experiment
-from flows.report.page import Page, Table
+from flows.report.page import Page, Table, Tabular
 from flows.report.scores import add_scores
 from flows.report.transfer import add_confusion, add_recall, add_transfer
 from flows.report.utterances import add_coverage, add_hardest, add_projections
@@ -22,7 +22,7 @@ def write_report(
     store: FeatureStore,
     experiment: str,
     path: Path,
-    tables: Sequence[Table] = (),
+    tables: Sequence[Tabular] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Write the report of one experiment; the same store gives the same bytes.
@@ -44,7 +44,7 @@ def write_report(
     page = Page(f"Emotion recognition: experiment {experiment}")
     page.facts(_facts(loaded))
     if tables:
-        page.section("As published")
+        page.section("In the shape of the paper")
         for table in tables:
             page.table(table)
     add_scores(page, loaded)

@@ -17,12 +17,15 @@ from features.store import FeatureStore
 from flows.report.predictions import Predictions, joined, load_predictions, quoted
 from models.metrics import confusion
 from models.resampling import Interval, bootstrap
+from models.statistics import chance
 from pipelines.errors import DataError, nearest
 from pipelines.files import canonical_json, sha256_text
 
 FEW_DIALOGUES = 10
 """Fewer dialogues than this are too few to resample: the utterances are."""
-NOT_NAMED = re.compile(r"(seed|experiment|train|test|shards|version)$|(views|trained_on|samples|label_maps)\.")
+NOT_NAMED = re.compile(
+    r"(seed|experiment|protocol|train|test|also|shards|version)$|(views|trained_on|samples|label_maps)\."
+)
 """Parts of a config that are shown elsewhere, or only as a hash."""
 
 
@@ -30,7 +33,7 @@ NOT_NAMED = re.compile(r"(seed|experiment|train|test|shards|version)$|(views|tra
 class Uncertainty:
     """95 % intervals of the mean over a cell's runs."""
 
-    scores: Mapping[str, Interval]
+    uar: Interval
     recall: Sequence[Interval]
     units: int
     by: str
@@ -53,8 +56,12 @@ class Cell:
     scores: Mapping[str, np.ndarray]
     """Metric -> value of each run."""
     majority: Mapping[str, float]
+    """Metric -> score of always saying the most frequent training class; empty where it was not recorded."""
+    chance: Mapping[str, float]
+    """Metric -> score of guessing; empty for several labels at once."""
     coverage: Mapping[str, float]
     predictions: Predictions | None
+    """None where none are kept: of several labels at once, and of the training corpora's own test parts."""
     uncertainty: Uncertainty | None
 
     def support(self, classes: int) -> np.ndarray:
@@ -140,7 +147,9 @@ def load_experiment(store: FeatureStore, name: str, progress: Callable[[int, int
     for number, ((condition, corpus), chosen) in enumerate(groups.items()):
         config, results = configs[chosen[0]], environments[chosen[0]].get("results", [])
         result: Mapping[str, Any] = next((row for row in results if row["corpus"] == corpus), {})
-        here = joined([predicted[run, corpus] for run in chosen if (run, corpus) in predicted])
+        single = config.get("task", "single") == "single"
+        here = joined([predicted[run, corpus] for run in chosen if single and (run, corpus) in predicted])
+        guess = {} if here is None else chance(np.bincount(here.truth))
         metrics = [metric for metric in scores[chosen[0], corpus] if metric != "n"]
         cells.append(
             Cell(
@@ -152,6 +161,7 @@ def load_experiment(store: FeatureStore, name: str, progress: Callable[[int, int
                 runs=chosen,
                 scores={m: np.array([scores[run, corpus].get(m, np.nan) for run in chosen]) for m in metrics},
                 majority=result.get("majority", {}),
+                chance=result.get("chance") or guess,
                 coverage=result.get("coverage", {}),
                 predictions=here,
                 uncertainty=None if here is None else _uncertainty(here, len(classes), dialogues),
@@ -196,7 +206,7 @@ def _groups(
     groups: dict[tuple[str, str], dict[str, list[str]]] = {}
     for run, corpus in tested:
         parts = [" + ".join(configs[run]["train"])]
-        parts += [f"{key.removeprefix('training.')} {settings[run].get(key, '-')}" for key in named]
+        parts += [f"{key.removeprefix('training.')} {settings[run][key]}" for key in named if settings[run].get(key)]
         rest = {key: value for key, value in configs[run].items() if key not in ("seed", "experiment")}
         version = sha256_text(canonical_json(rest))[:6]
         groups.setdefault((", ".join(parts), corpus), {}).setdefault(version, []).append(run)
@@ -224,5 +234,4 @@ def _uncertainty(predictions: Predictions, classes: int, dialogues: Mapping[str,
     few = len(set(groups)) < FEW_DIALOGUES
     drawn = bootstrap(predictions.truth, predictions.prediction, classes, None if few else groups)
     by = "utterances" if few or len(set(groups)) == len(groups) else "dialogues"
-    scores = {metric: drawn.interval(metric) for metric in ("uar", "macro_f1", "weighted_f1", "accuracy")}
-    return Uncertainty(scores, drawn.recall(), drawn.units, by)
+    return Uncertainty(drawn.interval("uar"), drawn.recall(), drawn.units, by)

@@ -8,7 +8,7 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from flows.report.style import FONT, INK, LINE, SCRIPT, STYLE
 
@@ -16,6 +16,22 @@ WORD, LONG = 20, 60
 """Most characters of a cell that is never broken, and of one that needs no wide column."""
 _NUMBER = re.compile(r"(-|[+\-−]?\d[\d.,]*)( ?%)?( ?(±|–|/|\[|\().*)?$|leak$|$")
 """A number, with or without what is written beside it: `71.6`, `71.6 ± 0.4`, `70.1–73.0`, `71.6 (69.3)`, `3/5`."""
+
+
+class Tabular(Protocol):
+    """What a table needs to be shown: a title, columns, rows by column, and sentences below it."""
+
+    @property
+    def title(self) -> str: ...  # noqa: D102
+
+    @property
+    def columns(self) -> Sequence[str]: ...  # noqa: D102
+
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
+
+    @property
+    def notes(self) -> Sequence[str]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +72,7 @@ class Page:
         """Add a paragraph."""
         self._parts.append(f"<p>{escaped(text)}</p>")
 
-    def table(self, table: Table) -> None:
+    def table(self, table: Tabular) -> None:
         """Add a table; columns of numbers are set to the right."""
         self._tables += 1
         cells = [[_cell(row.get(column)) for column in table.columns] for row in table.rows]

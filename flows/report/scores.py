@@ -11,10 +11,10 @@ from flows.report.data import Cell, Experiment
 from flows.report.page import Page, Table, escaped, styled
 from flows.report.style import QUIET, SERIES_COLOURS
 from models.resampling import Interval
-from models.statistics import chance, mean_std
+from models.statistics import mean_std
 from pipelines.schema import MODALITIES
 
-TITLES = {"uar": "UAR", "macro_f1": "mF1", "weighted_f1": "wF1", "accuracy": "Acc", "wacc": "wAcc"}
+TITLES = {"uar": "UAR", "macro_f1": "mF1", "weighted_f1": "wF1", "accuracy": "Acc", "wacc": "wAcc", "f1": "F1"}
 """As in the paper's tables."""
 MOST_ROWS = 60
 """Most rows of a figure: a longer list is a table's business."""
@@ -29,7 +29,7 @@ def add_scores(page: Page, experiment: Experiment) -> None:
     if drawn:
         more = f" The first {len(drawn)} of {len(cells)} rows of the table." if len(drawn) < len(cells) else ""
         page.figure(
-            [("", _interval_figure(experiment, drawn))],
+            [("", _interval_figure(drawn))],
             f"UAR of the rows of the table. Dot: {averaged(experiment)}. Bar: 95 % interval. Small circles: single "
             "runs, where there are several. Grey stroke: chance level, one over the number of scored classes. "
             f"{resampled(drawn)}{more}",
@@ -85,32 +85,34 @@ def _score_table(experiment: Experiment) -> Table:
     ]
     if modalities:
         notes.append(f"{shares}: share of the n test rows that have {', '.join(modalities)}, in %.")
+    if "wacc" in metrics:
+        notes.append(
+            "Rows with a wAcc have several labels at once: wAcc is the mean over the classes of the mean recall of "
+            "present and absent, Acc and F1 the mean overlap of the true and the predicted set (Jaccard, Dice)."
+        )
     if any(cell.seen for cell in experiment.cells):
         notes.append("(seen): the corpus is among those trained on, by its own training part.")
     if any(cell.leak for cell in experiment.cells):
         notes.append("leak: an encoder of the feature set was trained on that corpus, so its scores are in no figure.")
-    rows = [_score_row(experiment, cell, metrics, modalities, shares) for cell in experiment.cells]
+    rows = [_score_row(cell, metrics, modalities, shares) for cell in experiment.cells]
     return Table("Scores of every condition on every tested corpus.", columns, rows, [*notes, *_absent(experiment)])
 
 
-def _score_row(
-    experiment: Experiment, cell: Cell, metrics: Sequence[str], modalities: Sequence[str], shares: str
-) -> dict[str, Any]:
-    guess = chance(cell.support(len(experiment.classes)))
+def _score_row(cell: Cell, metrics: Sequence[str], modalities: Sequence[str], shares: str) -> dict[str, Any]:
     row: dict[str, Any] = {
         "tested on": cell.corpus + (" (seen)" if cell.seen else ""),
         "trained on": cell.condition,
         "n": cell.n,
         "runs": len(cell.runs),
-        "chance UAR / wF1": f"{percent(guess['uar'])} / {percent(guess['weighted_f1'])}",
-        "majority wF1": percent(cell.majority.get("weighted_f1", float("nan"))),
+        "chance UAR / wF1": " / ".join(percent(cell.chance.get(metric, np.nan)) for metric in ("uar", "weighted_f1")),
+        "majority wF1": percent(cell.majority.get("weighted_f1", np.nan)),
     }
     if modalities:
         row[shares] = " / ".join(f"{100 * cell.coverage[m]:.0f}" if m in cell.coverage else "-" for m in modalities)
     for metric in metrics:
         row[TITLES.get(metric, metric)] = "leak" if cell.leak else mean_and_std(cell.scores.get(metric, np.array([])))
     if cell.uncertainty and not cell.leak:
-        interval = cell.uncertainty.scores["uar"]
+        interval = cell.uncertainty.uar
         row["95 % interval"] = f"{percent(interval.low)}–{percent(interval.high)}"
     return row
 
@@ -126,16 +128,16 @@ def _absent(experiment: Experiment) -> list[str]:
     return list(notes.values())
 
 
-def _interval_figure(experiment: Experiment, cells: Sequence[Cell]) -> Any:
+def _interval_figure(cells: Sequence[Cell]) -> Any:
     import plotly.graph_objects as go
 
-    several = len(experiment.conditions) > 1
+    several = len({cell.condition for cell in cells}) > 1
     names = [escaped(f"{c.corpus}{' (seen)' if c.seen else ''}" + f" ← {c.condition}" * several) for c in cells]
     runs = [(100 * v, name) for c, name in zip(cells, names, strict=True) for v in c.scores["uar"] if len(c.runs) > 1]
-    intervals = [cell.uncertainty.scores["uar"] for cell in cells if cell.uncertainty]
+    intervals = [cell.uncertainty.uar for cell in cells if cell.uncertainty]
     figure = go.Figure()
     figure.add_scatter(
-        x=[100 * chance(cell.support(len(experiment.classes)))["uar"] for cell in cells],
+        x=[100 * cell.chance["uar"] for cell in cells],
         y=names,
         mode="markers",
         name="chance",
