@@ -89,8 +89,8 @@ def test_the_score_table_is_mean_and_std_over_the_seeds(store: FeatureStore, doc
         ).fetchall()
     ]
     assert meld["UAR"] == f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}"
-    assert (meld["tested on"], meld["runs"], meld["n"]) == ("meld (seen)", "3", "100")
-    assert meld["chance UAR / wF1"] == "25.0 / 25.0" and meld["majority wF1"] == "25.0" and meld["T"] == "100"
+    assert (meld["tested on"], meld["runs"], meld["n"]) == ("meld (in-corpus)", "3", "100")
+    assert meld["chance UAR/wF1"] == "25.0/25.0" and meld["majority wF1"] == "25.0" and meld["T"] == "100"
 
 
 def test_the_interval_is_that_of_the_mean_over_the_seeds_by_dialogue(document: Document) -> None:
@@ -110,7 +110,10 @@ def test_a_leak_is_named_and_drawn_nowhere(document: Document) -> None:
     recalls = [f for f in document.figures if f["layout"]["yaxis"]["title"].get("text") == "recall, %"]
     assert [[trace["name"] for trace in f["data"]] for f in recalls] == [["meld, loss balanced"]] * 2
     intervals = document.figures[0]["data"][-1]
-    assert intervals["y"] == ["meld (seen)", "afew"]
+    assert intervals["y"] == [
+        "meld (in-corpus) ← meld, loss balanced",
+        "afew ← meld, loss balanced",
+    ]
     (transfer,) = [f for f in document.figures if f["layout"]["yaxis"]["title"].get("text") == "trained on"]
     row = transfer["data"][0]["y"].index("meld, loss plain")
     assert transfer["data"][0]["text"][row] == ["", "leak"] and transfer["data"][0]["z"][row] == [None, None]
@@ -201,8 +204,8 @@ def test_a_score_without_predictions_has_its_chance_level_and_no_interval(tmp_pa
     make_run(tmp_path, {"mosei": predicted(1, corpus="mosei")}, train=("mosei",), task="multi")
     document = written(store, tmp_path)
     meld, mosei = document.rows(1)
-    assert meld["chance UAR / wF1"] == "25.0 / 25.0" and "–" in meld["95 % interval"]
-    assert mosei["chance UAR / wF1"] == "- / -" and mosei["95 % interval"] == "-" and mosei["UAR"] != "-"
+    assert meld["chance UAR/wF1"] == "25.0/25.0" and "–" in meld["95 % interval"]
+    assert mosei["chance UAR/wF1"] == "-/-" and mosei["95 % interval"] == "-" and mosei["UAR"] != "-"
     assert [f for f in document.figures if f["layout"]["yaxis"]["title"].get("text") == "truth"][1:] == []
 
 

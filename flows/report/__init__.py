@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from features.store import FeatureStore
+from flows.report.conditions import flat
 from flows.report.curves import add_curves
-from flows.report.data import Experiment, flat, load_experiment
+from flows.report.data import Experiment, load_experiment
 from flows.report.page import Page, Table, Tabular
 from flows.report.scores import add_scores
 from flows.report.transfer import add_confusion, add_recall, add_transfer

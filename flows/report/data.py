@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,19 +13,15 @@ import pyarrow as pa
 
 from features.runs import read_config
 from features.store import FeatureStore
+from flows.report.conditions import group_runs
 from flows.report.predictions import Predictions, joined, load_predictions, quoted
 from models.metrics import confusion
 from models.resampling import Interval, bootstrap
 from models.statistics import chance
 from pipelines.errors import DataError, nearest
-from pipelines.files import canonical_json, sha256_text
 
 FEW_DIALOGUES = 10
 """Fewer dialogues than this are too few to resample: the utterances are."""
-NOT_NAMED = re.compile(
-    r"(seed|experiment|protocol|train|test|also|shards|version)$|(views|trained_on|samples|label_maps)\."
-)
-"""Parts of a config that are shown elsewhere, or only as a hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +42,16 @@ class Cell:
     condition: str
     """What they were trained on, and with which of the settings that differ within the experiment."""
     corpus: str
-    seen: bool
-    """The corpus is among those trained on."""
+    inside: bool
+    """In-corpus: the corpus is among those trained on, by its own training part."""
     leak: bool
     """An encoder was trained on it although the fusion was not: no score of it counts."""
     n: int
     runs: tuple[str, ...]
     scores: Mapping[str, np.ndarray]
     """Metric -> value of each run."""
+    absent: tuple[str, ...]
+    """Classes that the corpus annotates and that have no test row."""
     majority: Mapping[str, float]
     """Metric -> score of always saying the most frequent training class; empty where it was not recorded."""
     chance: Mapping[str, float]
@@ -94,6 +91,24 @@ class Experiment:
     def shown(self) -> list[Cell]:
         """Cells whose scores count."""
         return [cell for cell in self.cells if not cell.leak]
+
+    @cached_property
+    def mixed(self) -> bool:
+        """Whether some scores are in-corpus and others are not, so that it must be said which."""
+        return len({cell.inside for cell in self.cells}) > 1
+
+    def tested_on(self, cell: Cell) -> str:
+        """The tested corpus, marked where that must be said."""
+        return f"{cell.corpus} (in-corpus)" if cell.inside and self.mixed else cell.corpus
+
+    @cached_property
+    def single(self) -> bool:
+        """Whether every corpus was trained and tested by itself, so that a condition's name begins with the corpus."""
+        return all(self.configs[cell.runs[0]]["train"] == [cell.corpus] for cell in self.cells)
+
+    def heading(self, cell: Cell) -> str:
+        """What was tested after training on what, for headings and axes."""
+        return cell.condition if self.single else f"{self.tested_on(cell)} ← {cell.condition}"
 
     @property
     def conditions(self) -> dict[str, list[str]]:
@@ -142,7 +157,7 @@ def load_experiment(store: FeatureStore, name: str, progress: Callable[[int, int
     scores = _scores(store, name)
     predicted, classes = load_predictions(store, name, store.catalog.label_order)
     dialogues = dict(store.sql("select sample_id, coalesce(dialogue, sample_id) from samples").fetchall())
-    groups = _groups(configs, scores)
+    groups = group_runs(configs, scores)
     cells: list[Cell] = []
     for number, ((condition, corpus), chosen) in enumerate(groups.items()):
         config, results = configs[chosen[0]], environments[chosen[0]].get("results", [])
@@ -155,11 +170,12 @@ def load_experiment(store: FeatureStore, name: str, progress: Callable[[int, int
             Cell(
                 condition=condition,
                 corpus=corpus,
-                seen=corpus in config["train"],
+                inside=corpus in config["train"],
                 leak=corpus not in config["train"] and any(corpus in seen for seen in config["trained_on"].values()),
                 n=int(scores[chosen[0], corpus]["n"]),
                 runs=chosen,
                 scores={m: np.array([scores[run, corpus].get(m, np.nan) for run in chosen]) for m in metrics},
+                absent=tuple(name for name, count in result.get("support", {}).items() if not count),
                 majority=result.get("majority", {}),
                 chance=result.get("chance") or guess,
                 coverage=result.get("coverage", {}),
@@ -179,42 +195,6 @@ def load_experiment(store: FeatureStore, name: str, progress: Callable[[int, int
     ranks = {condition: rank for rank, condition in enumerate(experiment.conditions)}
     cells.sort(key=lambda cell: (order.get(cell.corpus, len(order)), ranks[cell.condition]))
     return experiment
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as `a.b` -> text; lists are joined by `+`."""
-    found: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found.update(flat(value, f"{prefix}{key}."))
-        else:
-            found[f"{prefix}{key}"] = " + ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return found
-
-
-def _groups(
-    configs: Mapping[str, Mapping[str, Any]], tested: Iterable[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[str, ...]]:
-    """(condition, corpus) -> runs that differ in their seed only; a condition's name says how it differs from others.
-
-    Runs of equal settings on other data (a re-extraction, a new release) are told apart by a hash behind the name.
-    """
-    settings = {run: flat(config) for run, config in configs.items()}
-    common = set.intersection(*(set(values.items()) for values in settings.values()))
-    varying = {key for values in settings.values() for key, _ in values.items() - common}
-    named = sorted(key for key in varying if not NOT_NAMED.match(key))
-    groups: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for run, corpus in tested:
-        parts = [" + ".join(configs[run]["train"])]
-        parts += [f"{key.removeprefix('training.')} {settings[run][key]}" for key in named if settings[run].get(key)]
-        rest = {key: value for key, value in configs[run].items() if key not in ("seed", "experiment")}
-        version = sha256_text(canonical_json(rest))[:6]
-        groups.setdefault((", ".join(parts), corpus), {}).setdefault(version, []).append(run)
-    return {
-        (name if len(versions) == 1 else f"{name} ({version})", corpus): tuple(runs)
-        for (name, corpus), versions in groups.items()
-        for version, runs in versions.items()
-    }
 
 
 def _scores(store: FeatureStore, name: str) -> dict[tuple[str, str], dict[str, float]]:

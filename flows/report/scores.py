@@ -29,7 +29,7 @@ def add_scores(page: Page, experiment: Experiment) -> None:
     if drawn:
         more = f" The first {len(drawn)} of {len(cells)} rows of the table." if len(drawn) < len(cells) else ""
         page.figure(
-            [("", _interval_figure(drawn))],
+            [("", _interval_figure(experiment, drawn))],
             f"UAR of the rows of the table. Dot: {averaged(experiment)}. Bar: 95 % interval. Small circles: single "
             "runs, where there are several. Grey stroke: chance level, one over the number of scored classes. "
             f"{resampled(drawn)}{more}",
@@ -74,12 +74,12 @@ def _score_table(experiment: Experiment) -> Table:
     columns = ["tested on", "trained on", "n", "runs"]
     for metric in metrics:
         columns += [TITLES.get(metric, metric), *(["95 % interval"] if metric == "uar" else [])]
-    shares = " / ".join(modality[0].upper() for modality in modalities)
-    columns += ["chance UAR / wF1", "majority wF1", *([shares] if shares else [])]
+    shares = "/".join(modality[0].upper() for modality in modalities)
+    columns += ["chance UAR/wF1", "majority wF1", *([shares] if shares else [])]
     notes = [
         "Scores in % on the test part, on the classes that the tested corpus annotates and that have test rows. UAR: "
         "unweighted average recall; mF1, wF1: macro and weighted F1; Acc: accuracy. Several runs: mean ± STD (n−1) "
-        "over their seeds; the interval, of the mean, is that of Figure 1.",
+        "over their seeds. The interval is about the choice of test rows, the STD about the seeds.",
         "chance: guessing every scored class equally often. majority: always the most frequent training class; its UAR "
         "is the chance level.",
     ]
@@ -90,25 +90,28 @@ def _score_table(experiment: Experiment) -> Table:
             "Rows with a wAcc have several labels at once: wAcc is the mean over the classes of the mean recall of "
             "present and absent, Acc and F1 the mean overlap of the true and the predicted set (Jaccard, Dice)."
         )
-    if any(cell.seen for cell in experiment.cells):
-        notes.append("(seen): the corpus is among those trained on, by its own training part.")
+    if experiment.mixed:
+        notes.append("in-corpus: the corpus is among those trained on, by its own training part.")
     if any(cell.leak for cell in experiment.cells):
         notes.append("leak: an encoder of the feature set was trained on that corpus, so its scores are in no figure.")
-    rows = [_score_row(cell, metrics, modalities, shares) for cell in experiment.cells]
-    return Table("Scores of every condition on every tested corpus.", columns, rows, [*notes, *_absent(experiment)])
+    absent = {c.corpus: f"{c.corpus}: no test row of {', '.join(c.absent)}." for c in experiment.cells if c.absent}
+    rows = [_score_row(experiment, cell, metrics, modalities, shares) for cell in experiment.cells]
+    return Table("Scores of every condition on every tested corpus.", columns, rows, [*notes, *absent.values()])
 
 
-def _score_row(cell: Cell, metrics: Sequence[str], modalities: Sequence[str], shares: str) -> dict[str, Any]:
+def _score_row(
+    experiment: Experiment, cell: Cell, metrics: Sequence[str], modalities: Sequence[str], shares: str
+) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "tested on": cell.corpus + (" (seen)" if cell.seen else ""),
+        "tested on": experiment.tested_on(cell),
         "trained on": cell.condition,
         "n": cell.n,
         "runs": len(cell.runs),
-        "chance UAR / wF1": " / ".join(percent(cell.chance.get(metric, np.nan)) for metric in ("uar", "weighted_f1")),
+        "chance UAR/wF1": "/".join(percent(cell.chance.get(metric, np.nan)) for metric in ("uar", "weighted_f1")),
         "majority wF1": percent(cell.majority.get("weighted_f1", np.nan)),
     }
     if modalities:
-        row[shares] = " / ".join(f"{100 * cell.coverage[m]:.0f}" if m in cell.coverage else "-" for m in modalities)
+        row[shares] = "/".join(f"{100 * cell.coverage[m]:.0f}" if m in cell.coverage else "-" for m in modalities)
     for metric in metrics:
         row[TITLES.get(metric, metric)] = "leak" if cell.leak else mean_and_std(cell.scores.get(metric, np.array([])))
     if cell.uncertainty and not cell.leak:
@@ -117,22 +120,10 @@ def _score_row(cell: Cell, metrics: Sequence[str], modalities: Sequence[str], sh
     return row
 
 
-def _absent(experiment: Experiment) -> list[str]:
-    """Which classes of the experiment a corpus has no test row of."""
-    notes = {}
-    for cell in experiment.cells:
-        support = cell.support(len(experiment.classes))
-        names = [name for name, count in zip(experiment.classes, support, strict=True) if not count]
-        if cell.predictions is not None and names:
-            notes[cell.corpus] = f"{cell.corpus}: no test row of {', '.join(names)}."
-    return list(notes.values())
-
-
-def _interval_figure(cells: Sequence[Cell]) -> Any:
+def _interval_figure(experiment: Experiment, cells: Sequence[Cell]) -> Any:
     import plotly.graph_objects as go
 
-    several = len({cell.condition for cell in cells}) > 1
-    names = [escaped(f"{c.corpus}{' (seen)' if c.seen else ''}" + f" ← {c.condition}" * several) for c in cells]
+    names = [escaped(experiment.heading(cell)) for cell in cells]
     runs = [(100 * v, name) for c, name in zip(cells, names, strict=True) for v in c.scores["uar"] if len(c.runs) > 1]
     intervals = [cell.uncertainty.uar for cell in cells if cell.uncertainty]
     figure = go.Figure()

@@ -41,13 +41,13 @@ figcaption b, .caption b {{ color: {INK}; font-weight: 600; }}
 .legend i {{ display: inline-block; width: .8rem; height: .8rem; margin-right: .45rem; border-radius: 50%;
   vertical-align: -.06rem; print-color-adjust: exact; }}
 .scroll {{ overflow-x: auto; margin: 0 0 .4rem; }}
-table {{ border-collapse: collapse; border-bottom: 1px solid {INK}; font-size: .875rem; line-height: 1.4;
+table {{ border-collapse: collapse; border-bottom: 1px solid {INK}; font-size: .8438rem; line-height: 1.4;
   font-variant-numeric: tabular-nums lining-nums; }}
 th {{ border-top: 1px solid {INK}; border-bottom: 1px solid {INK}; font-weight: 600; vertical-align: bottom; }}
 th, td {{ padding: .32rem .8rem .32rem 0; text-align: left; }}
 td {{ vertical-align: top; border-bottom: 1px solid #eef0f2; }}
 td.word {{ white-space: nowrap; }}
-td.text {{ min-width: 9rem; overflow-wrap: anywhere; }}
+td.text {{ min-width: 7.5rem; overflow-wrap: anywhere; }}
 td.long {{ min-width: 16rem; max-width: 30rem; overflow-wrap: anywhere; }}
 th.n, td.n {{ text-align: right; padding-left: .9rem; padding-right: 0; }} td.n {{ white-space: nowrap; }}
 .n + .word, .n + .text, .n + .long {{ padding-left: 1.4rem; }}

@@ -21,11 +21,11 @@ FEW_ROWS = 10
 
 
 def add_transfer(page: Page, experiment: Experiment) -> None:
-    """Add the heat map of UAR by condition and tested corpus, where there is more than one of either."""
+    """Add the heat map of UAR by condition and tested corpus, where a corpus was tested without being trained on."""
     import plotly.graph_objects as go
 
     rows, columns = list(experiment.conditions), experiment.corpora
-    if len(experiment.cells) < 2 or len(rows) > MOST_ROWS:
+    if len(experiment.cells) < 2 or len(rows) > MOST_ROWS or all(cell.inside for cell in experiment.cells):
         return
     page.section("Transfer between corpora")
     cells = {(cell.condition, cell.corpus): cell for cell in experiment.cells}
@@ -51,7 +51,7 @@ def add_transfer(page: Page, experiment: Experiment) -> None:
     page.figure(
         [("", figure)],
         f"UAR in % by training corpora and tested corpus: {averaged(experiment)}, ± STD (n−1) over the seeds. Empty: "
-        "not tested. seen: the corpus is among those trained on, by its own training part.",
+        "not tested. in-corpus: the corpus is among those trained on, by its own training part.",
     )
 
 
@@ -68,7 +68,7 @@ def _cell_text(cell: Cell | None) -> str:
     if cell.leak:
         return "leak"
     lines = mean_and_std(cell.scores.get("uar", np.array([]))).replace(" ±", "<br>±")
-    return f"{lines}<br>seen" if cell.seen else lines
+    return f"{lines}<br>in-corpus" if cell.inside else lines
 
 
 def add_recall(page: Page, experiment: Experiment) -> None:
@@ -81,11 +81,11 @@ def add_recall(page: Page, experiment: Experiment) -> None:
         return
     page.section("Recall per class")
     drawn = {corpus: cells[:MOST_SERIES] for corpus, cells in by_corpus.items()}
-    conditions = list(dict.fromkeys(cell.condition for cells in drawn.values() for cell in cells))
+    names = list(dict.fromkeys(_series(experiment, cell) for cells in drawn.values() for cell in cells))
     one_each = all(len(cells) == 1 for cells in drawn.values())
-    legend = {c: SERIES_COLOURS[0 if one_each else i % len(SERIES_COLOURS)] for i, c in enumerate(conditions)}
+    legend = {name: SERIES_COLOURS[0 if one_each else i % len(SERIES_COLOURS)] for i, name in enumerate(names)}
     panels = [
-        (f"{corpus} ← {cells[0].condition}" if len(cells) == 1 else corpus, _recall_figure(experiment, cells, legend))
+        (experiment.heading(cells[0]) if len(cells) == 1 else corpus, _recall_figure(experiment, cells, legend))
         for corpus, cells in drawn.items()
     ]
     cut = any(len(cells) > MOST_SERIES for cells in by_corpus.values())
@@ -100,6 +100,11 @@ def add_recall(page: Page, experiment: Experiment) -> None:
     )
 
 
+def _series(experiment: Experiment, cell: Cell) -> str:
+    """Name of a condition in a panel of one corpus, which need not be repeated where only it was trained on."""
+    return cell.condition.removeprefix(f"{cell.corpus}, ") if experiment.single else cell.condition
+
+
 def _recall_figure(experiment: Experiment, cells: Sequence[Cell], colours: Mapping[str, str]) -> Any:
     import plotly.graph_objects as go
 
@@ -108,19 +113,19 @@ def _recall_figure(experiment: Experiment, cells: Sequence[Cell], colours: Mappi
     names = [f"{escaped(name)}<br>{_span(n)}" for name, n in zip(experiment.classes, supports.T, strict=True)]
     tested = [name for name, n in zip(names, supports.T, strict=True) if n.any()]
     for cell, support in zip(cells, supports, strict=True):
-        chosen = np.flatnonzero(support).tolist()
+        chosen, name = np.flatnonzero(support).tolist(), _series(experiment, cell)
         intervals = [cell.uncertainty.recall[k] for k in chosen] if cell.uncertainty else []
         figure.add_scatter(
             x=[names[k] for k in chosen],
             y=[100 * i.value for i in intervals],
             error_y=error_bars(intervals),
             mode="markers",
-            name=escaped(cell.condition),
-            offsetgroup=escaped(cell.condition),
+            name=escaped(name),
+            offsetgroup=escaped(name),
             showlegend=False,
             marker={
                 "size": 8,
-                "color": colours[cell.condition],
+                "color": colours[name],
                 "symbol": ["circle" if support[k] >= FEW_ROWS else "circle-open" for k in chosen],
             },
             customdata=[[100 * i.low, 100 * i.high] for i in intervals],
@@ -144,13 +149,13 @@ def add_confusion(page: Page, experiment: Experiment) -> None:
     if not cells:
         return
     page.section("Confusion")
-    drawn = cells[:MOST_MATRICES]
-    more = f" The first {len(drawn)} of {len(cells)} rows of Table 1." if len(drawn) < len(cells) else ""
+    drawn = _spread(cells, MOST_MATRICES)
+    more = f" {len(drawn)} of {len(cells)} conditions, every corpus in turn." if len(drawn) < len(cells) else ""
     matrices = [_matrix(experiment, cell) for cell in drawn]
     height = 100 + 36 * max(len(names) for names, _ in matrices)
     page.figure(
         [
-            (_matrix_title(cell), styled(f, height, "prediction", "truth"))
+            (_matrix_title(experiment, cell), styled(f, height, "prediction", "truth"))
             for cell, (_, f) in zip(drawn, matrices, strict=True)
         ],
         "Confusion on the test part. Shade and upper number: share of the row in %, so the diagonal is the recall. "
@@ -159,9 +164,19 @@ def add_confusion(page: Page, experiment: Experiment) -> None:
     )
 
 
-def _matrix_title(cell: Cell) -> str:
+def _spread(cells: Sequence[Cell], most: int) -> list[Cell]:
+    """At most so many cells, as many of every corpus as there is room for, in the given order."""
+    turn: dict[str, int] = {}
+    order = []
+    for position, cell in enumerate(cells):
+        turn[cell.corpus] = turn.get(cell.corpus, 0) + 1
+        order.append((turn[cell.corpus], position))
+    return [cells[position] for position in sorted(position for _, position in sorted(order)[:most])]
+
+
+def _matrix_title(experiment: Experiment, cell: Cell) -> str:
     runs = f", {len(cell.runs)} runs" if len(cell.runs) > 1 else ""
-    return f"{cell.corpus} ← {cell.condition} (n {cell.n}{runs})"
+    return f"{experiment.heading(cell)} (n {cell.n}{runs})"
 
 
 def _matrix(experiment: Experiment, cell: Cell) -> tuple[list[str], Any]:

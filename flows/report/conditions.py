@@ -1,0 +1,58 @@
+"""Which runs belong together: those that differ in their seed only, named by how they differ from the others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pipelines.files import canonical_json, sha256_text
+
+NOT_NAMED = re.compile(
+    r"(seed|experiment|protocol|train|test|also|shards|version)$|(views|trained_on|samples|label_maps)\."
+)
+"""Parts of a config that are shown elsewhere, or only as a hash."""
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as `a.b` -> text; lists are joined by `+`."""
+    found: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found.update(flat(value, f"{prefix}{key}."))
+        else:
+            found[f"{prefix}{key}"] = " + ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return found
+
+
+def group_runs(
+    configs: Mapping[str, Mapping[str, Any]], tested: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(condition, corpus) -> runs that differ in their seed only; a condition's name says how it differs from others.
+
+    Runs of equal settings on other data (a re-extraction, a new release) are told apart by a hash behind the name.
+    """
+    settings = {run: flat(config) for run, config in configs.items()}
+    named = _telling(configs, settings)
+    groups: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for run, corpus in tested:
+        parts = [" + ".join(configs[run]["train"])]
+        parts += [f"{key.removeprefix('training.')} {settings[run][key]}" for key in named if settings[run].get(key)]
+        rest = {key: value for key, value in configs[run].items() if key not in ("seed", "experiment")}
+        version = sha256_text(canonical_json(rest))[:6]
+        groups.setdefault((", ".join(parts), corpus), {}).setdefault(version, []).append(run)
+    return {
+        (name if len(versions) == 1 else f"{name} ({version})", corpus): tuple(runs)
+        for (name, corpus), versions in groups.items()
+        for version, runs in versions.items()
+    }
+
+
+def _telling(configs: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Settings that take several values among runs with the same training corpora."""
+    found = set()
+    for train in {tuple(config["train"]) for config in configs.values()}:
+        alike = [set(settings[run].items()) for run, config in configs.items() if tuple(config["train"]) == train]
+        common = alike[0].intersection(*alike)
+        found |= {key for values in alike for key, _ in values - common}
+    return sorted(key for key in found if not NOT_NAMED.match(key))
