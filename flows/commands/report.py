@@ -35,6 +35,7 @@ def report(
     Example: merloco report loco --output loco.html --store demo/store
     """
     from flows.report import write_report
+    from flows.report.paper import paper_tables
 
     opened = open_store(catalog, store)
     name, why = (experiment, "") if experiment else _newest(opened)
@@ -47,7 +48,7 @@ def report(
             bar.total = total
             bar.update(done - bar.n)
 
-        size = write_report(opened, name, path, progress=moved)
+        size = write_report(opened, name, path, paper_tables(opened, name), moved)
     print(f"wrote {path} ({size / 1e6:.1f} MB): experiment {name!r}{why}")
 
 

@@ -32,7 +32,7 @@ def write_report(
         store: The store.
         experiment: Name under `store/runs`.
         path: The HTML file to write.
-        tables: Tables to begin with, for example the experiment's in the shape of a publication.
+        tables: Tables to begin with: those of `flows.report.paper.paper_tables`.
         progress: Called with (done, total) while intervals are computed.
 
     Returns:
@@ -46,8 +46,8 @@ def write_report(
     page.facts(_facts(loaded))
     if tables:
         page.section("In the shape of the paper")
-        for table in tables:
-            page.table(table)
+    for table in tables:
+        page.table(table)
     add_scores(page, loaded)
     add_transfer(page, loaded)
     add_recall(page, loaded)
