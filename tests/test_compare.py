@@ -110,6 +110,16 @@ def test_runs_that_cannot_be_compared_are_one_sentence(capsys: pytest.CaptureFix
     assert code == 1 and "disagree on the truth of 100 of 100" in the_sentence(err)
 
 
+def test_a_run_of_several_labels_is_compared_by_its_most_probable_class(
+    capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    FeatureStore.open(tmp_path, load_catalog(CATALOG), create=True)
+    make_run(tmp_path, {"mosei": predicted("mosei", 20, 0.8, 1)}, "single")
+    make_run(tmp_path, {"mosei": predicted("mosei", 20, 0.5, 2)}, "multi", task="multi")
+    code, _, err = merloco(capsys, "compare", "single", "multi", "--store", str(tmp_path))
+    assert code == 0 and err.count("several labels at once") == 1
+
+
 def test_a_store_without_runs_and_a_single_dialogue_are_one_sentence(
     capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:

@@ -89,7 +89,7 @@ def test_the_score_table_is_mean_and_std_over_the_seeds(store: FeatureStore, doc
         ).fetchall()
     ]
     assert meld["UAR"] == f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}"
-    assert (meld["tested on"], meld["runs"], meld["n"]) == ("meld (in-corpus)", "3", "100")
+    assert (meld["tested on"], meld["runs"], meld["n"]) == ("meld (within)", "3", "100")
     assert meld["chance UAR/wF1"] == "25.0/25.0" and meld["majority wF1"] == "25.0" and meld["T"] == "100"
 
 
@@ -111,7 +111,7 @@ def test_a_leak_is_named_and_drawn_nowhere(document: Document) -> None:
     assert [[trace["name"] for trace in f["data"]] for f in recalls] == [["meld, loss balanced"]] * 2
     intervals = document.figures[0]["data"][-1]
     assert intervals["y"] == [
-        "meld (in-corpus) ← meld, loss balanced",
+        "meld (within) ← meld, loss balanced",
         "afew ← meld, loss balanced",
     ]
     (transfer,) = [f for f in document.figures if f["layout"]["yaxis"]["title"].get("text") == "trained on"]

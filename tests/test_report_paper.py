@@ -1,5 +1,6 @@
 """The report of a named experiment begins with its tables in the paper's shape, as `merloco experiment` prints them."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,11 @@ def workspace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
 
 
-@pytest.fixture
-def planted(tmp_path: Path) -> tuple[FeatureStore, Path]:
-    """A store of two corpora's worth of experiments that train in a second."""
-    catalog = planted_catalog(tmp_path)
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, Path]:
+    """A store and experiments of two corpora that train in a second."""
+    folder = tmp_path_factory.mktemp("planted")
+    catalog = planted_catalog(folder)
     raw = yaml.safe_load(catalog.read_text(encoding="utf-8"))
     raw["experiments"] = {
         name: {**raw["experiments"][name], "corpora": ["meld", "afew"]} for name in ("loco", "ablation")
@@ -32,18 +34,18 @@ def planted(tmp_path: Path) -> tuple[FeatureStore, Path]:
     raw["experiments"]["ablation"] |= {"maps": {}, "multi_label": []}
     raw["training"]["light"]["epochs"] = 3
     catalog.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
-    return planted_store(tmp_path / "store", catalog, n=120), catalog
+    return planted_store(folder / "store", catalog, n=60), catalog
 
 
 @pytest.mark.parametrize("experiment", ["loco", "ablation"])
 def test_the_report_shows_the_tables_that_the_experiment_printed(
-    capsys: pytest.CaptureFixture, planted: tuple[FeatureStore, Path], experiment: str
+    capsys: pytest.CaptureFixture, planted: tuple[FeatureStore, Path], tmp_path: Path, experiment: str
 ) -> None:
     store, catalog = planted
     where = ["--store", str(store.root), "--catalog", str(catalog)]
     code, printed, err = merloco(capsys, "experiment", experiment, "--seeds", "0,1", "--device", "cpu", *where)
     assert code == 0, err
-    path = store.root.parent / "report.html"
+    path = tmp_path / "report.html"
     code, _, err = merloco(capsys, "report", experiment, "--output", str(path), *where)
     assert code == 0, err
     document = Document(path.read_text(encoding="utf-8"))
@@ -54,9 +56,11 @@ def test_the_report_shows_the_tables_that_the_experiment_printed(
 
 
 def test_runs_of_another_definition_and_torn_ablations_have_no_table(
-    capsys: pytest.CaptureFixture, planted: tuple[FeatureStore, Path]
+    capsys: pytest.CaptureFixture, planted: tuple[FeatureStore, Path], tmp_path: Path
 ) -> None:
-    store, catalog = planted
+    shutil.copytree(planted[0].root, tmp_path / "store", ignore=shutil.ignore_patterns("runs"))
+    store, catalog = FeatureStore.open(tmp_path / "store", planted[0].catalog), tmp_path / "catalog.yaml"
+    shutil.copy(planted[1], catalog)
     where = ["--store", str(store.root), "--catalog", str(catalog)]
     assert merloco(capsys, "experiment", "ablation", "--seeds", "0", "--device", "cpu", *where)[0] == 0
     whole = paper_tables(store, "ablation")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows.console import print_rows, show
+from flows.console import note, print_rows, show
 from flows.options import CATALOG, CatalogOption, FormatOption, StoreOption, open_store, split_list
 from pipelines.errors import UsageError, nearest
 
@@ -40,6 +40,7 @@ def compare(
 
     Example: merloco compare loco/loco-test-meld-seed0 loco/loco-test-meld-seed1 --metric uar,weighted_f1 --by dialogue
     """
+    from features.runs import read_config
     from flows.compare import compare_runs, find_run
 
     metrics = list(dict.fromkeys(split_list(metric) or ()))
@@ -52,6 +53,9 @@ def compare(
     folders = find_run(opened, first), find_run(opened, second)
     if folders[0] == folders[1]:
         raise UsageError(f"{first!r} and {second!r} are the same run: expected two")
+    for folder in folders:
+        if read_config(folder)["config"].get("task") == "multi":
+            note(f"{folder.name}: of several labels at once; compared by its most probable class, where one is true")
     rows, agreements = compare_runs(opened, *folders, metrics, by)
     if output != "table":
         import pyarrow as pa

@@ -43,7 +43,7 @@ class Cell:
     """What they were trained on, and with which of the settings that differ within the experiment."""
     corpus: str
     inside: bool
-    """In-corpus: the corpus is among those trained on, by its own training part."""
+    """Within-corpus: the corpus is among those trained on, by its own training part."""
     leak: bool
     """An encoder was trained on it although the fusion was not: no score of it counts."""
     n: int
@@ -94,12 +94,12 @@ class Experiment:
 
     @cached_property
     def mixed(self) -> bool:
-        """Whether some scores are in-corpus and others are not, so that it must be said which."""
+        """Whether some scores are within-corpus and others are not, so that it must be said which."""
         return len({cell.inside for cell in self.cells}) > 1
 
     def tested_on(self, cell: Cell) -> str:
         """The tested corpus, marked where that must be said."""
-        return f"{cell.corpus} (in-corpus)" if cell.inside and self.mixed else cell.corpus
+        return f"{cell.corpus} (within)" if cell.inside and self.mixed else cell.corpus
 
     @cached_property
     def single(self) -> bool:

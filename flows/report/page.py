@@ -14,8 +14,8 @@ from flows.report.style import FONT, INK, LINE, SCRIPT, STYLE
 
 WORD, LONG = 16, 40
 """Most characters of a cell that is never broken, and of one that needs no wide column."""
-_NUMBER = re.compile(r"(-|[+\-−]?\d[\d.,]*)( ?%)?( ?(±|–|/|\[|\().*)?$|leak$|$")
-"""A number, with or without what is written beside it: `71.6`, `71.6 ± 0.4`, `70.1–73.0`, `71.6 (69.3)`, `3/5`."""
+_NUMBER = re.compile(r"(-|[+\-−]?\d[\d.,]*)( ?%)?[↑↓]?( ?(±|–|/|\[|\().*)?$|leak$|$")
+"""A number, also with something written beside it: `71.6`, `71.6 ± 0.4`, `70.1–73.0`, `71.6 (69.3)`, `71.6↑`, `3/5`."""
 
 
 class Tabular(Protocol):

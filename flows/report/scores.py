@@ -91,9 +91,14 @@ def _score_table(experiment: Experiment) -> Table:
             "present and absent, Acc and F1 the mean overlap of the true and the predicted set (Jaccard, Dice)."
         )
     if experiment.mixed:
-        notes.append("in-corpus: the corpus is among those trained on, by its own training part.")
+        notes.append("within: the corpus is among those trained on, by its own training part.")
     if any(cell.leak for cell in experiment.cells):
         notes.append("leak: an encoder of the feature set was trained on that corpus, so its scores are in no figure.")
+    if any(cell.uncertainty is None for cell in experiment.cells):
+        notes.append(
+            "No interval where no predictions are kept: of several labels at once, and of the test parts of corpora on "
+            "which a model was trained to be tested on another."
+        )
     absent = {c.corpus: f"{c.corpus}: no test row of {', '.join(c.absent)}." for c in experiment.cells if c.absent}
     rows = [_score_row(experiment, cell, metrics, modalities, shares) for cell in experiment.cells]
     return Table("Scores of every condition on every tested corpus.", columns, rows, [*notes, *absent.values()])

@@ -51,7 +51,7 @@ def add_transfer(page: Page, experiment: Experiment) -> None:
     page.figure(
         [("", figure)],
         f"UAR in % by training corpora and tested corpus: {averaged(experiment)}, ± STD (n−1) over the seeds. Empty: "
-        "not tested. in-corpus: the corpus is among those trained on, by its own training part.",
+        "not tested. within: the corpus is among those trained on, by its own training part.",
     )
 
 
@@ -68,7 +68,7 @@ def _cell_text(cell: Cell | None) -> str:
     if cell.leak:
         return "leak"
     lines = mean_and_std(cell.scores.get("uar", np.array([]))).replace(" ±", "<br>±")
-    return f"{lines}<br>in-corpus" if cell.inside else lines
+    return f"{lines}<br>within" if cell.inside else lines
 
 
 def add_recall(page: Page, experiment: Experiment) -> None:
