@@ -93,7 +93,7 @@ def test_names_that_are_unknown_ambiguous_or_equal_are_one_sentence(
         (("train-test", "poor"), "'train-test' begins the names of 2 runs"),
         (("good", f"good/{good.name}"), "are the same run"),
         (("good", "poor", "--metric", "uar,f2"), "unknown metric 'f2': "),
-        (("good", "poor", "--metric", ","), "names no metric"),
+        (("good", "poor", "--metric", ","), "names nothing"),
     ):
         code, _, err = merloco(capsys, "compare", *arguments, "--store", str(tmp_path))
         assert code == 2 and sentence in the_sentence(err)

@@ -47,8 +47,6 @@ def compare(
     for name in metrics:
         if name not in TITLES:
             raise UsageError(f"unknown metric {name!r}: {nearest(name, TITLES)}")
-    if not metrics:
-        raise UsageError(f"--metric names no metric: known: {', '.join(TITLES)}")
     opened = open_store(catalog, store)
     folders = find_run(opened, first), find_run(opened, second)
     if folders[0] == folders[1]:

@@ -187,6 +187,9 @@ def add_hardest(page: Page, store: FeatureStore, experiment: Experiment) -> None
             f"Test utterances to whose true class the runs gave the least probability, up to {HARDEST} of each corpus.",
             ["utterance", "text", "truth", "taken for", "by", "p(truth)"],
             rows,
-            ["by: how many of the runs that tested the utterance took it for that. p(truth): mean over these runs."],
+            [
+                "by: how many of the runs that tested the utterance took it for that. p(truth): mean over these runs.",
+                "The texts, here and in the figure above, are the corpora's: their licences hold for this file.",
+            ],
         )
     )
