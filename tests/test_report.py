@@ -209,6 +209,13 @@ def test_a_score_without_predictions_has_its_chance_level_and_no_interval(tmp_pa
     assert [f for f in document.figures if f["layout"]["yaxis"]["title"].get("text") == "truth"][1:] == []
 
 
+def test_a_feature_set_that_the_catalog_has_lost_costs_only_its_own_sections(tmp_path: Path) -> None:
+    store = make_store(tmp_path, n=10, extracted=False)
+    make_run(tmp_path, {"meld": predicted(0)}, feature_set="lost")
+    document = written(store, tmp_path)
+    assert "Hardest utterances" in document.text and "Coverage" not in document.text
+
+
 def test_conditions_are_named_by_what_differs(tmp_path: Path) -> None:
     store = make_store(tmp_path, n=10, extracted=False)
     for nullify in ({}, {"nullify": ["text"], "protocol": "nullification"}):

@@ -25,7 +25,9 @@ TEXT = 200
 def add_coverage(page: Page, store: FeatureStore, experiment: Experiment) -> None:
     """Add the share of each corpus's utterances that each view has a vector of, and why the others have none."""
     views = _views(store, experiment)
-    names = ", ".join(quoted(view) for view in views)
+    if not views:
+        return
+    names = ", ".join(map(quoted, views))
     rows = store.sql(
         f'select "view", corpus, sum("rows")::bigint, sum(ok)::bigint from shards '
         f'where current and "view" in ({names}) group by all order by all'
@@ -59,7 +61,7 @@ def add_coverage(page: Page, store: FeatureStore, experiment: Experiment) -> Non
     )
 
 
-def _views(store: FeatureStore, experiment: Experiment) -> dict[str, None]:
+def _views(store: FeatureStore, experiment: Experiment) -> list[str]:
     """Views of the experiment's feature sets and modalities that the catalog still knows."""
     found: dict[str, None] = {}
     for config in experiment.configs.values():
@@ -67,7 +69,7 @@ def _views(store: FeatureStore, experiment: Experiment) -> dict[str, None]:
         for modality, view in (known.views if known else {}).items():
             if modality in config["modalities"]:
                 found[view] = None
-    return found
+    return list(found)
 
 
 def add_projections(page: Page, store: FeatureStore, experiment: Experiment) -> None:
@@ -75,7 +77,7 @@ def add_projections(page: Page, store: FeatureStore, experiment: Experiment) -> 
     used = {c for config in experiment.configs.values() for c in (*config["train"], *config["test"])}
     corpora = [corpus for corpus in store.catalog.corpora if corpus in used]
     figures, counts = [], []
-    for view in _views(store, experiment):
+    for view in _views(store, experiment) if corpora else ():
         rows = _projected_rows(store, view, corpora)
         if len(rows) < 3:
             continue
@@ -155,10 +157,12 @@ def add_hardest(page: Page, store: FeatureStore, experiment: Experiment) -> None
     """Add the utterances to whose true class the runs gave the least probability."""
     found: dict[tuple[str, str, str], list[tuple[str, float]]] = {}
     for cell in experiment.shown:
+        if cell.predictions is None:
+            continue
         p = cell.predictions
-        for i, sample_id in enumerate(p.sample_id if p else ()):
-            key = cell.corpus, str(sample_id), experiment.classes[p.truth[i]] if p else ""
-            said = zip(p.prediction[:, i], p.p_truth[:, i], strict=True) if p else ()
+        for i, sample_id in enumerate(p.sample_id):
+            said = zip(p.prediction[:, i], p.p_truth[:, i], strict=True)
+            key = cell.corpus, str(sample_id), experiment.classes[p.truth[i]]
             found.setdefault(key, []).extend((experiment.classes[k], float(value)) for k, value in said)
     if not found:
         return
