@@ -18,7 +18,11 @@ PAIRS = (("audio", "video"), ("video", "text"), ("text", "audio"))
 GATES = ("softmax", "sigmoid")
 
 Product = Callable[[Tensor, str], Tensor]
-"""Rows (..., n, d) and the name of a layer -> rows times that layer's weights (..., n, d')."""
+"""Rows (..., n, d) and the name of a layer -> rows times that layer's weights (..., n, d').
+
+Layers are `fc_<modality>`, `fc_avt` and `classifier`, as published, and `pairs_<modality>`: all products of a modality
+with the weights of its gated layers side by side, for each pair its W and then its part of the gate's W.
+"""
 Dropout = Callable[[Tensor, str], Tensor]
 """Rows and the name of the place (a modality, or `fused`) -> rows with some values dropped."""
 
@@ -34,28 +38,27 @@ def layer_of(pair: tuple[str, str]) -> str:
 
 
 def gated_features(
-    f1: Tensor, f2: Tensor, has1: Tensor | None, has2: Tensor | None, kind: str, product: Product
+    h1: Tensor, h2: Tensor, scores: Tensor, has1: Tensor | None, has2: Tensor | None, kind: str
 ) -> tuple[Tensor, Tensor]:
-    """The paper's GFL: h = tanh(f W), z = gate over [f1, f2] W, out = z * h1 + (1 - z) * h2; no biases.
+    """The paper's GFL of P pairs at once: z = gate(scores), out = z * tanh(h1) + (1 - z) * tanh(h2).
 
     Published checkpoints need the softmax gate (over the gated dimension); the paper's figure draws a sigmoid.
 
     Args:
-        f1: (..., n, dim1).
-        f2: (..., n, dim2).
-        has1: float (..., n, 1), 0 where the first is missing: the second then passes alone. None: all there.
+        h1: (..., n, P, gated_dim), the first modality's features times W1; no biases.
+        h2: The same for the second.
+        scores: (..., n, P, gated_dim), both side by side times the gate's W.
+        has1: float (..., n, P, 1), 0 where the first is missing: the second then passes alone. None: all there.
         has2: The same for the second.
         kind: `softmax` or `sigmoid`.
-        product: Products with `WF1`, `WF2` and `WF`.
 
     Returns:
-        The fused features (..., n, gated_dim) and the share of the first modality (..., n, gated_dim).
+        The fused features and the share of the first modality, both (..., n, P, gated_dim).
     """
-    h1, h2 = torch.tanh(product(f1, "WF1")), torch.tanh(product(f2, "WF2"))
-    scores = product(torch.cat([f1, f2], dim=-1), "WF")
+    h1, h2 = torch.tanh(h1), torch.tanh(h2)
     z = torch.softmax(scores, dim=-1) if kind == "softmax" else torch.sigmoid(scores)
     if has1 is None or has2 is None:
-        return z * h1 + (1 - z) * h2, z
+        return torch.lerp(h2, h1, z), z
     z1 = has1 * torch.where(has2 > 0, z, torch.ones_like(z))
     z2 = has2 * torch.where(has1 > 0, 1 - z, torch.ones_like(z))
     return z1 * h1 + z2 * h2, z1
@@ -68,7 +71,7 @@ def fuse(
     kind: str,
     product: Product,
     dropout: Dropout,
-) -> tuple[Tensor, dict[tuple[str, str], Tensor]]:
+) -> tuple[Tensor, Tensor | None]:
     """FC per modality -> dropout -> GFL per pair -> concatenation -> ReLU -> FC -> dropout -> classifier.
 
     With one modality there is no pair: its FC takes the place of the fused features.
@@ -78,55 +81,65 @@ def fuse(
         present: Modality -> bool (..., n), or None where every modality of every row is there.
         modalities: In the order of `ORDER`.
         kind: The gate.
-        product: Products with the layers by their published names.
+        product: Products with the layers.
         dropout: What drops values in training.
 
     Returns:
-        Logits (..., n, K), and for each pair the share of its first modality (..., n, gated_dim).
+        Logits (..., n, K), and the share of the first modality of each pair (..., n, P, gated_dim); None without pairs.
     """
     hidden = {m: dropout(product(features[m], f"fc_{m}"), m) for m in modalities}
     has = {m: present[m].to(hidden[m].dtype).unsqueeze(-1) for m in modalities} if present else {}
-    parts: list[Tensor] = []
-    gates: dict[tuple[str, str], Tensor] = {}
-    for first, second in pairs_of(modalities):
-        layer = layer_of((first, second))
+    pairs = pairs_of(modalities)
+    shares = None
+    if pairs:
+        # For each modality and pair its two products, taken in turn as the pairs come.
+        parts = {
+            m: iter(product(hidden[m], f"pairs_{m}").chunk(2 * sum(m in pair for pair in pairs), dim=-1))
+            for m in modalities
+        }
+        taken = [[next(parts[m]) for m in pair for _ in range(2)] for pair in pairs]
+        h1, score1, h2, score2 = (torch.stack(column, dim=-2) for column in zip(*taken, strict=True))
+        has1, has2 = (torch.stack([has[pair[k]] for pair in pairs], dim=-2) if has else None for k in (0, 1))
+        out, shares = gated_features(h1, h2, score1 + score2, has1, has2, kind)
+        fused = out.flatten(-2)
+    else:
+        (only,) = modalities
+        fused = hidden[only] * has[only] if has else hidden[only]
+    return product(dropout(product(torch.relu(fused), "fc_avt"), "fused"), "classifier"), shares
 
-        def part_product(x: Tensor, name: str, layer: str = layer) -> Tensor:
-            return product(x, f"{layer}.{name}")
 
-        part, gates[first, second] = gated_features(
-            hidden[first], hidden[second], has.get(first), has.get(second), kind, part_product
-        )
-        parts.append(part)
-    if not parts:
-        only = modalities[0]
-        parts = [hidden[only] * has[only] if has else hidden[only]]
-    fused = torch.cat(parts, dim=-1)
-    return product(dropout(product(torch.relu(fused), "fc_avt"), "fused"), "classifier"), gates
-
-
-def gate_shares(
-    gates: Mapping[tuple[str, str], Tensor],
-    present: Mapping[str, Tensor] | None,
-    modalities: tuple[str, ...],
-    rows: int,
-) -> Tensor:
+def gate_shares(shares: Tensor | None, present: Mapping[str, Tensor], modalities: tuple[str, ...]) -> Tensor:
     """Mean gate share of each modality over its pairs, (n, modalities); 1 for a modality alone, 0 for a missing one.
 
     Args:
-        gates: Pair -> share of its first modality (n, gated_dim), from `fuse`.
-        present: Modality -> bool (n,), or None where everything is there.
+        shares: Share of the first modality of each pair (n, P, gated_dim), from `fuse`.
+        present: Modality -> bool (n,).
         modalities: In the order of `ORDER`.
-        rows: n.
     """
-    if not gates:
-        return torch.ones(rows, 1)
-    shares: dict[str, list[Tensor]] = {m: [] for m in modalities}
-    for (first, second), z in gates.items():
-        shares[first].append(z.mean(-1))
-        other = 1 - z.mean(-1)
-        shares[second].append(other * present[second] if present else other)
-    return torch.stack([torch.stack(shares[m]).mean(0) for m in modalities], dim=-1)
+    if shares is None:
+        return torch.ones(len(present[modalities[0]]), 1)
+    found: dict[str, list[Tensor]] = {m: [] for m in modalities}
+    for (first, second), z in zip(pairs_of(modalities), shares.mean(-1).unbind(-1), strict=True):
+        found[first].append(z)
+        found[second].append((1 - z) * present[second])
+    return torch.stack([torch.stack(found[m]).mean(0) for m in modalities], dim=-1)
+
+
+def pair_weights(weights: Mapping[str, Tensor], modality: str, modalities: tuple[str, ...]) -> list[Tensor]:
+    """A modality's parts of the gated layers' weights, views (D, gated_dim) in the order of `pairs_<modality>`.
+
+    Args:
+        weights: Published name -> tensor, at least those of the gated layers.
+        modality: Whose parts.
+        modalities: All of the network.
+    """
+    parts = []
+    for pair in pairs_of(modalities):
+        if modality in pair:
+            own = weights[f"{layer_of(pair)}.WF{1 + pair.index(modality)}"]
+            gate = weights[f"{layer_of(pair)}.WF"]
+            parts += [own, gate[: len(own)] if modality == pair[0] else gate[-len(own) :]]
+    return parts
 
 
 class GatedFeatureLayer(nn.Module):
@@ -179,11 +192,15 @@ class FusionNet(nn.Module):
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Classify rows: logits (n, K), and the gate share of each modality (n, modalities)."""
-        logits, gates = fuse(features, present, self.modalities, self.gate, self._product, lambda x, _: self.dropout(x))
-        return logits, gate_shares(gates, present, self.modalities, len(logits)).to(logits.device)
+        logits, shares = fuse(
+            features, present, self.modalities, self.gate, self._product, lambda x, _: self.dropout(x)
+        )
+        here = present or {m: torch.ones(len(logits), dtype=torch.bool, device=logits.device) for m in self.modalities}
+        return logits, gate_shares(shares, here, self.modalities).to(logits.device)
 
     def _product(self, x: Tensor, name: str) -> Tensor:
-        if "." in name:
-            return x @ self.get_parameter(name)
-        linear: Tensor = self.get_submodule(name)(x)
-        return linear
+        if not name.startswith("pairs_"):
+            linear: Tensor = self.get_submodule(name)(x)
+            return linear
+        weights = {key: weight for key, weight in self.named_parameters() if key.startswith("gal_")}
+        return torch.cat([x @ w for w in pair_weights(weights, name.removeprefix("pairs_"), self.modalities)], dim=-1)

@@ -43,7 +43,6 @@ class Learner:
         self.order = torch.Generator().manual_seed(self.spec.seed)
         self.noise = torch.Generator(self.device).manual_seed(self.spec.seed)
         self.rows = torch.from_numpy(self.spec.train_rows + self.offset)
-        self.total = torch.zeros((), device=self.device)
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
@@ -56,7 +55,6 @@ class Learner:
         self.counts.view(-1)[:count] = 1.0
         self.epoch += 1
         self.position = 0
-        self.total.zero_()
 
     @property
     def left(self) -> int:
@@ -74,13 +72,13 @@ class Learner:
         self.position += count
         return self.batches[part], self.counts[part]
 
-    def finish_epoch(self, uar: float) -> bool:
-        """Note the validation score of the epoch and begin the next one.
+    def finish_epoch(self, uar: float, loss: float) -> bool:
+        """Note the validation score and the summed loss of the epoch, and begin the next one.
 
         Returns:
             Whether the run goes on.
         """
-        self.history.append({"epoch": self.epoch, "loss": float(self.total) / len(self.rows), "val_uar": uar})
+        self.history.append({"epoch": self.epoch, "loss": loss / len(self.rows), "val_uar": uar})
         if uar > self.best_uar:
             self.best_uar, self.best_epoch = uar, self.epoch
         stops = self.epoch - self.best_epoch >= self.spec.config.patience or self.epoch >= self.spec.config.epochs

@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.fusion import FusionNet, fuse
+from models.fusion import FusionNet, fuse, pair_weights, pairs_of
 
 
 class Stack:
     """R networks whose products are batched; gradients lie in memory that every step uses again.
+
+    The gated layers' weights that a modality meets lie side by side, (R, D, 2 * pairs * gated_dim), so that three wide
+    products take the place of nine narrow ones.
 
     Args:
         networks: The networks, all of one shape.
@@ -23,9 +26,9 @@ class Stack:
 
     def __init__(self, networks: Sequence[FusionNet], device: str, precision: str = "float32") -> None:
         self.modalities, self.gate = networks[0].modalities, networks[0].gate
-        self.grown = 1 / (1 - networks[0].dropout.p)
-        """What dropout multiplies the values with that it keeps."""
-        states = [network.state_dict() for network in networks]
+        self.paired = self.modalities if pairs_of(self.modalities) else ()
+        self.names = list(networks[0].state_dict())
+        states = [self._packed(network.state_dict()) for network in networks]
         self.weights = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
         self.gradients = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
         on_gpu = torch.device(device).type == "cuda"
@@ -33,29 +36,53 @@ class Stack:
         if on_gpu:
             torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
 
+    def _packed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Published names -> the stack's: linear layers as they are, gated layers side by side per modality."""
+        packed = {name: weight for name, weight in state.items() if not name.startswith("gal_")}
+        for m in self.paired:
+            packed[f"pairs_{m}"] = torch.cat(pair_weights(state, m, self.modalities), dim=-1)
+        return packed
+
+    def _published(self, packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The stack's names -> the published ones."""
+        state = {name: packed[name] for name in self.names if not name.startswith("gal_")}
+        for m in self.paired:
+            width = packed[f"pairs_{m}"].shape[-1] // (2 * sum(m in pair for pair in pairs_of(self.modalities)))
+            parts = iter(packed[f"pairs_{m}"].split(width, dim=-1))
+            for pair in pairs_of(self.modalities):
+                if m in pair:
+                    layer, place = f"gal_{pair[0][0]}{pair[1][0]}", pair.index(m)
+                    state[f"{layer}.WF{1 + place}"] = next(parts)
+                    other = state.get(f"{layer}.WF")
+                    part = next(parts)
+                    halves = [part] if other is None else [other, part] if place else [part, other]
+                    state[f"{layer}.WF"] = torch.cat(halves)
+        return {name: state[name] for name in self.names}
+
     def __len__(self) -> int:
         return len(next(iter(self.weights.values())))
 
     def train_forward(
-        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None, kept: Mapping[str, Tensor]
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor]
     ) -> Tensor:
         """Logits (R, B, K) whose backward pass fills `gradients`.
 
         Args:
             features: Modality -> float32 (R, B, D).
             present: Modality -> bool (R, B), or None where everything is there.
-            kept: Modality, and `fused` -> bool (R, B, width), false where dropout drops a value; empty without dropout.
+            noise: Modality, and `fused` -> float32 (R, B, width), what dropout multiplies with; empty without dropout.
         """
 
         def product(x: Tensor, name: str) -> Tensor:
-            key = name if "." in name else f"{name}.weight"
+            linear = f"{name}.weight" in self.weights
+            key = f"{name}.weight" if linear else name
             weight, bias = self.weights[key].requires_grad_(), self.weights.get(f"{name}.bias")
             into = self.gradients[key], self.gradients.get(f"{name}.bias")
-            result: Tensor = _Product.apply(x, weight, bias, into, "." not in name, self.dtype)
+            result: Tensor = _Product.apply(x, weight, bias, into, linear, self.dtype)
             return result
 
         def dropout(x: Tensor, place: str) -> Tensor:
-            return x * kept[place] * self.grown if kept else x
+            return x * noise[place] if noise else x
 
         return fuse(features, present, self.modalities, self.gate, product, dropout)[0]
 
@@ -64,15 +91,17 @@ class Stack:
         """Logits (n, K) of one run for features (n, D)."""
 
         def product(x: Tensor, name: str) -> Tensor:
-            if "." in name:
+            if f"{name}.weight" not in self.weights:
                 return x @ self.weights[name][run]
             return torch.addmm(self.weights[f"{name}.bias"][run], x, self.weights[f"{name}.weight"][run].T)
 
         return fuse(features, present, self.modalities, self.gate, product, lambda x, _: x)[0]
 
-    def arrays(self, run: int) -> dict[str, np.ndarray]:
-        """Copy of one run's weights by their published names."""
-        return {name: weight[run].detach().cpu().numpy().copy() for name, weight in self.weights.items()}
+    def arrays(self, run: int, gradients: bool = False) -> dict[str, np.ndarray]:
+        """Copy of one run's weights, or of its gradients, by their published names."""
+        chosen = self.gradients if gradients else self.weights
+        state = self._published({name: tensor[run].detach() for name, tensor in chosen.items()})
+        return {name: tensor.cpu().numpy().copy() for name, tensor in state.items()}
 
     def keep(self, runs: Sequence[int]) -> None:
         """Drop all runs but these; the others move up."""

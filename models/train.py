@@ -24,7 +24,7 @@ from models.spec import RunResult, RunSpec, TrainConfig
 from models.stack import Stack
 from models.table import Scales, Table, standardized
 
-BLOCK = 16
+BLOCK = 8
 """Steps for which dropout is drawn at once."""
 STACK = {"cpu": 20, "cuda": 128}
 """Most runs in a stack: on a GPU a run takes about 60 MB with the published sizes."""
@@ -79,11 +79,13 @@ def _train_stack(
     stack = Stack([_seeded_network(dataset, spec) for dataset, spec in runs], device, config.precision)
     optimizer = StackOptimizer(config.optimizer, stack)
     widths = {**{m: runs[0][0].features[m].shape[1] for m in config.modalities}, "fused": config.gated_dim}
-    noise: Tensor | None = None
+    shape = (len(runs), BLOCK, config.batch_size, sum(widths.values()))
+    noise = torch.empty(shape, device=device) if config.dropout else None
+    totals = torch.zeros(len(runs), device=device)
     step = 0
     while learners:
-        if step % BLOCK == 0 and config.dropout:
-            noise = _draw(learners, sum(widths.values()), config, device)
+        if step % BLOCK == 0 and noise is not None:
+            _draw(noise, learners, config.dropout)
         count = min(BLOCK - step % BLOCK, *(learner.left for learner in learners))
         taken = [learner.take(count) for learner in learners]
         rows, counts = (torch.stack(parts, dim=1).to(device) for parts in zip(*taken, strict=True))
@@ -96,14 +98,15 @@ def _train_stack(
             loss = losses(logits, table.label[rows[i]], table.target[rows[i]], table.mask[rows[i]], counts[i])
             loss.sum().backward()
             optimizer.step(rates, decays)
-            batch_totals = loss.detach() * counts[i].sum(-1)
-            for learner, total in zip(learners, batch_totals.unbind(), strict=True):
-                learner.total += total
+            totals += loss.detach() * counts[i].sum(-1)
         step += count
         going = []
         for r, learner in enumerate(learners):
-            if learner.left or _end_epoch(learner, stack, r, table, scales, progress):
+            if learner.left:
                 going.append(r)
+            elif _end_epoch(learner, stack, r, table, scales, progress, float(totals[r])):
+                going.append(r)
+                totals[r] = 0
             else:
                 yield RunResult(
                     learner.spec,
@@ -118,12 +121,13 @@ def _train_stack(
                 for part in (stack, optimizer, scales, losses):
                     part.keep(going)
                 noise = None if noise is None else noise[going]
+                totals = totals[going]
 
 
 def _end_epoch(
-    learner: Learner, stack: Stack, run: int, table: Table, scales: Scales, progress: Progress | None
+    learner: Learner, stack: Stack, run: int, table: Table, scales: Scales, progress: Progress | None, loss: float
 ) -> bool:
-    """Validate a run; whether it goes on."""
+    """Validate a run, note the sum of its losses; whether it goes on."""
     rows = learner.spec.val_rows
     features, present = table.batch(torch.from_numpy(rows + learner.offset), scales, run)
     logits = stack.predict(run, features, present)
@@ -131,24 +135,22 @@ def _end_epoch(
     uar = validation_score(learner.dataset, rows, _probabilities(logits, task), task)
     if uar > learner.best_uar:
         learner.best = stack.arrays(run)
-    going = learner.finish_epoch(uar)
+    going = learner.finish_epoch(uar, loss)
     if progress:
         progress(learner.spec, learner.history[-1])
     return going
 
 
-def _draw(learners: Sequence[Learner], width: int, config: TrainConfig, device: str) -> Tensor:
-    """What dropout keeps in the next steps, bool (R, BLOCK, B, width), each run's from its own generator."""
-    shape = (BLOCK, config.batch_size, width)
-    kept = torch.empty((len(learners), *shape), dtype=torch.bool, device=device)
-    for run, learner in zip(kept, learners, strict=True):
-        run.bernoulli_(1 - config.dropout, generator=learner.noise)
-    return kept
+def _draw(noise: Tensor, learners: Sequence[Learner], rate: float) -> None:
+    """Fill what dropout multiplies with in the next steps (R, BLOCK, B, width), each run's from its own generator."""
+    for run, learner in zip(noise, learners, strict=True):
+        run.bernoulli_(1 - rate, generator=learner.noise)
+    noise.mul_(1 / (1 - rate))
 
 
-def _by_place(kept: Tensor, widths: Mapping[str, int]) -> dict[str, Tensor]:
+def _by_place(noise: Tensor, widths: Mapping[str, int]) -> dict[str, Tensor]:
     """Split (R, B, width) into one part per place where dropout acts."""
-    return dict(zip(widths, kept.split(list(widths.values()), dim=-1), strict=True))
+    return dict(zip(widths, noise.split(list(widths.values()), dim=-1), strict=True))
 
 
 def _seeded_network(dataset: Dataset, spec: RunSpec) -> FusionNet:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.errors import ModelError
-from models.fusion import FusionNet, GatedFeatureLayer, gated_features
+from models.fusion import FusionNet
 
 DIMS = {"audio": 6, "video": 8, "text": 4}
 SUBSETS = [("audio",), ("text", "video"), ("audio", "text"), ("audio", "video", "text")]
@@ -29,13 +29,18 @@ def test_any_subset_classifies(modalities: tuple[str, ...], gate: str) -> None:
     assert torch.isfinite(logits).all() and (shares >= 0).all()
 
 
-def test_a_gated_layer_is_the_papers_formula() -> None:
-    layer = GatedFeatureLayer(2, 3, 4)
-    f1, f2 = torch.randn(1, 2), torch.randn(1, 3)
-    z = 1 / (1 + np.exp(-(torch.cat([f1, f2], 1) @ layer.WF).detach().numpy()))
-    h1, h2 = (np.tanh((f @ w).detach().numpy()) for f, w in ((f1, layer.WF1), (f2, layer.WF2)))
-    out, _ = gated_features(f1, f2, None, None, "sigmoid", lambda x, name: x @ layer.get_parameter(name).detach())
-    assert np.allclose(out, z * h1 + (1 - z) * h2, atol=1e-6)
+@pytest.mark.parametrize("gate", ["softmax", "sigmoid"])
+def test_the_fusion_is_the_papers_formula(gate: str) -> None:
+    net, rows = network(("audio", "text"), gate), features()
+    w = {name: weight.detach().numpy() for name, weight in net.named_parameters()}
+    f = {m: rows[m].numpy() @ w[f"fc_{m}.weight"].T + w[f"fc_{m}.bias"] for m in ("audio", "text")}
+    scores = np.concatenate([f["text"], f["audio"]], axis=1) @ w["gal_ta.WF"]
+    z = np.exp(scores) / np.exp(scores).sum(1, keepdims=True) if gate == "softmax" else 1 / (1 + np.exp(-scores))
+    out = z * np.tanh(f["text"] @ w["gal_ta.WF1"]) + (1 - z) * np.tanh(f["audio"] @ w["gal_ta.WF2"])
+    hidden = np.maximum(out, 0) @ w["fc_avt.weight"].T + w["fc_avt.bias"]
+    logits, shares = net(rows)
+    assert np.allclose(logits.detach(), hidden @ w["classifier.weight"].T + w["classifier.bias"], atol=1e-5)
+    assert np.allclose(shares.detach(), np.stack([1 - z.mean(1), z.mean(1)], axis=1), atol=1e-5)
 
 
 @pytest.mark.parametrize("modalities", SUBSETS)

@@ -78,16 +78,17 @@ def test_a_stack_optimizer_is_torchs_own(kind: str) -> None:
     }[kind]
     own = [make(n.parameters(), lr=r, weight_decay=d) for n, r, d in zip(networks, rates, decays, strict=True)]
     for _ in range(3):
-        for name, gradient in stack.gradients.items():
+        for gradient in stack.gradients.values():
             gradient.copy_(torch.randn_like(gradient))
-            for run, network in enumerate(networks):
-                network.get_parameter(name).grad = gradient[run].clone()
+        for run, network in enumerate(networks):
+            for name, gradient in stack.arrays(run, gradients=True).items():
+                network.get_parameter(name).grad = torch.from_numpy(gradient)
         optimizer.step(rates, decays)
         for each in own:
             each.step()
     for run, network in enumerate(networks):
         for name, weight in network.named_parameters():
-            assert torch.allclose(stack.weights[name][run], weight, atol=1e-6)
+            assert np.allclose(stack.arrays(run)[name], weight.detach(), atol=1e-6)
 
 
 def test_lion_moves_by_its_rate_and_decays_decoupled() -> None:
@@ -122,19 +123,31 @@ def test_schedules() -> None:
         StackOptimizer("nonsense", Stack([FusionNet({"text": 2}, 2, 2)], "cpu"))
 
 
+def test_a_stack_gives_its_networks_back() -> None:
+    for modalities in (("text",), ("video", "text"), ("audio", "video", "text")):
+        networks = [FusionNet({m: DIMS[m] for m in modalities}, 4, 3) for _ in range(2)]
+        stack = Stack(networks, "cpu")
+        for run, network in enumerate(networks):
+            found = stack.arrays(run)
+            assert list(found) == list(network.state_dict())
+            assert all(np.array_equal(found[name], weight) for name, weight in network.state_dict().items())
+
+
 @pytest.mark.parametrize("gate", ["softmax", "sigmoid"])
-def test_a_stacks_gradients_are_autograds(gate: str) -> None:
+@pytest.mark.parametrize("modalities", [("text",), ("video", "text"), ("audio", "video", "text")])
+def test_a_stacks_gradients_are_autograds(gate: str, modalities: tuple[str, ...]) -> None:
     torch.manual_seed(0)
-    networks = [FusionNet(DIMS, 4, 3, gate, dropout=0.0) for _ in range(2)]
+    dims = {m: DIMS[m] for m in modalities}
+    networks = [FusionNet(dims, 4, 3, gate, dropout=0.0) for _ in range(2)]
     stack = Stack(networks, "cpu")
-    features = {m: torch.randn(2, 5, d) for m, d in DIMS.items()}
-    present = {m: torch.rand(2, 5) < 0.7 for m in DIMS}
+    features = {m: torch.randn(2, 5, d) for m, d in dims.items()}
+    present = {m: torch.rand(2, 5) < 0.7 for m in dims}
     stack.train_forward(features, present, {}).square().sum().backward()
     for run, network in enumerate(networks):
         logits, _ = network({m: f[run] for m, f in features.items()}, {m: p[run] for m, p in present.items()})
         logits.square().sum().backward()
         for name, weight in network.named_parameters():
-            assert torch.allclose(stack.gradients[name][run], weight.grad, atol=1e-5), name
+            assert np.allclose(stack.arrays(run, gradients=True)[name], weight.grad, atol=1e-5), name
 
 
 def test_losses_are_torchs_own() -> None:
