@@ -24,7 +24,7 @@ from features.selection import select
 from features.shards import read_commit, read_rows
 from features.store import FeatureStore
 from pipelines.catalog import load_catalog
-from pipelines.deletions import deletions_folder, read_deletions, speaker_key
+from pipelines.deletions import add_deletions, deletions_folder, read_deletions, speaker_key
 from pipelines.errors import DataError
 from pipelines.files import temporary_name, write_json, write_parquet
 from pipelines.findings import SampleFinding, findings_path, write_findings
@@ -161,6 +161,19 @@ def test_an_ingest_brings_nobody_back_and_its_audit_adds_up(tmp_path: Path) -> N
         assert audit.found == before.found == audit.samples + sum(audit.left_out.values())
         assert first not in audit_path(store.root, "meld").read_text()
     assert first not in read_samples(store.root, "meld")["sample_id"].to_pylist()
+
+
+def test_an_ingest_honours_a_deletion_that_was_interrupted_and_reads_the_release_once(tmp_path: Path) -> None:
+    entry = load_catalog(CATALOG).corpus("meld")
+    root, store = release(tmp_path / "meld", [row(1, 0, 0), row(2, 0, 1)]), tmp_path / "store"
+    ingest_corpus("meld", entry, root, store)
+    [first, *_] = read_samples(store, "meld")["sample_id"].to_pylist()
+    add_deletions(store, "meld", [first], [])
+    ingest_corpus("meld", entry, root, store)
+    assert first not in read_samples(store, "meld")["sample_id"].to_pylist()
+    written = samples_path(store, "meld").stat().st_mtime_ns
+    ingest_corpus("meld", entry, root, store)
+    assert samples_path(store, "meld").stat().st_mtime_ns == written
 
 
 def test_new_utterances_of_a_deleted_person_stay_out(tmp_path: Path) -> None:

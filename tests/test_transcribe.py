@@ -7,6 +7,7 @@ import pytest
 
 from features.store import FeatureStore
 from pipelines.catalog import load_catalog
+from pipelines.deletions import add_deletions
 from pipelines.samples import ingest_corpus, read_samples
 from pipelines.schema import from_table
 from tests.store_files import CATALOG
@@ -64,6 +65,15 @@ def test_a_new_ingest_keeps_what_was_heard(
     ingest_corpus("afew", afew.catalog.corpus("afew"), tmp_path / "afew", afew.root)
     after = {s.sample_id: s.text for s in from_table(read_samples(afew.root, "afew"))}
     assert after == before | {"afew/val/000900000": None}
+
+
+def test_a_clip_that_was_deleted_does_not_come_back_with_its_transcript(
+    capsys: pytest.CaptureFixture, afew: FeatureStore, whisper: Path
+) -> None:
+    [first, *rest] = read_samples(afew.root, "afew")["sample_id"].to_pylist()
+    add_deletions(afew.root, "afew", [first], [])
+    merloco(capsys, "transcribe", "--model", str(whisper), "--store", str(afew.root), "--no-flow")
+    assert read_samples(afew.root, "afew")["sample_id"].to_pylist() == rest
 
 
 def test_a_model_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixture, afew: FeatureStore) -> None:
