@@ -66,14 +66,25 @@ def find_run(store: FeatureStore, name: str | None) -> Path:
 
 
 def load_run(folder: Path) -> tuple[RunResult, tuple[str, ...], dict[str, Any]]:
-    """Weights, classes and config of a run, ready for `models.train.predict`."""
+    """Weights, classes and config of a run, ready for `models.train.predict`.
+
+    Raises:
+        DataError: The weights are no safetensors file, or the config is of another version of merloco.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     config = read_config(folder)["config"]
-    settings = train_config(Training.model_validate(config["training"]), config["modalities"], config["task"])
-    spec = RunSpec(folder.name, NO_ROWS, NO_ROWS, settings, config["seed"])
-    classes = tuple(config["label_maps"][config["train"][0]]["classes"])
-    return RunResult(spec, load_file(folder / "weights.safetensors")), classes, config
+    try:
+        settings = train_config(Training.model_validate(config["training"]), config["modalities"], config["task"])
+        spec = RunSpec(folder.name, NO_ROWS, NO_ROWS, settings, config["seed"])
+        classes = tuple(config["label_maps"][config["train"][0]]["classes"])
+        weights = load_file(folder / "weights.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{folder}: no weights that can be read ({error}): train the run again with --force") from None
+    except KeyError as error:
+        raise DataError(f"{folder}: the run's config has no {error}: train it again with this version") from None
+    return RunResult(spec, weights), classes, config
 
 
 def predict_sources(
