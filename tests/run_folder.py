@@ -25,7 +25,16 @@ def make_run(
         experiment: Its experiment.
         config: Other keys of the config.
     """
-    settings = {"protocol": "loco", "train": ["meld"], "test": ["meld"], "feature_set": "light", "seed": 0, **config}
+    settings = {
+        "protocol": "loco",
+        "train": ["meld"],
+        "test": ["meld"],
+        "feature_set": "light",
+        "seed": 0,
+        "modalities": ["text"],
+        "task": "single",
+        **config,
+    }
     metric = {"split": "test", "corpus": "meld", "metric": "uar", "value": 0.5, "n": len(sample_ids)}
     predictions = [
         {

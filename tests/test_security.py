@@ -94,8 +94,6 @@ def test_weights_of_a_run_are_safetensors_and_nothing_else(tmp_path: Path) -> No
     folder = make_run(
         tmp_path,
         [],
-        modalities=["text"],
-        task="single",
         training={},
         label_maps={"meld": {"classes": ["happy", "sad"]}},
     )
