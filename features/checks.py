@@ -44,6 +44,7 @@ CODES = {
     "fingerprint": (ERROR, "restore view.json, or remove the folder and run `merloco extract`"),
     "deleted": (ERROR, "run `merloco delete --sample` for it again"),
     "run": (ERROR, "remove the folder and train again"),
+    "no_definition": (WARNING, "nothing: the next extraction into this view writes it"),
     "leftover": (WARNING, COLLECT),
     "orphan": (WARNING, COLLECT),
     "superseded": (WARNING, COLLECT),
@@ -141,9 +142,11 @@ def _folder(store: FeatureStore, folder: Path, progress: Callable[[int], None] |
         definition = json.loads((folder / "view.json").read_text(encoding="utf-8"))["definition"]
         if sha256_text(canonical_json(definition))[:16] != folder.name:
             yield Finding("fingerprint", f"{where}/view.json", "the definition does not have the folder's fingerprint")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except FileNotFoundError:
         if any(folder.glob("*.commit.json")):
-            yield Finding("fingerprint", f"{where}/view.json", f"no definition of the view ({error})")
+            yield Finding("no_definition", f"{where}/view.json", "nothing here says what the fingerprint stands for")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield Finding("fingerprint", f"{where}/view.json", f"no definition of a view ({error})")
     try:
         done = commits(folder)
     except DataError as error:
@@ -220,10 +223,10 @@ def _tar(path: Path, counts: dict[str, int]) -> Iterator[tuple[str, str]]:
 
 def _stale(store: FeatureStore, folder: Path) -> Iterator[Finding]:
     """Shards that were made from other samples than the table now holds."""
+    modality = store.modality(folder)
     try:
-        modality = json.loads((folder / "view.json").read_text(encoding="utf-8"))["definition"]["modality"]
-        done, planned = commits(folder), store.plan_inputs(modality)
-    except (OSError, ValueError, KeyError, TypeError, DataError):
+        done, planned = commits(folder), store.plan_inputs(modality) if modality else {}
+    except DataError:
         return  # a finding of the folder already
     for commit in done:
         where = f"{folder.relative_to(store.root)}/{commit.shard}"

@@ -120,7 +120,7 @@ def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[
         path = folder / f"{commit.shard}.parquet"
         rows = _hits(path, ids)
         if rows:
-            before, after = planned(_modality(folder))
+            before, after = planned(store.modality(folder))
             fresh = before.get(commit.shard) == commit.inputs  # a shard that was out of date stays out of date
             with claim([folder], commit.shard) as ours:
                 if not ours:
@@ -144,15 +144,6 @@ def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[
         write_parquet(samples_path(store.root, corpus), left)
         removed.append(_removal(store.root, samples_path(store.root, corpus), rows))
     return removed
-
-
-def _modality(folder: Path) -> str | None:
-    """What a view reads; null where its description is gone."""
-    try:
-        modality: str = json.loads((folder / "view.json").read_text(encoding="utf-8"))["definition"]["modality"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return modality
 
 
 def _shards(root: Path, corpus: str) -> Iterator[tuple[Path, Commit]]:

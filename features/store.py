@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from pipelines.deletions import read_deletions
 from pipelines.errors import DataError
 from pipelines.files import write_json
 from pipelines.samples import ingested, read_samples
+from pipelines.schema import MODALITIES
 
 if TYPE_CHECKING:
     import duckdb
@@ -121,6 +123,16 @@ class FeatureStore:
     def folder(self, view: FeatureView) -> Path:
         """`store/views/<view>/<fingerprint>`."""
         return self.root / "views" / view.name / view.fingerprint
+
+    def modality(self, folder: Path) -> str | None:
+        """What a `views/<view>/<fingerprint>` reads: by its description, else by the catalog; None if neither says."""
+        found = None
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            found = json.loads((folder / "view.json").read_text(encoding="utf-8"))["definition"]["modality"]
+        if found in MODALITIES:
+            return str(found)
+        name = folder.parent.name
+        return self.catalog.modality(name) if name in self.catalog.views else None
 
     def views(self, feature_set: str, modalities: Sequence[str] | None = None) -> dict[str, FeatureView]:
         """Modality -> view of a feature set, restricted to some modalities.

@@ -112,7 +112,7 @@ def other_samples(store: FeatureStore) -> None:
 def break_view(store: FeatureStore) -> None:
     path = folder_of(store) / "view.json"
     content = json.loads(path.read_text())
-    content["definition"]["pooling"] = "mean"
+    content["definition"]["modality"] = "smell"
     write_json(path, content)
 
 
@@ -134,6 +134,8 @@ CASES: dict[str, Callable[[FeatureStore], object]] = {
     "tar_ids": lambda s: retar(s, first("segments.npy", None)),
     "unsafe_name": lambda s: retar(s, lambda m, c: (_named(m, "../../x.npy"), c)),
     "fingerprint": break_view,
+    "fingerprint broken": lambda s: (folder_of(s) / "view.json").write_text("{"),
+    "no_definition": lambda s: (folder_of(s) / "view.json").unlink(),
     "deleted": lambda s: add_deletions(s.root, "meld", ["meld/train/dia0_utt0"], []),
     "run": lambda s: (make_run(s.root, ["meld/train/dia0_utt0"]) / "predictions.parquet").write_bytes(b"no"),
     "leftover": lambda s: (folder_of(s) / temporary_name("x")).write_bytes(b"half"),

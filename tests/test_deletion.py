@@ -94,6 +94,13 @@ def test_nothing_is_extracted_again_and_the_store_is_clean(store: FeatureStore) 
     assert len(untouched) == 4 and all(after[name] == before[name] for name in untouched)
 
 
+def test_nothing_is_extracted_again_either_where_a_view_has_lost_its_description(store: FeatureStore) -> None:
+    for path in (store.root / "views").rglob("view.json"):
+        path.unlink()
+    remove(store, GONE)
+    assert {p.state for p in store.plan([store.view("minilm"), store.view("prosody")])} == {"done"}
+
+
 def test_a_store_after_a_deletion_equals_one_extracted_without_the_samples(store: FeatureStore) -> None:
     remove(store, GONE)
     pruned = shard_bytes(store)
