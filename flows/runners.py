@@ -115,8 +115,10 @@ def reachable_api(runner: Runner, address: str | None) -> Iterator[None]:
 
         server = SubprocessASGIServer()
         server.start()
+        os.environ["PREFECT_API_URL"] = server.api_url  # what worker processes and threads without a context see
         try:
             with temporary_settings({PREFECT_API_URL: server.api_url}):
                 yield
         finally:
+            del os.environ["PREFECT_API_URL"]
             server.stop()

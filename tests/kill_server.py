@@ -6,6 +6,7 @@ Imports take seconds and are the same every time; without them, kills fall on th
     {"after": 0.3}                 kill -9 this many seconds after its start
     {"step": 7, "within": folder}  kill -9 just before its 7th change of files under a folder
     {"limit": 100000}              no file may become larger than so many bytes
+    {"environment": {...}}         variables that the child sets first
 
 and one JSON line answers: exit code (negative: killed by that signal), seconds, and what was printed.
 """
@@ -97,6 +98,7 @@ def child(request: dict) -> None:
     """The child: never returns."""
     code: Any = 70
     try:
+        os.environ.update(request.get("environment", {}))
         if "limit" in request:
             resource.setrlimit(resource.RLIMIT_FSIZE, (request["limit"], request["limit"]))
         if "step" in request:

@@ -32,7 +32,6 @@ from pipelines.catalog import load_catalog
 from pipelines.errors import DataError, UsageError
 from tests.kill_server import KillServer
 from tests.store_files import CATALOG, make_store
-from tests.test_cli import merloco
 from tests.test_kill import contents, stages, write_release
 
 needs_dask = pytest.mark.skipif(find_spec("prefect_dask") is None, reason="prefect-dask is not installed")
@@ -40,7 +39,7 @@ needs_dask = pytest.mark.skipif(find_spec("prefect_dask") is None, reason="prefe
 
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prefect server on loopback, and this process as its client."""
+    """A Prefect server on loopback: its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -57,8 +56,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         except OSError:
             assert server.poll() is None, (home / "log").read_text()
             time.sleep(0.2)
-    with temporary_settings({PREFECT_API_URL: url}):
-        yield url
+    yield url
     server.terminate()
     server.wait()
 
@@ -85,7 +83,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @needs_dask
 def test_a_dask_cluster_and_a_server_make_the_store_that_one_process_makes_though_a_worker_is_killed(
-    api: str, kill_server: KillServer, release: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    api: str, kill_server: KillServer, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from distributed import LocalCluster
 
@@ -93,6 +91,7 @@ def test_a_dask_cluster_and_a_server_make_the_store_that_one_process_makes_thoug
         assert kill_server(*command)["code"] == 0
     ingest, extract, train = ([w for w in c if w != "--no-flow"] for c in stages(tmp_path / "dask", release))
     killed: list[int] = []
+    monkeypatch.setenv("PREFECT_API_URL", api)  # the workers'
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         pids = {name: worker.process.pid for name, worker in ((w.worker_address, w) for w in cluster.workers.values())}
 
@@ -105,12 +104,13 @@ def test_a_dask_cluster_and_a_server_make_the_store_that_one_process_makes_thoug
 
         killer = threading.Thread(target=kill_a_worker)
         killer.start()
-        assert merloco(capsys, *ingest)[0] == 0
-        code, out, err = merloco(capsys, *extract, "--runner", "dask", "--address", cluster.scheduler_address)
-        assert code == 0, err
+        here = {"PREFECT_API_URL": api}
+        assert kill_server(*ingest, environment=here)["code"] == 0
+        done = kill_server(*extract, "--runner", "dask", "--address", cluster.scheduler_address, environment=here)
         killer.join()
-    assert merloco(capsys, *train, "--flow")[0] == 0
-    assert len(killed) == 1 and "Extracted 2 of 2 shards, 280 samples" in out
+    assert done["code"] == 0, done["output"]
+    assert kill_server(*train, "--flow", environment=here)["code"] == 0
+    assert len(killed) == 1 and "Extracted 2 of 2 shards, 280 samples" in done["output"]
     assert contents(tmp_path / "dask") == contents(tmp_path / "local")
     assert check_store(FeatureStore.open(tmp_path / "dask", load_catalog(CATALOG))) == []
 
@@ -129,18 +129,21 @@ def completed(api: str) -> set[str]:
     return {run["name"] for run in ask(api, "task_runs") if run["state_type"] == "COMPLETED"}
 
 
-def test_processes_make_the_store_that_one_process_makes(
-    api: str, kill_server: KillServer, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_processes_make_the_store_that_one_process_makes(api: str, kill_server: KillServer, tmp_path: Path) -> None:
     for name in ("local", "processes"):
         make_store(tmp_path / name, n=300, extracted=False)
     options = ["--modalities", "text", "--root", "meld=.", "--catalog", str(CATALOG), "--store"]
     assert kill_server("extract", "--no-flow", *options, str(tmp_path / "local"))["code"] == 0
-    code, out, err = merloco(
-        capsys, "extract", *options, str(tmp_path / "processes"), "--runner", "processes", "--workers", "2"
+    command = [sys.executable, "-m", "flows.cli", "extract", *options, str(tmp_path / "processes")]
+    done = subprocess.run(
+        [*command, "--runner", "processes", "--workers", "2"],
+        cwd=CATALOG.parent,
+        env={**os.environ, "PREFECT_API_URL": api},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert code == 0, err
-    assert "Extracted 2 of 2 shards" in out
+    assert done.returncode == 0 and "Extracted 2 of 2 shards" in done.stdout, done.stderr
     assert contents(tmp_path / "processes") == contents(tmp_path / "local")
 
 
