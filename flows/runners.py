@@ -58,7 +58,7 @@ def _dask(number: int, address: str | None) -> TaskRunner[Any]:
         return DaskTaskRunner(address=address)
     logging.getLogger("distributed").setLevel(logging.ERROR)  # its comings and goings are not the user's concern
     # A process per task: one that dies costs its shard in hand and not the others'.
-    cluster = {"n_workers": number, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    cluster = {"n_workers": number, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
     return DaskTaskRunner(cluster_kwargs=cluster)
 
 
