@@ -21,7 +21,7 @@ from features.segments import pooled_dim
 from features.shards import Commit, Row, Shard, write_shard
 from features.stages import Legs, encode_rows
 from features.view import FeatureView
-from models.encoders import Encoder
+from models.encoders import Encoder, shared_cores
 
 ROOM = 256 * 2**20
 """Bytes of decoded media that wait for one view's encoder."""
@@ -85,7 +85,7 @@ def extract_views(
     report = _serial(progress)
     channels: dict[str, Channel[Item]] = {target.view.name: Channel(ROOM) for target in targets}
     legs = {target.view.name: Legs(readers) for target in targets}
-    with ThreadPoolExecutor(2 * len(targets) + 1) as pool:
+    with shared_cores(), ThreadPoolExecutor(2 * len(targets) + 1) as pool:
         feeder = pool.submit(_feed, targets, read, channels, legs, readers)
         with turn or nullcontext():
             encoders = [

@@ -6,14 +6,11 @@ A batch that the device's memory does not hold is halved, and the encoder goes o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from models.encoders import Encoding
-
-if TYPE_CHECKING:
-    import torch
 
 WINDOWS, TEXTS, FRAMES, PICTURES = 16, 32, 32, 8
 """Windows, texts, face crops and whole pictures per forward pass on a CPU; do not change a value."""
@@ -58,14 +55,6 @@ class BatchSize:
                 continue
             yield chosen, result
             begin += len(chosen)
-
-
-def to_device(array: np.ndarray, device: str) -> torch.Tensor:
-    """Copy an array to the device; to a GPU from pinned memory, so that the transfer runs beside the computation."""
-    import torch
-
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return tensor.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else tensor.to(device)
 
 
 def encode_windows(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models import retinaface
+from models import mtcnn, retinaface
 from models.batching import BatchSize
 from models.errors import ModelError
 from models.faces import NO_FACE, POLICIES, Detector, Faces, Mtcnn, choose
@@ -44,7 +44,7 @@ def face_identity(parameters: Mapping[str, Any], policies: Sequence[str] = POLIC
         raise ModelError(f"unknown face detector {detector!r}: known: {', '.join(DETECTORS)}")
     about: dict[str, Any] = {"faces": policy, "detector": detector, "threshold": parameters["threshold"]}
     if detector == "mtcnn":
-        return {**about, "detector": "mtcnn 2.6", "min_face": parameters["min_face"]}
+        return {**about, "detector": mtcnn.IDENTITY, "min_face": parameters["min_face"]}
     sizes = {"longest": retinaface.LONGEST, "overlap": retinaface.OVERLAP}
     return {**about, **sizes, "detector_weights": sha256_of(_detector_checkpoint(parameters))}
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from models.errors import ModelError
+from models.precision import inference
+from models.transfer import to_device
+
+if TYPE_CHECKING:
+    from models.mtcnn import Found
 
 POLICIES = ("largest", "track", "mean_all")
 
@@ -49,7 +54,7 @@ class Mtcnn:
                 "detector 'mtcnn' needs the package facenet-pytorch: run `make setup`, or "
                 "`pip install --no-deps facenet-pytorch`"
             ) from None
-        self.threshold = threshold
+        self.device, self.threshold, self.smallest = device, threshold, min_face
         self.network: Any = MTCNN(keep_all=True, min_face_size=min_face, device=device, post_process=False)
         if device == "cpu":  # a third less time: pooling over channels that lie together
             for network in (self.network.pnet, self.network.rnet, self.network.onet):
@@ -57,19 +62,16 @@ class Mtcnn:
 
     def detect(self, frames: np.ndarray) -> list[Faces]:
         """See `Detector.detect`."""
-        boxes, scores, points = self.network.detect(frames, landmarks=True)
-        size = frames.shape[2], frames.shape[1]
-        return [self._one(*found, size) for found in zip(boxes, scores, points, strict=True)]
+        from models import mtcnn
 
-    def _one(self, boxes: Any, scores: Any, points: Any, size: tuple[int, int]) -> Faces:
-        if boxes is None:  # the package gives None for a frame without a face, and object arrays otherwise
-            return NO_FACE
-        score = np.asarray(scores, dtype=np.float32)
-        keep = np.flatnonzero(score >= self.threshold)
-        keep = keep[np.argsort(-score[keep], kind="stable")]
-        box = np.asarray(np.asarray(boxes)[keep], dtype=np.float32).reshape(-1, 4)
-        box = np.clip(box, 0, np.array([*size, *size], dtype=np.float32))
-        return Faces(box, score[keep], np.asarray(np.asarray(points)[keep], dtype=np.float32).reshape(-1, 5, 2))
+        with inference(self.device):
+            found = mtcnn.find(self.network, to_device(frames, self.device), self.smallest)
+        return [self._faces(one, (frames.shape[2], frames.shape[1])) for one in found]
+
+    def _faces(self, found: Found, size: tuple[int, int]) -> Faces:
+        keep = found.scores >= self.threshold
+        boxes = np.clip(found.boxes[keep], 0, np.array([*size, *size], dtype=np.float32))
+        return Faces(boxes, found.scores[keep], found.points[keep])
 
 
 def choose(faces: Sequence[Faces], policy: str) -> np.ndarray:

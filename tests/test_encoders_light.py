@@ -74,6 +74,30 @@ def test_the_face_of_a_real_photograph_is_found() -> None:
     assert faces[0].scores[0] > 0.99
 
 
+def test_what_is_found_in_a_frame_does_not_depend_on_the_others() -> None:
+    detector = Mtcnn("cpu", 0.8, 40)
+    noise = np.random.default_rng(0).normal(0, 12, (40, 256, 256, 3))
+    frames = np.clip(PHOTO[None, 40:296, 100:356] + noise, 0, 255).astype(np.uint8)
+    together = detector.detect(frames)
+    assert sum(len(faces.boxes) for faces in together) >= 40
+    for frame, faces in zip(frames, together, strict=True):
+        (alone,) = detector.detect(frame[None])
+        assert np.array_equal(alone.boxes, faces.boxes) and np.array_equal(alone.landmarks, faces.landmarks)
+
+
+def test_the_cascade_finds_what_the_package_finds() -> None:
+    detector = Mtcnn("cpu", 0.0, 20)
+    frames = np.stack([PHOTO, np.roll(PHOTO, 60, axis=1), PHOTO[::-1], np.zeros_like(PHOTO)])
+    for frame, faces in zip(frames, detector.detect(frames), strict=True):
+        boxes, scores, points = detector.network.detect(frame, landmarks=True)
+        if boxes is None:
+            assert len(faces.boxes) == 0
+            continue
+        order = np.argsort(-scores.astype(float))
+        assert np.abs(np.clip(boxes[order].astype(float), 0, 512) - faces.boxes).max() < 0.01
+        assert np.abs(points[order].astype(float) - faces.landmarks).max() < 0.01
+
+
 def test_a_frame_without_a_face_is_not_valid_and_keeps_its_place(face_hog) -> None:
     blank = np.zeros_like(PHOTO)
     encoding = face_hog.encode([np.stack([PHOTO, blank, PHOTO])])[0]

@@ -1,5 +1,6 @@
 """Extraction as a pipeline: the same bytes however it is cut, and what goes wrong with one sample costs that sample."""
 
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from features.channel import Abandoned, Channel
 from features.extract import Target, extract_views
@@ -208,6 +210,22 @@ def test_a_fault_of_the_machine_ends_the_run_without_a_commit(clips: Path, two: 
     with pytest.raises(OSError, match="stale file handle"):
         extract(clips, two, Unplugged())
     assert not any(target.folder.exists() for target in two)
+
+
+def test_networks_share_the_cores_while_jobs_run_and_get_them_back_afterwards(clips: Path, two: list[Target]) -> None:
+    before = torch.get_num_threads()
+    seen: set[int] = set()
+
+    class Looking(Loudness):
+        def encode(self, items: list[np.ndarray]) -> list[Encoding]:
+            seen.add(torch.get_num_threads())
+            return super().encode(items)
+
+    torch.set_num_threads(8)
+    extract(clips, [Target(two[0].view, Looking(), two[0].shard, two[0].folder)])
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert max(seen) <= max(1, len(os.sched_getaffinity(0)) // 4) and after == 8
 
 
 def test_a_channel_holds_no_more_than_its_room() -> None:

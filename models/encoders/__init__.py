@@ -20,6 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from models.cores import shared_cores as shared_cores
 from models.errors import ModelError as ModelError
 
 MODULES = (

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.batching import WINDOWS, BatchSize, encode_windows, to_device
+from models.batching import WINDOWS, BatchSize, encode_windows
 from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
 from models.precision import inference
+from models.transfer import to_device
 from models.weights import parameters_of
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from models.batching import WINDOWS, BatchSize, encode_windows, to_device
+from models.batching import WINDOWS, BatchSize, encode_windows
 from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
 from models.errors import ModelError
 from models.precision import FULL, inference, precision_identity, use_full_float32
+from models.transfer import to_device
 from models.transformer import POOLINGS, first_line, pool_tokens
 from models.weights import parameters_of, sha256_of
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.batching import FRAMES, PICTURES, TEXTS, WINDOWS, BatchSize, encode_texts, encode_windows, to_device
+from models.batching import FRAMES, PICTURES, TEXTS, WINDOWS, BatchSize, encode_texts, encode_windows
 from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
 from models.errors import ModelError
 from models.face_inputs import DEFAULTS as FACE_DEFAULTS
@@ -15,6 +15,7 @@ from models.face_inputs import WHOLE, ClipFaces, build_detector, encode_frames, 
 from models.faces import POLICIES
 from models.hub import find_source
 from models.precision import FULL, precision_identity
+from models.transfer import to_device
 from models.transformer import POOLINGS, Backbone, load_part, pool_tokens
 from models.weights import parameters_of
 

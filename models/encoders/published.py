@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from models import roberta, wav2vec2
-from models.batching import FRAMES, PICTURES, TEXTS, WINDOWS, BatchSize, encode_texts, encode_windows, to_device
+from models.batching import FRAMES, PICTURES, TEXTS, WINDOWS, BatchSize, encode_texts, encode_windows
 from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
 from models.errors import ModelError
 from models.face_inputs import DEFAULTS as FACE_DEFAULTS
@@ -18,6 +18,7 @@ from models.face_inputs import ClipFaces, build_detector, encode_frames, face_id
 from models.hub import Source, find_source
 from models.model_folder import config_sha256, settings_folder, tokenizer_sha256
 from models.precision import FULL, inference, precision_identity
+from models.transfer import to_device
 from models.weights import parameters_of
 
 VERSION = 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from models import mtcnn
 from models.batching import FRAMES, BatchSize
 from models.encoders import EncoderSpec, Encoding, FaceEncoder, register_encoder
 from models.faces import Faces, Mtcnn, choose
@@ -19,7 +20,7 @@ EYES, MOUTH = (0.30, 0.34), 0.78
 
 
 def _identity(spec: EncoderSpec) -> dict[str, Any]:
-    return {"kind": "face_hog", "version": VERSION, "detector": "mtcnn 2.6", **parameters_of(spec, DEFAULTS)}
+    return {"kind": "face_hog", "version": VERSION, "detector": mtcnn.IDENTITY, **parameters_of(spec, DEFAULTS)}
 
 
 @register_encoder("face_hog", _identity)
