@@ -105,12 +105,19 @@ def _cut(text: str) -> str:
 
 @contextmanager
 def progress_bar(total: int, label: str, unit: str) -> Iterator[Any]:
-    """A bar with rate and time left on standard error; `bar.update(n)` moves it."""
+    """A bar with rate, time left and GPU use on standard error; `bar.update(n)` moves it."""
     from tqdm import tqdm
 
+    from flows.gpu import gpu_use
+
     every = 0.5 if sys.stderr.isatty() else 30.0  # a log file wants lines, not a moving bar
-    with tqdm(total=total, desc=label, unit=f" {unit}", file=sys.stderr, dynamic_ncols=True, mininterval=every) as bar:
+    with (
+        tqdm(total=total, desc=label, unit=f" {unit}", file=sys.stderr, dynamic_ncols=True, mininterval=every) as bar,
+        gpu_use(lambda percent: bar.set_postfix_str(f"GPU {percent} %", refresh=False)) as seen,
+    ):
         yield bar
+    if seen:
+        note(f"GPU use: {sum(seen) / len(seen):.0f} % on average")
 
 
 def note(message: str) -> None:
