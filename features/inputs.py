@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from features.extract import Item, Reader
+from features.encoding import isolated
+from features.reading import Item, Reader
 from features.shards import OK
 from pipelines.errors import DataError
 from pipelines.files import atomic_path, write_json
@@ -123,10 +124,14 @@ def _write_block(
         offset = 0
         for items in _read(block, reader):
             readable = [item for item in items if item.status == OK]
-            units = dict(zip((i.sample_id for i in readable), cut([i.value for i in readable]), strict=True))
+            cuts = isolated(cut, [item.value for item in readable])
+            units = dict(zip((item.sample_id for item in readable), cuts, strict=True))
             for item in items:
                 places: list[list[list[Any]]] = []
-                for unit in units.get(item.sample_id, ()):
+                found = units.get(item.sample_id, ())
+                if isinstance(found, Exception):  # it breaks the encoder and costs itself
+                    item, found = replace(item, status="encode_error", error=f"{type(found).__name__}: {found}"), ()
+                for unit in found:
                     places.append([])
                     for array in unit:
                         places[-1].append([offset, array.dtype.str, list(array.shape)])

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from features.extract import Reader
 from features.inputs import InputCache, cache_inputs
-from features.reading import make_reader
+from features.reading import Reader, decoders, make_reader
 from features.shards import OK
 from features.store import FeatureStore
 from features.view import FeatureView
 from flows.finetuning_plan import FinetuneJob, classes_of
 from models.finetune_run import Units
 from models.trainable import Trainable
+from pipelines.decoding import TIME_LIMIT
 from pipelines.errors import DataError
 from pipelines.files import canonical_json, sha256_text
 from pipelines.labels import apply_map
@@ -59,7 +59,7 @@ def read_units(
                 f"corpus {job.corpus!r} has no labelled utterance in its {split} part: nothing to fine-tune on"
             )
     records = [record for record, _ in rows]
-    reader = make_reader(view, Path(job.root))
+    reader = make_reader(view, Path(job.root), decoders(TIME_LIMIT))
     units: Sequence[Any]
     if job.modality == "text":
         items = [reader(record) for record in records]

@@ -145,11 +145,12 @@ def pool_tokens(tokens: Tensor, pooling: str, mask: Tensor | None = None) -> np.
     Returns:
         float32 (n, dim).
     """
-    return np.asarray(pooled(tokens.float(), pooling, mask).cpu().numpy())
+    return np.asarray(pooled(tokens, pooling, mask).cpu().numpy())
 
 
 def pooled(tokens: Tensor, pooling: str, mask: Tensor | None = None) -> Tensor:
     """The same with gradients, for training."""
+    tokens = tokens.float()
     if pooling == "first":
         return tokens[:, 0]
     if mask is None:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features.extract import Item
 from features.inputs import BLOCK, InputCache, cache_inputs
+from features.reading import Item
 from pipelines.errors import DataError
 
 N = BLOCK + 6
@@ -57,6 +57,17 @@ def test_samples_without_units_keep_their_status(tmp_path: Path) -> None:
     assert cache.statuses[4] == "decode_error"
     assert cache.statuses[3] == "nothing_to_encode" and cache.statuses[1] == "ok"
     assert len(cache.statuses) == N
+
+
+def test_a_sample_that_breaks_the_encoder_costs_itself(tmp_path: Path) -> None:
+    def fragile(values: list[int]) -> list[list[list[np.ndarray]]]:
+        if 7 in values:
+            raise RuntimeError("a strange picture")
+        return cut(values)
+
+    cache = cache_inputs(tmp_path, RECORDS[:20], read, fragile)
+    assert cache.statuses[7] == "encode_error"
+    assert {s for i, s in enumerate(cache.statuses) if i % 10 != 4 and i % 3 and i != 7} == {"ok"}
 
 
 def test_what_is_there_is_not_read_again_and_an_unfinished_block_is(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def run_ingest(catalog: str, store: str, roots: dict[str, str], flow: bool) -> d
     """
     from pipelines.samples import unchanged
 
-    entries = load_catalog(catalog).corpora
+    entries = load_catalog(catalog, store).corpora
     last = {name: unchanged(name, entries[name], Path(root), Path(store)) for name, root in roots.items()}
     if all(audit is not None for audit in last.values()):
         note(f"unchanged since the last ingest: {', '.join(roots)}")

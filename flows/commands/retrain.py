@@ -173,7 +173,7 @@ def experiment(
     from pipelines.catalog import load_catalog
 
     if name is None:
-        known = load_catalog(catalog).experiments
+        known = load_catalog(catalog, store).experiments
         columns = ["experiment", "protocol", "features", "corpora", "about"]
         rows = [(n, e.protocol, ", ".join(e.feature_sets), ", ".join(e.corpora), e.about) for n, e in known.items()]
         show(pa.table([list(column) for column in zip(*rows, strict=True)], columns), output)
