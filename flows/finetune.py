@@ -9,6 +9,8 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.finetuning import Outcome, Progress, run_job
 from flows.finetuning_plan import FinetuneJob, plan_job
+from flows.options import find_device
+from pipelines.schema import Modality
 
 finetune_task = task(
     name="finetune-encoder", task_run_name="finetune-{job.modality}-{job.corpus}", cache_policy=NO_CACHE
@@ -25,16 +27,18 @@ def finetune_flow(job: FinetuneJob, progress: Progress | None = None) -> Outcome
 def finetune_encoder_flow(
     catalog: str,
     store: str,
-    modality: str,
+    modality: Modality,
     corpus: str,
     base: str | None = None,
     features: str = "published",
-    device: str = "cuda",
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Plan and fine-tune on a node: what a deployment runs. The corpus lies where the catalog or the ingest says.
 
     Returns:
         Name and feature set of the encoder, validation UAR before and after.
     """
-    outcome = finetune_flow(plan_job(catalog, store, modality, corpus, base=base, features=features, device=device))
+    outcome = finetune_flow(
+        plan_job(catalog, store, modality, corpus, base=base, features=features, device=find_device(device))
+    )
     return {"encoder": outcome.name, "feature_set": outcome.feature_set, "val_uar": outcome.about["val_uar"]}
