@@ -82,6 +82,7 @@ def cache_inputs(
     records: Sequence[Mapping[str, Any]],
     reader: Reader,
     cut: Cut,
+    empty: str = "no_features",
     progress: Callable[[int], None] | None = None,
 ) -> InputCache:
     """Read samples into a cache; what is there already is not read again.
@@ -91,6 +92,7 @@ def cache_inputs(
         records: Rows of the samples table.
         reader: Turns a record into an item (`features.reading.make_reader`).
         cut: Turns items' values into units.
+        empty: Status of a sample that was read and has no unit.
         progress: Called with the number of samples done since the last call.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +104,7 @@ def cache_inputs(
             if progress:
                 progress(len(block))
         else:
-            _write_block(path, block, reader, cut, progress)
+            _write_block(path, block, reader, cut, empty, progress)
     return InputCache(folder, len(blocks))
 
 
@@ -117,6 +119,7 @@ def _write_block(
     block: Sequence[Mapping[str, Any]],
     reader: Reader,
     cut: Cut,
+    empty: str,
     progress: Callable[[int], None] | None,
 ) -> None:
     samples: list[dict[str, Any]] = []
@@ -136,7 +139,7 @@ def _write_block(
                     for array in unit:
                         places[-1].append([offset, array.dtype.str, list(array.shape)])
                         offset += handle.write(np.ascontiguousarray(array).tobytes())
-                status = "nothing_to_encode" if item.status == OK and not places else item.status
+                status = empty if item.status == OK and not places else item.status
                 samples.append({"id": item.sample_id, "status": status, "error": item.error, "units": places})
             if progress:
                 progress(len(items))

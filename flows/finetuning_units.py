@@ -106,7 +106,8 @@ def _cached(
         if progress:
             progress(done, len(records))
 
-    return cache_inputs(folder, records, reader, trainable.cut, moved)
+    empty = "no_face" if job.modality == "video" else "no_features"
+    return cache_inputs(folder, records, reader, trainable.cut, empty, moved)
 
 
 class _Subset(Sequence[Any]):

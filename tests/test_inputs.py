@@ -39,7 +39,7 @@ def fill(folder: Path) -> tuple[InputCache, list[int]]:
         asked.append(int(record["sample_id"][-3:]))
         return read(record)
 
-    return cache_inputs(folder, RECORDS, counted, cut), sorted(asked)
+    return cache_inputs(folder, RECORDS, counted, cut, empty="no_face"), sorted(asked)
 
 
 def test_every_array_comes_back_at_random(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_every_array_comes_back_at_random(tmp_path: Path) -> None:
 def test_samples_without_units_keep_their_status(tmp_path: Path) -> None:
     cache, _ = fill(tmp_path)
     assert cache.statuses[4] == "decode_error"
-    assert cache.statuses[3] == "nothing_to_encode" and cache.statuses[1] == "ok"
+    assert cache.statuses[3] == "no_face" and cache.statuses[1] == "ok"
     assert len(cache.statuses) == N
 
 
