@@ -45,6 +45,8 @@ class FinetuneJob:
     root: str
     settings: FinetuneConfig
     device: str = "cpu"
+    known_base: bool = True
+    """The base is an encoder of the catalog, which says what it was trained on."""
 
 
 def plan_job(
@@ -104,6 +106,7 @@ def plan_job(
         root=str(corpus_root(opened.catalog, corpus, roots or {}, opened.root)),
         settings=FinetuneConfig(**{"learning_rate": RATES[chosen], **settings}),
         device=device,
+        known_base=base in opened.catalog.encoders,
     )
     base_view(opened.catalog, job)
     return job

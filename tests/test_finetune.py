@@ -1,5 +1,6 @@
 """`finetune` on the demo's MELD: better on validation, usable at once, provenance filled in, mistakes named."""
 
+import fcntl
 import json
 import shutil
 from pathlib import Path
@@ -125,6 +126,24 @@ def test_a_finished_encoder_is_not_made_again(capsys: pytest.CaptureFixture, mel
     # Everything but the weights and their record is gone.
     assert {path.name for path in weights.parent.parent.iterdir()} == {"weights", "encoder.json", ".lock"}
     assert oct(weights.stat().st_mode)[-3:] == oct((weights.parent / "config.json").stat().st_mode)[-3:]
+
+
+def test_two_processes_do_not_make_one_encoder(capsys: pytest.CaptureFixture, meld: FeatureStore) -> None:
+    folder = meld.root / "encoders" / "taken"
+    folder.mkdir(parents=True)
+    with (folder / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        code, _, err = finetune(capsys, meld, "--modality", "text", "--name", "taken")
+    assert code == 1 and "encoder 'taken' is being fine-tuned by another process" in the_sentence(err)
+
+
+def test_a_base_of_unknown_history_is_said(
+    capsys: pytest.CaptureFixture, meld: FeatureStore, checkpoints: Path
+) -> None:
+    base = str(checkpoints / "emotion-english-distilroberta-base")
+    code, _, err = finetune(capsys, meld, "--modality", "text", "--epochs", "1", "--base", base, "--name", "stranger")
+    assert code == 0 and "has seen before is not known: only meld counts" in err
+    assert read_fragments(meld.root)["stranger"].encoder.kind == "hf_text"
 
 
 def test_provenance_adds_up_and_a_taken_place_is_left_alone(capsys: pytest.CaptureFixture, meld: FeatureStore) -> None:

@@ -81,6 +81,8 @@ def finetune(
         device=find_device(device),
         **settings,
     )
+    if not job.known_base:
+        note(f"what {job.base} has seen before is not known: only {corpus} counts as training data of the new encoder")
     with _bars() as progress:
         if flow:
             from flows.finetune import finetune_flow
