@@ -88,6 +88,7 @@ def extract_jobs(
     roots: Mapping[str, str],
     device: str,
     retry_failed: bool,
+    time_limit: float = TIME_LIMIT,
 ) -> list[ShardJob]:
     """The jobs that a plan leaves: missing, stale and damaged shards, and on request failed rows.
 
@@ -110,6 +111,7 @@ def extract_jobs(
             rows=group[0].shard.samples.num_rows,
             device=device,
             retry_failed=retry_failed,
+            time_limit=time_limit,
             replaces=tuple(record_id(p.commit) for p in group),
             run=run,
         )

@@ -1,5 +1,6 @@
 """Jobs of an extraction: one shard of the views that read the same media."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from flows.build import ShardJob, extract_jobs, extract_one, forget
@@ -52,3 +53,10 @@ def test_a_job_commits_every_view_of_its_shard(tmp_path: Path) -> None:
     commits = [commit for job in jobs for commit in extract_one(job, done.append)]
     assert [(c.shard, c.statuses) for c in commits] == [("meld-00000", {"ok": 1}), ("meld-00000", {"no_face": 1})]
     assert sum(done) == 2
+
+
+def test_a_sample_that_takes_longer_than_the_time_limit_has_a_status(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (job,) = jobs_of([clip_sample(tmp_path / "root", "a")], tmp_path, ("prosody",))
+    (commit,) = extract_one(replace(job, time_limit=0.001))
+    assert commit.statuses == {"timeout": 1}

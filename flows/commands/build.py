@@ -27,6 +27,7 @@ from flows.options import (
     split_list,
 )
 from pipelines.catalog import load_catalog
+from pipelines.decoding import TIME_LIMIT
 from pipelines.errors import DataError, UsageError
 from pipelines.files import storage_errors, sweep
 
@@ -150,6 +151,9 @@ def extract(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed rows again.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read what is done and make damaged shards again.")] = False,
     max_failures: Annotated[float, typer.Option(min=0, max=1, help="Share of failed samples that ends the run.")] = 0.2,
+    time_limit: Annotated[
+        float, typer.Option(min=1, help="Seconds to decode one sample; a longer one has the status timeout.")
+    ] = TIME_LIMIT,
     runner: Annotated[
         Literal["threads", "processes", "dask", "ray"], typer.Option("--runner", help="Where the shard tasks run.")
     ] = "threads",
@@ -182,6 +186,7 @@ def extract(
         retry_failed=retry_failed,
         verify=verify,
         max_failures=max_failures,
+        time_limit=time_limit,
         flow=flow,
         runner=runner,
         workers=workers,
@@ -201,6 +206,7 @@ def run_extract(
     retry_failed: bool = False,
     verify: bool = False,
     max_failures: float = 0.2,
+    time_limit: float = TIME_LIMIT,
     flow: bool = True,
     runner: Literal["threads", "processes", "dask", "ray"] = "threads",
     workers: int | None = None,
@@ -218,7 +224,7 @@ def run_extract(
     planned = _plan_extraction(opened, views, corpora, verify)
     if not planned:
         raise DataError(f"store {str(opened.root)!r} holds no samples: run `merloco ingest` first")
-    jobs = extract_jobs(opened, catalog, planned, roots, device, retry_failed)
+    jobs = extract_jobs(opened, catalog, planned, roots, device, retry_failed, time_limit)
     done = Extracted()
     begun = time.perf_counter()
     with storage_errors(opened.root):
