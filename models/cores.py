@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import TypeVar
 
 STAGES = 4
 """Networks at work at one time in an extraction: detection and encoding, of two jobs."""
 
+T = TypeVar("T")
 _lock = threading.Lock()
 _holders = 0
 _before = 0
@@ -40,3 +43,42 @@ def shared_cores() -> Iterator[None]:
             _holders -= 1
             if _holders == 0:
                 torch.set_num_threads(_before)
+
+
+def side_by_side(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[T]:
+    """Run iterators in a thread and on a core each; their results as they come.
+
+    Raises:
+        Exception: The first error of any of them, after the others have ended.
+    """
+    import torch
+
+    results: SimpleQueue[tuple[str, T | BaseException | None]] = SimpleQueue()
+    before = torch.get_num_threads()
+
+    def run(work: Callable[[], Iterator[T]]) -> None:
+        torch.set_num_threads(1)
+        try:
+            for result in work():
+                results.put(("result", result))
+            results.put(("end", None))
+        except BaseException as error:
+            results.put(("error", error))
+
+    threads = [threading.Thread(target=run, args=(work,), daemon=True) for work in works]
+    failure: BaseException | None = None
+    try:
+        for thread in threads:
+            thread.start()
+        running = len(threads)
+        while running:
+            kind, value = results.get()
+            if kind == "result":
+                yield value  # type: ignore[misc]
+            else:
+                running -= 1
+                failure = failure or (value if isinstance(value, BaseException) else None)
+    finally:
+        torch.set_num_threads(before)
+    if failure is not None:
+        raise failure

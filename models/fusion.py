@@ -55,7 +55,7 @@ def gated_features(
     Returns:
         The fused features and the share of the first modality, both (..., n, P, gated_dim).
     """
-    h1, h2 = torch.tanh(h1), torch.tanh(h2)
+    h1, h2 = h1.tanh_(), h2.tanh_()
     z = torch.softmax(scores, dim=-1) if kind == "softmax" else torch.sigmoid(scores)
     if has1 is None or has2 is None:
         return torch.lerp(h2, h1, z), z

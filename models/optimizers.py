@@ -7,9 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
-from torch.optim.adamw import adamw
-from torch.optim.sgd import sgd
 
 from models.errors import ModelError
 from models.stack import Stack
@@ -18,6 +15,7 @@ OPTIMIZERS = ("adam", "adamw", "sgd", "lion")
 SCHEDULES = ("none", "cosine_restarts", "step")
 BETA1, BETA2 = 0.9, 0.999
 LION_BETA1, LION_BETA2 = 0.9, 0.99
+EPSILON = 1e-8
 MOMENTUM = 0.9
 PERIOD = 10
 """Epochs until the cosine restarts, and between two steps of the step schedule."""
@@ -46,7 +44,7 @@ class StackOptimizer:
 
     Args:
         kind: One of `OPTIMIZERS`.
-        stack: The weights and their gradients.
+        stack: The weights.
 
     Raises:
         ModelError: No such optimizer.
@@ -60,67 +58,53 @@ class StackOptimizer:
         needs_second = kind in ("adam", "adamw")
         self.second = {name: torch.zeros_like(w) for name, w in stack.weights.items()} if needs_second else {}
         self.steps = 0
+        self.settings: list[tuple[float, float]] = []
 
-    @torch.no_grad()
-    def step(self, rates: Sequence[float], decays: Sequence[float]) -> None:
-        """Update every run.
+    def begin(self, rates: Sequence[float], decays: Sequence[float]) -> None:
+        """Begin a step.
 
         Args:
             rates: (R,) learning rates.
             decays: (R,) weight decays.
         """
-        settings = sorted(set(zip(rates, decays, strict=True)))
-        for rate, decay in settings:
-            # A run alone and a run in a stack of equal settings take the same path; mixed stacks go run by run.
-            runs = (
-                [None]
-                if len(settings) == 1
-                else [r for r, s in enumerate(zip(rates, decays, strict=True)) if s == (rate, decay)]
-            )
-            self._update(runs, rate, decay)
+        self.settings = list(zip(rates, decays, strict=True))
         self.steps += 1
 
-    def _update(self, runs: Sequence[int | None], rate: float, decay: float) -> None:
-        def parts(tensors: dict[str, Tensor]) -> list[Tensor]:
-            return [t.detach() if run is None else t.detach()[run] for t in tensors.values() for run in runs]
+    @torch.no_grad()
+    def update(self, names: tuple[str, ...], start: int, gradients: list[Tensor]) -> None:
+        """Update some weights of some runs.
 
-        weights, gradients, first = parts(self.stack.weights), parts(self.stack.gradients), parts(self.first)
-        if self.kind == "sgd":
-            sgd(
-                weights,
-                gradients,
-                list[Tensor | None](first),
-                fused=True,
-                weight_decay=decay,
-                momentum=MOMENTUM,
-                lr=rate,
-                dampening=0.0,
-                nesterov=False,
-                maximize=False,
-            )
+        Args:
+            names: Weights of the stack.
+            start: The first run.
+            gradients: For each weight (runs, ...), of this run and those that follow.
+        """
+        settings = self.settings[start : start + len(gradients[0])]
+        if len(set(settings)) == 1:
+            self._update(names, slice(start, start + len(settings)), gradients, *settings[0])
             return
+        for r, own in enumerate(settings):
+            self._update(names, slice(start + r, start + r + 1), [g[r : r + 1] for g in gradients], *own)
+
+    def _update(self, names: tuple[str, ...], runs: slice, gradients: list[Tensor], rate: float, decay: float) -> None:
+        # torch's own fused updates, called without the wrappers that sort tensors by device and type: for one layer
+        # of one run these take longer than the update.
+        weights = [self.stack.weights[name].detach()[runs] for name in names]
+        first = [self.first[name][runs] for name in names]
         if self.kind == "lion":
             _lion(weights, gradients, first, rate, decay)
-            return
-        # The count of steps is one number; torch adds to one tensor per weight.
-        counts = list(torch.full((len(weights),), float(self.steps), device=weights[0].device).unbind())
-        update = adam if self.kind == "adam" else adamw
-        update(
-            weights,
-            gradients,
-            first,
-            parts(self.second),
-            [],
-            counts,
-            fused=True,
-            amsgrad=False,
-            beta1=BETA1,
-            beta2=BETA2,
-            lr=rate,
-            weight_decay=decay,
-            eps=1e-8,
-            maximize=False,
-        )
+        elif self.kind == "sgd":
+            torch._fused_sgd_(
+                weights, gradients, first, weight_decay=decay, momentum=MOMENTUM, lr=rate, dampening=0.0,
+                nesterov=False, maximize=False, is_first_step=False,
+            )  # fmt: skip
+        else:
+            fused = torch._fused_adam_ if self.kind == "adam" else torch._fused_adamw_
+            count = torch.tensor(float(self.steps), device=weights[0].device)
+            fused(
+                weights, gradients, first, [self.second[name][runs] for name in names], [], [count] * len(names),
+                lr=rate, beta1=BETA1, beta2=BETA2, weight_decay=decay, eps=EPSILON, amsgrad=False, maximize=False,
+            )  # fmt: skip
 
     def keep(self, runs: Sequence[int]) -> None:
         """Drop the state of all runs but these."""

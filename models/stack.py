@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.fusion import FusionNet, fuse, pair_weights, pairs_of
+from models.fusion import FusionNet, fuse, layer_of, pair_weights, pairs_of
+
+Update = Callable[[tuple[str, ...], int, list[Tensor]], None]
+"""Names of weights of the stack, the first run, and the gradients (runs, ...) of the weights from this run on."""
+Done = Callable[[int, list[Tensor]], None]
 
 
 class Stack:
-    """R networks whose products are batched; gradients lie in memory that every step uses again.
+    """R networks whose products are batched, and whose weights are updated while the backward pass goes over them.
 
-    The gated layers' weights that a modality meets lie side by side, (R, D, 2 * pairs * gated_dim), so that three wide
-    products take the place of nine narrow ones.
+    A gradient is used as soon as it is there and then written over by the next: on a CPU it never leaves the cache,
+    where one that waits for the end of the pass would cross the memory bus twice. The gated layers' weights that a
+    modality meets lie side by side, (R, D, 2 * pairs * gated_dim), so that three wide products take the place of nine
+    narrow ones.
 
     Args:
         networks: The networks, all of one shape.
@@ -30,7 +37,7 @@ class Stack:
         self.names = list(networks[0].state_dict())
         states = [self._packed(network.state_dict()) for network in networks]
         self.weights = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
-        self.gradients = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        self._make_scratch()
         on_gpu = torch.device(device).type == "cuda"
         self.dtype = torch.bfloat16 if precision == "bf16" and on_gpu else torch.float32
         if on_gpu:
@@ -43,7 +50,7 @@ class Stack:
             packed[f"pairs_{m}"] = torch.cat(pair_weights(state, m, self.modalities), dim=-1)
         return packed
 
-    def _published(self, packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def published(self, packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The stack's names -> the published ones."""
         state = {name: packed[name] for name in self.names if not name.startswith("gal_")}
         for m in self.paired:
@@ -51,7 +58,7 @@ class Stack:
             parts = iter(packed[f"pairs_{m}"].split(width, dim=-1))
             for pair in pairs_of(self.modalities):
                 if m in pair:
-                    layer, place = f"gal_{pair[0][0]}{pair[1][0]}", pair.index(m)
+                    layer, place = layer_of(pair), pair.index(m)
                     state[f"{layer}.WF{1 + place}"] = next(parts)
                     other = state.get(f"{layer}.WF")
                     part = next(parts)
@@ -62,27 +69,39 @@ class Stack:
     def __len__(self) -> int:
         return len(next(iter(self.weights.values())))
 
+    def _make_scratch(self) -> None:
+        """Room for the gradients of one layer: of one run at a time on a CPU, of all on a GPU."""
+        some = next(iter(self.weights.values()))
+        self.block = 1 if some.device.type == "cpu" else len(some)
+        widest = max(weight[0].numel() for weight in self.weights.values())
+        self.scratch = torch.empty(self.block * widest, device=some.device)
+
     def train_forward(
-        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor]
+        self,
+        features: Mapping[str, Tensor],
+        present: Mapping[str, Tensor] | None,
+        noise: Mapping[str, Tensor],
+        update: Update,
     ) -> Tensor:
-        """Logits (R, B, K) whose backward pass fills `gradients`.
+        """Logits (R, B, K) whose backward pass calls `update` for every weight and block of runs.
 
         Args:
             features: Modality -> float32 (R, B, D).
             present: Modality -> bool (R, B), or None where everything is there.
             noise: Modality, and `fused` -> float32 (R, B, width), what dropout multiplies with; empty without dropout.
+            update: Takes the gradients, which it must not keep.
         """
 
         def product(x: Tensor, name: str) -> Tensor:
             linear = f"{name}.weight" in self.weights
             key = f"{name}.weight" if linear else name
             weight, bias = self.weights[key].requires_grad_(), self.weights.get(f"{name}.bias")
-            into = self.gradients[key], self.gradients.get(f"{name}.bias")
-            result: Tensor = _Product.apply(x, weight, bias, into, linear, self.dtype)
+            done = partial(update, (key, f"{name}.bias") if linear else (key,))
+            result: Tensor = _Product.apply(x, weight, bias, self, done)
             return result
 
         def dropout(x: Tensor, place: str) -> Tensor:
-            return x * noise[place] if noise else x
+            return x.mul_(noise[place]) if noise else x  # the product itself is not needed again
 
         return fuse(features, present, self.modalities, self.gate, product, dropout)[0]
 
@@ -97,25 +116,20 @@ class Stack:
 
         return fuse(features, present, self.modalities, self.gate, product, lambda x, _: x)[0]
 
-    def arrays(self, run: int, gradients: bool = False) -> dict[str, np.ndarray]:
-        """Copy of one run's weights, or of its gradients, by their published names."""
-        chosen = self.gradients if gradients else self.weights
-        state = self._published({name: tensor[run].detach() for name, tensor in chosen.items()})
+    def arrays(self, run: int) -> dict[str, np.ndarray]:
+        """Copy of one run's weights by their published names."""
+        state = self.published({name: tensor[run].detach() for name, tensor in self.weights.items()})
         return {name: tensor.cpu().numpy().copy() for name, tensor in state.items()}
 
     def keep(self, runs: Sequence[int]) -> None:
         """Drop all runs but these; the others move up."""
         chosen = torch.tensor(runs, device=next(iter(self.weights.values())).device)
         self.weights = {name: weight.detach()[chosen] for name, weight in self.weights.items()}
-        self.gradients = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        self._make_scratch()
 
 
 class _Product(torch.autograd.Function):
-    """Batched rows times weights. The gradient of the weights is written where it will be read.
-
-    Left to autograd, every step asks for as much fresh memory as the stack has weights, and on a CPU the page faults
-    of that cost several times the mathematics.
-    """
+    """Batched rows times weights; the backward pass hands the gradients of the weights out and returns none."""
 
     @staticmethod
     def forward(
@@ -123,33 +137,37 @@ class _Product(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        into: tuple[Tensor, Tensor | None],
-        transposed: bool,
-        dtype: torch.dtype,
+        stack: Stack,
+        done: Callable[[int, list[Tensor]], None],
     ) -> Tensor:
+        """Products (R, B, d'); a layer with a bias has its weights transposed, as torch's linear layers."""
         ctx.save_for_backward(x, weight)
-        ctx.into, ctx.transposed, ctx.dtype = into, transposed, dtype
-        factor = weight.mT if transposed else weight
-        if dtype != torch.float32:
-            out = torch.bmm(x.to(dtype), factor.to(dtype)).float()
+        ctx.stack, ctx.done, ctx.linear = stack, done, bias is not None
+        factor = weight if bias is None else weight.mT
+        if stack.dtype != torch.float32:
+            out = torch.bmm(x.to(stack.dtype), factor.to(stack.dtype)).float()
             return out if bias is None else out + bias[:, None]
         return torch.bmm(x, factor) if bias is None else torch.baddbmm(bias[:, None], x, factor)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, None, None]:
+        """Gradient of the rows, then block by block those of the weights: the update changes them in place."""
         (gradient,) = gradients
         x, weight = ctx.saved_tensors
-        for_weight, for_bias = ctx.into
-        gradient = gradient.contiguous()
-        low, x = gradient.to(ctx.dtype), x.to(ctx.dtype)
-        left, right = (low, x) if ctx.transposed else (x, low)
-        if ctx.dtype == torch.float32:
-            torch.bmm(left.mT, right, out=for_weight)
-        else:
-            for_weight.copy_(torch.bmm(left.mT, right))
-        if for_bias is not None:
-            torch.sum(gradient, dim=1, out=for_bias)
-        if not ctx.needs_input_grad[0]:
-            return None, None, None, None, None, None
-        factor = weight if ctx.transposed else weight.mT
-        return torch.bmm(low, factor.to(ctx.dtype)).to(gradient.dtype), None, None, None, None, None
+        stack: Stack = ctx.stack
+        low, x = gradient.contiguous().to(stack.dtype), x.to(stack.dtype)
+        for_x = None
+        if ctx.needs_input_grad[0]:
+            factor = weight if ctx.linear else weight.mT
+            for_x = torch.bmm(low, factor.to(stack.dtype)).to(gradient.dtype)
+        for_bias = gradient.sum(dim=1) if ctx.linear else None
+        left, right = (low, x) if ctx.linear else (x, low)
+        for start in range(0, len(weight), stack.block):
+            runs = slice(start, start + stack.block)
+            into = stack.scratch[: weight[runs].numel()].view(weight[runs].shape)
+            if stack.dtype == torch.float32:
+                torch.bmm(left[runs].mT, right[runs], out=into)
+            else:
+                into.copy_(torch.bmm(left[runs].mT, right[runs]))
+            ctx.done(start, [into] if for_bias is None else [into, for_bias[runs]])
+        return for_x, None, None, None, None

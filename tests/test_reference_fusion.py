@@ -90,11 +90,11 @@ def test_forty_training_steps_give_the_published_losses(runs: int) -> None:
         for chosen in torch.arange(320).split(32):
             rows = chosen.expand(runs, -1)
             features, present = table.batch(rows, scales)
-            logits = stack.train_forward(features, present, {})
+            optimizer.begin([s.config.learning_rate for s in specs], [s.config.weight_decay for s in specs])
+            logits = stack.train_forward(features, present, {}, optimizer.update)
             parts = (table.label[rows], table.target[rows], table.mask[rows])
             loss = losses(logits, *parts, torch.ones(runs, 32))
             loss.sum().backward()
-            optimizer.step([s.config.learning_rate for s in specs], [s.config.weight_decay for s in specs])
             found.append(float(loss[0].detach()))
     assert np.abs(np.array(found) - golden["losses"]).max() < 2e-3
     logits = stack.predict(0, {m: torch.from_numpy(f) for m, f in data.features.items()}, None)

@@ -78,12 +78,14 @@ def test_a_stack_optimizer_is_torchs_own(kind: str) -> None:
     }[kind]
     own = [make(n.parameters(), lr=r, weight_decay=d) for n, r, d in zip(networks, rates, decays, strict=True)]
     for _ in range(3):
-        for gradient in stack.gradients.values():
-            gradient.copy_(torch.randn_like(gradient))
+        gradients = {name: torch.randn_like(weight) for name, weight in stack.weights.items()}
         for run, network in enumerate(networks):
-            for name, gradient in stack.arrays(run, gradients=True).items():
-                network.get_parameter(name).grad = torch.from_numpy(gradient)
-        optimizer.step(rates, decays)
+            for name, gradient in stack.published({n: g[run] for n, g in gradients.items()}).items():
+                network.get_parameter(name).grad = gradient.clone()
+        optimizer.begin(rates, decays)
+        for name, gradient in gradients.items():
+            for start, runs in ((0, 2), (2, 1)):
+                optimizer.update((name,), start, [gradient[start : start + runs]])
         for each in own:
             each.step()
     for run, network in enumerate(networks):
@@ -94,11 +96,12 @@ def test_a_stack_optimizer_is_torchs_own(kind: str) -> None:
 def test_lion_moves_by_its_rate_and_decays_decoupled() -> None:
     stack = Stack([FusionNet({"text": 4}, 4, 3)], "cpu")
     before = {name: weight.clone() for name, weight in stack.weights.items()}
-    for gradient in stack.gradients.values():
-        gradient.copy_(torch.randn_like(gradient))
-    StackOptimizer("lion", stack).step([1e-3], [0.1])
+    gradients = {name: torch.randn_like(weight) for name, weight in before.items()}
+    optimizer = StackOptimizer("lion", stack)
+    optimizer.begin([1e-3], [0.1])
+    optimizer.update(tuple(gradients), 0, [gradient.clone() for gradient in gradients.values()])
     for name, weight in stack.weights.items():
-        expected = before[name] * (1 - 1e-4) - 1e-3 * stack.gradients[name].sign()
+        expected = before[name] * (1 - 1e-4) - 1e-3 * gradients[name].sign()
         assert torch.allclose(weight, expected, atol=1e-7)
 
 
@@ -142,12 +145,19 @@ def test_a_stacks_gradients_are_autograds(gate: str, modalities: tuple[str, ...]
     stack = Stack(networks, "cpu")
     features = {m: torch.randn(2, 5, d) for m, d in dims.items()}
     present = {m: torch.rand(2, 5) < 0.7 for m in dims}
-    stack.train_forward(features, present, {}).square().sum().backward()
+    found: dict[str, list[torch.Tensor]] = {}
+
+    def collect(names: tuple[str, ...], _: int, gradients: list[torch.Tensor]) -> None:
+        for name, gradient in zip(names, gradients, strict=True):
+            found.setdefault(name, []).extend(gradient.clone())
+
+    stack.train_forward(features, present, {}, collect).square().sum().backward()
     for run, network in enumerate(networks):
         logits, _ = network({m: f[run] for m, f in features.items()}, {m: p[run] for m, p in present.items()})
         logits.square().sum().backward()
+        own = stack.published({name: gradients[run] for name, gradients in found.items()})
         for name, weight in network.named_parameters():
-            assert np.allclose(stack.arrays(run, gradients=True)[name], weight.grad, atol=1e-5), name
+            assert torch.allclose(own[name], weight.grad, atol=1e-5), name
 
 
 def test_losses_are_torchs_own() -> None:

@@ -38,7 +38,7 @@ WIDTHS = {"audio": 512, "video": 1024, "text": 768}
 CLASSES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry")
 CORPORA = ("iemocap", "mosei", "meld", "afew")
 NATIVE = {"iemocap": "hap", "meld": "joy", "afew": "Happy"}
-EPOCHS = 3
+EPOCHS = 2
 CONFIG = TrainConfig(epochs=EPOCHS, patience=EPOCHS)
 
 
@@ -53,7 +53,7 @@ def generated(n: int) -> Dataset:
     return Dataset(
         sample_id=np.array([f"x/y/u{i}" for i in range(n)]),
         corpus=np.array(CORPORA)[np.arange(n) % 4],
-        split=np.array(["train", "train", "train", "val", "test"])[np.arange(n) // 4 % 5],
+        split=np.array([*["train"] * 8, "val", "test"])[np.arange(n) // 4 % 10],
         dialogue=np.arange(n).astype(str),
         features=features,
         present={m: np.ones(n, bool) for m in WIDTHS},
@@ -184,7 +184,7 @@ def flops_per_sample() -> float:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Dataset, list[Path], FeatureStore]]:
-    data = generated(3200)
+    data = generated(8000)
     root = tmp_path_factory.mktemp("bench")
     yield data, write_pickles(data, root / "pickles"), write_store(data, root / "store")
 
