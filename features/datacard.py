@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.card_plots import plot_classes, plot_histogram
-from pipelines.catalog import CorpusEntry
+from pipelines.catalog_entries import CorpusEntry
 from pipelines.files import atomic_path
 from pipelines.findings import read_findings
 from pipelines.label_counts import count_labels

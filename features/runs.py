@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.errors import DataError, UsageError
+from pipelines.errors import DataError, UsageError, nearest
 from pipelines.files import TEMPORARY, canonical_json, sha256_text, storage_errors, temporary_name
 
 RUNS_SCHEMA = pa.schema(
@@ -175,3 +175,30 @@ def runs_table(store: Path) -> pa.Table:
         row = {key: config[key] for key in CONFIG_KEYS}
         rows.append({**row, "run": record["run"], "config": json.dumps(config, sort_keys=True)})
     return pa.Table.from_pylist(rows, schema=RUNS_SCHEMA)
+
+
+def find_run(store: Path, name: str | None = None, trained: bool = False) -> Path:
+    """The folder of a run.
+
+    Args:
+        store: Root of the store.
+        name: `experiment/run`, a run's name, or the beginning of either if only one run begins so; None: the newest.
+        trained: Only runs that have weights: a nullified twin is a score, not a network.
+
+    Raises:
+        DataError: The store has no run.
+        UsageError: No run, or more than one, has such a name.
+    """
+    found = [folder for folder in run_folders(store) if not trained or (folder / "weights.safetensors").is_file()]
+    folders = {f"{folder.parent.name}/{folder.name}": folder for folder in found}
+    if not folders:
+        raise DataError(f"store {str(store)!r} holds no run: run `merloco train` or `merloco loco` first")
+    if name is None:
+        return max(found, key=lambda folder: ((folder / "config.json").stat().st_mtime_ns, folder.name))
+    exact = [full for full in folders if name in (full, full.partition("/")[2])]
+    named = exact or [full for full in folders if full.startswith(name) or full.partition("/")[2].startswith(name)]
+    if not named:
+        raise UsageError(f"no run {name!r}: {nearest(name, folders)}")
+    if len(named) > 1:
+        raise UsageError(f"{name!r} begins the names of {len(named)} runs: expected one, {nearest(name, named)}")
+    return folders[named[0]]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.encoders import Encoder, EncoderSpec, registered
-from pipelines.catalog import Catalog, EncoderEntry
+from pipelines.catalog import Catalog
+from pipelines.catalog_entries import EncoderEntry
 from pipelines.files import canonical_json, sha256_text
 
 VALUES_VERSION = 1

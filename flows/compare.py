@@ -10,11 +10,10 @@ from typing import Literal
 import numpy as np
 import pyarrow.parquet as pq
 
-from features.runs import run_folders
 from features.store import FeatureStore
 from models.resampling import Interval, bootstrap, permutation_test
 from models.statistics import McNemar, holm, mcnemar
-from pipelines.errors import DataError, UsageError, nearest
+from pipelines.errors import DataError
 
 By = Literal["utterance", "dialogue"]
 """What is resampled and swapped as a whole."""
@@ -49,29 +48,6 @@ class Agreement:
     corpus: str
     table: McNemar
     p_holm: float
-
-
-def find_run(store: FeatureStore, name: str) -> Path:
-    """The folder of a run.
-
-    Args:
-        store: The store.
-        name: `experiment/run`, a run's name, or the beginning of either if only one run begins so.
-
-    Raises:
-        DataError: The store has no run.
-        UsageError: No run, or more than one, has such a name.
-    """
-    folders = {f"{folder.parent.name}/{folder.name}": folder for folder in run_folders(store.root)}
-    if not folders:
-        raise DataError(f"store {str(store.root)!r} holds no run: run `merloco train` or `merloco loco` first")
-    exact = [full for full in folders if name in (full, full.partition("/")[2])]
-    found = exact or [full for full in folders if full.startswith(name) or full.partition("/")[2].startswith(name)]
-    if not found:
-        raise UsageError(f"no run {name!r}: {nearest(name, folders)}")
-    if len(found) > 1:
-        raise UsageError(f"{name!r} begins the names of {len(found)} runs: expected one, {nearest(name, found)}")
-    return folders[found[0]]
 
 
 def compare_runs(

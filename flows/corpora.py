@@ -9,7 +9,7 @@ from dataclasses import asdict
 import pyarrow as pa
 
 from flows.console import print_rows
-from pipelines.catalog import CorpusEntry
+from pipelines.catalog_entries import CorpusEntry
 from pipelines.findings import SampleFinding
 from pipelines.label_counts import UNKNOWN, LabelCount
 from pipelines.published_stats import NAMES, Figures

@@ -15,7 +15,8 @@ from features.view import FeatureView, resolve_view
 from flows.build import corpus_root
 from models.finetune_run import FinetuneConfig
 from models.trainable import KINDS
-from pipelines.catalog import Catalog, EncoderEntry, ViewEntry, load_catalog
+from pipelines.catalog import Catalog, load_catalog
+from pipelines.catalog_entries import EncoderEntry, ViewEntry
 from pipelines.errors import UsageError, nearest
 from pipelines.fragments import read_fragments
 from pipelines.schema import MODALITIES, Modality

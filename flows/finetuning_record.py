@@ -17,7 +17,7 @@ from flows.finetuning_plan import FinetuneJob, view_entry
 from models.encoders import EncoderSpec
 from models.finetune import Finetuned
 from models.finetune_run import Units
-from pipelines.catalog import EncoderEntry
+from pipelines.catalog_entries import EncoderEntry
 from pipelines.files import temporary_name, usual_mode
 from pipelines.fragments import PATH_PARAMETERS, Fragment, encoder_folder, read_fragments, write_fragment
 

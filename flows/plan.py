@@ -17,7 +17,7 @@ from models.protocols import (
     single_cells,
 )
 from models.spec import TrainConfig
-from pipelines.catalog import Training
+from pipelines.catalog_entries import Training
 from pipelines.files import canonical_json, sha256_file, sha256_text
 from pipelines.samples import samples_path
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from features.encoding import encode_items
 from features.reading import make_reader
-from features.runs import read_config, run_folders
+from features.runs import read_config
 from features.shards import OK
 from features.store import FeatureStore
 from features.view import FeatureView
@@ -20,8 +20,8 @@ from models.data import Dataset
 from models.encoders import Encoder
 from models.spec import RunResult, RunSpec
 from models.train import predict
-from pipelines.catalog import Training
-from pipelines.errors import DataError, nearest
+from pipelines.catalog_entries import Training
+from pipelines.errors import DataError
 
 NO_ROWS = np.zeros(0, dtype=np.int64)
 
@@ -46,23 +46,6 @@ class Prediction:
     """Modality -> mean share of the gates."""
     statuses: dict[str, str]
     """Modality -> `ok`, or why there is none."""
-
-
-def find_run(store: FeatureStore, name: str | None) -> Path:
-    """The folder of a run: the named one, or the newest.
-
-    Raises:
-        DataError: No run, or none of that name.
-    """
-    # A nullified twin is a score, not a network.
-    folders = {f.name: f for f in run_folders(store.root) if (f / "weights.safetensors").is_file()}
-    if not folders:
-        raise DataError(f"store {str(store.root)!r} holds no run: run `merloco train` or `merloco loco` first")
-    if name is None:
-        return max(folders.values(), key=lambda folder: ((folder / "config.json").stat().st_mtime_ns, folder.name))
-    if name not in folders:
-        raise DataError(f"no run {name!r}: {nearest(name, folders)}")
-    return folders[name]
 
 
 def load_run(folder: Path) -> tuple[RunResult, tuple[str, ...], dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.catalog import CorpusEntry
+from pipelines.catalog_entries import CorpusEntry
 from pipelines.findings import FIRST_IDS, Problem, SampleFinding
 from pipelines.label_counts import unknown_labels
 from pipelines.labels import apply_map

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipelines.catalog import EncoderEntry, ViewEntry
+from pipelines.catalog_entries import EncoderEntry, ViewEntry
 from pipelines.errors import DataError, nearest
 from pipelines.files import write_json
 

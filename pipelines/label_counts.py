@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipelines.catalog import DROP, LabelMap
+from pipelines.catalog_entries import DROP, LabelMap
 from pipelines.labels import apply_map
 from pipelines.schema import SPLITS
 

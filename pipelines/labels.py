@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from pipelines.catalog import DROP, LabelMap
+from pipelines.catalog_entries import DROP, LabelMap
 from pipelines.errors import DataError, nearest
 
 SELF_EVALUATED_HAPPINESS = "self_evaluated_happiness"

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.catalog import CorpusEntry
+from pipelines.catalog_entries import CorpusEntry
 from pipelines.corpora import Parsed, RowError, parse_corpus
 from pipelines.deletions import read_deletions
 from pipelines.errors import DataError

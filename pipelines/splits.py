@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipelines.catalog import Validation
+from pipelines.catalog_entries import Validation
 from pipelines.errors import DataError
 
 

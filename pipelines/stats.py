@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines.catalog import Catalog, CorpusEntry
+from pipelines.catalog import Catalog
+from pipelines.catalog_entries import CorpusEntry
 from pipelines.labels import apply_map
 from pipelines.media_checks import with_media_lengths
 from pipelines.published_stats import COUNTS, FIGURES, LENGTHS, PUBLISHED, REASONS, Figures, Published

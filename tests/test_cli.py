@@ -158,7 +158,13 @@ def test_an_empty_list_is_wrong_usage_and_not_nothing_to_do(
 def test_an_unknown_device_names_those_that_are_there(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     make_store(tmp_path, n=5, extracted=False)
     code, _, err = merloco(capsys, "extract", "--device", "cdua", "--store", str(tmp_path), "--no-flow")
-    assert code == 2 and "no device 'cdua' here: known: cpu" in the_sentence(err)
+    assert code == 2 and "this machine has no 'cdua': expected auto or cpu" in the_sentence(err)
+
+
+def test_a_root_of_an_unknown_corpus_names_the_known_ones(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    make_store(tmp_path, n=5, extracted=False)
+    code, _, err = merloco(capsys, "extract", "--root", "medl=x", "--store", str(tmp_path), "--no-flow")
+    assert code == 2 and "did you mean 'meld'" in the_sentence(err)
 
 
 def test_a_store_that_cannot_be_written_is_one_sentence(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:

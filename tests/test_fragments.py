@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from features.store import FeatureStore
-from pipelines.catalog import EncoderEntry, ViewEntry, load_catalog
+from pipelines.catalog import load_catalog
+from pipelines.catalog_entries import EncoderEntry, ViewEntry
 from pipelines.errors import DataError
 from pipelines.fragments import FRAGMENT, Fragment, encoder_folder, write_fragment
 from tests.store_files import CATALOG

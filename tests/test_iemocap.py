@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.catalog import Validation, load_catalog
+from pipelines.catalog import load_catalog
+from pipelines.catalog_entries import Validation
 from pipelines.corpora import Parsed, parse_corpus
 from pipelines.errors import DataError
 from pipelines.labels import apply_map

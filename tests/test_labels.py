@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipelines.catalog import LabelMap, MultiLabel, load_catalog
+from pipelines.catalog import load_catalog
+from pipelines.catalog_entries import LabelMap, MultiLabel
 from pipelines.errors import DataError
 from pipelines.labels import apply_map
 from pipelines.schema import EMOTIONS, Sample, to_table

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.store import FeatureStore
-from pipelines.catalog import LabelMap, load_catalog
+from pipelines.catalog import load_catalog
+from pipelines.catalog_entries import LabelMap
 from pipelines.label_counts import UNKNOWN, LabelCount, count_labels, unknown_labels
 from pipelines.labels import apply_map
 from pipelines.schema import SPLITS, Sample, to_table

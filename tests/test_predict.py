@@ -120,4 +120,4 @@ def test_wrong_usage_and_unknown_runs_are_named(capsys: pytest.CaptureFixture, d
     code, _, err = merloco(capsys, "predict", "nowhere.mp4", *store)
     assert code == 1 and "nowhere.mp4: no such file" in the_sentence(err)
     code, _, err = merloco(capsys, "predict", "--text", "Hi.", "--run", "trian", *store)
-    assert code == 1 and "no run 'trian'" in the_sentence(err)
+    assert code == 2 and "no run 'trian'" in the_sentence(err)

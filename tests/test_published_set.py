@@ -15,7 +15,8 @@ from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from features.store import FeatureStore
 from features.view import resolve_view
-from pipelines.catalog import Catalog, EncoderEntry, ViewEntry, load_catalog
+from pipelines.catalog import Catalog, load_catalog
+from pipelines.catalog_entries import EncoderEntry, ViewEntry
 from pipelines.files import write_parquet
 from pipelines.samples import ingest_corpus, read_samples, samples_path
 from tests.store_files import CATALOG

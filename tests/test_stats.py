@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.store import FeatureStore
-from pipelines.catalog import CorpusEntry, load_catalog
+from pipelines.catalog import load_catalog
+from pipelines.catalog_entries import CorpusEntry
 from pipelines.published_stats import FIGURES, PUBLISHED, REASONS
 from pipelines.samples import read_samples
 from pipelines.schema import Sample, to_table

@@ -46,11 +46,12 @@ def predict(
 
     Example: merloco predict clip.mp4 --text "You ruined it!" --store demo/store
     """
-    from flows.prediction import Prediction, find_run, predict_sources
+    from features.runs import find_run
+    from flows.prediction import Prediction, predict_sources
 
     sources = _sources(files or [], text)
     opened = open_store(catalog, store)
-    folder = find_run(opened, run)
+    folder = find_run(opened.root, run, trained=True)
     outcomes = predict_sources(opened, folder, sources, find_device(device))
     done = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
     _print_predictions(done, folder.name, output)

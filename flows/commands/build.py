@@ -220,6 +220,11 @@ def run_extract(
     from flows.shard_queue import Extracted, ShardQueue, run_here
 
     opened = open_store(catalog, store)
+    for name in roots:
+        opened.catalog.corpus(name)
+    named = split_list(device) or []
+    if not address and named != ["auto"]:  # looking for a GPU takes seconds that a finished extraction need not pay
+        named = device_list(device)
     views = list(opened.views(features, modalities).values())
     planned = _plan_extraction(opened, views, corpora, verify)
     if not planned:
@@ -232,7 +237,7 @@ def run_extract(
         drop_dead_claims(opened.root)
     if jobs:
         require_store_room(opened, planned)
-        devices = split_list(device) or [] if address else device_list(device)
+        devices = device_list(device) if not address and named == ["auto"] else named
         forget()
         with progress_bar(sum(job.rows * len(job.views) for job in jobs), "extract", "samples") as bar:
 

@@ -40,15 +40,15 @@ def compare(
 
     Example: merloco compare loco/loco-test-meld-seed0 loco/loco-test-meld-seed1 --metric uar,weighted_f1 --by dialogue
     """
-    from features.runs import read_config
-    from flows.compare import compare_runs, find_run
+    from features.runs import find_run, read_config
+    from flows.compare import compare_runs
 
     metrics = list(dict.fromkeys(split_list(metric) or ()))
     for name in metrics:
         if name not in TITLES:
             raise UsageError(f"unknown metric {name!r}: {nearest(name, TITLES)}")
     opened = open_store(catalog, store)
-    folders = find_run(opened, first), find_run(opened, second)
+    folders = find_run(opened.root, first), find_run(opened.root, second)
     if folders[0] == folders[1]:
         raise UsageError(f"{first!r} and {second!r} are the same run: expected two")
     for folder in folders:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.catalog import CorpusEntry
+from pipelines.catalog_entries import CorpusEntry
 from pipelines.errors import DataError, UsageError, nearest
 from pipelines.schema import Sample
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from pipelines.catalog import CorpusEntry
+from pipelines.catalog_entries import CorpusEntry
 from pipelines.corpora import Parsed, RowError, register_parser
 from pipelines.errors import DataError
 from pipelines.schema import Sample

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.catalog import CorpusEntry
+from pipelines.catalog_entries import CorpusEntry
 from pipelines.corpora import Parsed, RowError, register_parser
 from pipelines.corpora.iemocap_labels import DIALOGUE, Evaluation, Remarks, read_evaluations
 from pipelines.corpora.iemocap_transcripts import Turn, read_transcription, spoken

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.catalog import CorpusEntry, MediaRules
+from pipelines.catalog_entries import CorpusEntry, MediaRules
 from pipelines.corpora import Parsed, RowError, register_parser
 from pipelines.corpora.tables import read_rows
 from pipelines.errors import DataError

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.catalog import CorpusEntry
+from pipelines.catalog_entries import CorpusEntry
 from pipelines.corpora import Parsed, RowError, register_parser
 from pipelines.corpora.mosei_csd import read_csd
 from pipelines.corpora.mosei_folds import CODES, FOLDS_FILE, FOLDS_TABLE, NAMES, read_folds
