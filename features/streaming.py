@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -92,11 +93,13 @@ def stream_segments(
     source: Iterable[Any] = pipeline
     if workers:
         source = wds.WebLoader(pipeline, num_workers=workers, batch_size=None, collate_fn=_as_it_is)
-    for item in source:
-        for sample in item:
-            if isinstance(sample, DataError):
-                raise sample
-            yield sample
+    # Closed, so that workers end with the stream also where an error keeps its frames alive.
+    with closing(item for item in source) as items:
+        for item in items:
+            for sample in item:
+                if isinstance(sample, DataError):
+                    raise sample
+                yield sample
 
 
 def _read(parts: Iterable[_Part], wanted: frozenset[str] | None) -> Iterator[list[Segments | DataError]]:

@@ -46,9 +46,8 @@ class KillServer:
         return json.loads(self.process.stdout.readline())
 
     def close(self) -> None:
-        """End the server."""
-        assert self.process.stdin
-        self.process.stdin.close()
+        """End the server; the end of its input would not do, for a forked process may hold the pipe open."""
+        self.process.terminate()
         self.process.wait()
 
 
