@@ -10,7 +10,16 @@ from flows.plan import Outcome
 from flows.results import TITLES, Score, held_out, notes, scores_of
 from models.evaluation import MULTI, SINGLE
 from models.fusion import ORDER
-from models.published_results import ABLATION, CORPORA, CROSS_CORPUS, LOCO, LOCO_AVERAGE
+from models.published_results import (
+    ABLATION,
+    CORPORA,
+    CROSS_CORPUS,
+    CROSS_CORPUS_COLUMNS,
+    CROSS_CORPUS_GAPS,
+    CROSS_CORPUS_OTHERS,
+    LOCO,
+    LOCO_AVERAGE,
+)
 from models.published_results import SINGLE as PUBLISHED_SINGLE
 from models.statistics import mean_std
 
@@ -140,13 +149,16 @@ def cross_corpus_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[R
 
 
 def _published_cross_corpus(tested: Sequence[str]) -> list[dict[str, str]]:
-    rows = []
-    for a in tested:
-        others = _number(_mean(CROSS_CORPUS[a][b] for b in tested if b != a))
-        cells = {b: _number(CROSS_CORPUS[a][b]) for b in tested}
-        rows.append({"trained on": f"{PUBLISHED}, {a}", **cells, "average of the others": others})
-    columns = {b: _mean(CROSS_CORPUS[a][b] for a in tested if a != b) for b in tested}
-    rows.append({"trained on": f"{PUBLISHED}, average of the others", **{b: _number(v) for b, v in columns.items()}})
+    rows = [
+        {
+            "trained on": f"{PUBLISHED}, {a}",
+            **{b: _number(CROSS_CORPUS[a][b]) for b in tested},
+            "average of the others": _number(CROSS_CORPUS_OTHERS[a]),
+        }
+        for a in tested
+    ]
+    for what, values in (("average of the others", CROSS_CORPUS_COLUMNS), ("gap to its own corpus", CROSS_CORPUS_GAPS)):
+        rows.append({"trained on": f"{PUBLISHED}, {what}", **{b: _number(values[b]) for b in tested}})
     return rows
 
 
@@ -199,12 +211,13 @@ def ablation_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[Resul
                 if not s.outcomes[0].cell.nullify
             }
             variants = {f"nullified {m}": nullified[m] for m in every}
-            variants |= {f"excluded {m}": excluded[m] for m in every}
+            variants |= {f"excluded {m}": excluded[m] for m in every if m in excluded}
             cells = {v: _shown(s, show_leaks) for v, s in variants.items()}
             rows.append({"corpus": corpus, "all": _shown(whole, show_leaks), **cells})
-            if corpus in ABLATION and every == ORDER:
+            if corpus in ABLATION:
                 together, zeroed, without = ABLATION[corpus]
-                theirs = dict(zip(variants, map(_number, (*zeroed, *without)), strict=True))
+                titles = [f"{how} {m}" for how in ("nullified", "excluded") for m in ORDER]
+                theirs = dict(zip(titles, map(_number, (*zeroed, *without)), strict=True))
                 rows.append({"corpus": f"{corpus}, {PUBLISHED}", "all": _number(together), **theirs})
             recalls += _recall_changes(corpus, whole, variants)
         about = "UAR, %, balanced loss. Nullified: zeros in place of the modality; excluded: trained without it."

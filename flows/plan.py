@@ -64,6 +64,8 @@ class Outcome:
     """Tested corpora that the model was not trained on but an encoder of the feature set was."""
     selected_on_test: tuple[str, ...] = ()
     """Corpora whose reported rows chose the weights."""
+    without: tuple[str, ...] = ()
+    """Modalities of the cell that no training row has, so that the run does without."""
 
 
 def experiment_plan(store: FeatureStore, name: str, seeds: tuple[int, ...] | None = None, force: bool = False) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,13 @@ class _Job:
     dataset: Dataset
     config: dict[str, Any]
     leaks: tuple[str, ...]
+    without: tuple[str, ...]
 
     def outcome(self, root: Path, found: tuple[float, list[dict[str, Any]]], reused: bool) -> Outcome:
         validation, results = found
         selected = tuple(self.config["selected_on_test"])
         path = run_path(root, self.config)
-        return Outcome(self.cell, self.seed, path, reused, results, validation, self.leaks, selected)
+        return Outcome(self.cell, self.seed, path, reused, results, validation, self.leaks, selected, self.without)
 
 
 def execute(
@@ -97,6 +98,7 @@ def _jobs(store: FeatureStore, plan: Plan, skip: Callable[[str], None]) -> Itera
     for cell in plan.cells:
         wanted.setdefault(cell.feature_set, set()).update(store.views(cell.feature_set, cell.modalities))
     loaded: dict[tuple[str, tuple[str, ...]], Dataset] = {}
+    done: set[Cell] = set()
     for cell in plan.cells:
         corpora = tuple(dict.fromkeys((*cell.fold.train, *cell.fold.test))) if plan.apart else every
         key = cell.feature_set, corpora
@@ -111,11 +113,28 @@ def _jobs(store: FeatureStore, plan: Plan, skip: Callable[[str], None]) -> Itera
             names = " or ".join(store.views(cell.feature_set, cell.modalities))
             skip(f"{', '.join(lacking)}: no test row has a label and {names}; left out")
             continue
+        cell, without = _trainable(store, dataset, cell)
+        if replace(cell, nullify=False) in done:
+            continue  # leaving a modality out that is not there is the model of all of them once more
+        done.add(replace(cell, nullify=False))
+        if cell.modalities == ():
+            skip(f"{', '.join(cell.fold.train)}: no training row has {' or '.join(without)}; left out")
+            continue
         views = store.views(cell.feature_set, cell.modalities)
         seen = {c for view in views.values() for c in view.trained_on}
         leaks = tuple(sorted(seen & set(cell.fold.test) - set(cell.fold.train)))
         for seed in plan.seeds:
-            yield _Job(cell, seed, dataset, run_config(store, plan, cell, seed), leaks)
+            yield _Job(cell, seed, dataset, run_config(store, plan, cell, seed), leaks, without)
+
+
+def _trainable(store: FeatureStore, dataset: Dataset, cell: Cell) -> tuple[Cell, tuple[str, ...]]:
+    """A cell with the modalities that its training rows have at all, and those that they have not."""
+    modalities = tuple(store.views(cell.feature_set, cell.modalities))
+    rows = dataset.rows(cell.fold.train, "train", cell.task)
+    there = tuple(m for m in modalities if dataset.present[m][rows].any())
+    if len(rows) == 0 or there == modalities:  # a run without any row says so itself
+        return cell, ()
+    return replace(cell, modalities=there), tuple(m for m in modalities if m not in there)
 
 
 def _known(root: Path, job: _Job) -> tuple[float, list[dict[str, Any]]] | None:

@@ -1,5 +1,6 @@
 """Four small corpora with planted features: the text tells, the sound says nothing, pictures help a little."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,9 @@ def planted_vector(sample_id: str, modality: str, emotion: str | None) -> np.nda
     return (noise + (0 if emotion is None else centres[EMOTIONS.index(emotion)])).astype(np.float32)
 
 
-def planted_store(root: Path, catalog: Path, n: int = 300, telling: bool = True) -> FeatureStore:
+def planted_store(
+    root: Path, catalog: Path, n: int = 300, telling: bool = True, lacking: Mapping[str, str] | None = None
+) -> FeatureStore:
     """Samples and features written by the store's own writer, with the views of the light feature set.
 
     Args:
@@ -75,6 +78,7 @@ def planted_store(root: Path, catalog: Path, n: int = 300, telling: bool = True)
         catalog: The catalog file.
         n: Samples per corpus.
         telling: Whether the features know the labels at all.
+        lacking: Corpus -> a modality that none of its samples has.
     """
     loaded = load_catalog(catalog)
     store = FeatureStore.open(root, loaded, create=True)
@@ -87,6 +91,9 @@ def planted_store(root: Path, catalog: Path, n: int = 300, telling: bool = True)
             for shard in plan_shards(corpus, store.samples([corpus]), modality):
                 rows = []
                 for sample_id in shard.samples["sample_id"].to_pylist():
+                    if (lacking or {}).get(corpus) == modality:
+                        rows.append(Row(sample_id, f"no_{modality}"))
+                        continue
                     segments = planted_vector(sample_id, modality, emotions[sample_id] if telling else None)
                     rows.append(Row(sample_id, OK, None, segments, pool(segments, view.pooling)))
                 width = 2 * DIM if view.pooling == "mean_std" else DIM

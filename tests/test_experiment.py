@@ -174,3 +174,17 @@ def test_experiments_are_listed_and_an_unknown_one_is_one_sentence(
     assert set(lines_of(run(capsys, planted))) >= {"loco", "cross_corpus", "single", "ablation", "grid"}
     code, _, err = merloco(capsys, "experiment", "locko", "--store", str(planted[0].root))
     assert code == 2 and "did you mean 'loco'" in the_sentence(err)
+
+
+def test_a_corpus_without_a_modality_is_trained_without_it(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    catalog = planted_catalog(tmp_path)
+    store = planted_store(tmp_path / "store", catalog, n=120, lacking={"afew": "text"})
+    out = run(capsys, (store, catalog), "ablation", "--seeds", "0")
+    assert "afew: no training row has text; trained without it" in out
+    cells = lines_of(out)
+    assert len(cells["afew, published"]) == 8
+    modalities = store.sql("""
+        select distinct config->>'$.modalities' from runs
+        where experiment = 'ablation' and list_contains(test, 'afew')""").fetchall()
+    assert sorted(m for (m,) in modalities) == ['["audio","video"]', '["audio"]', '["video"]']
+    assert "71.3" in run(capsys, (store, catalog), "cross_corpus", "--seeds", "0")
