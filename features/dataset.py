@@ -113,8 +113,17 @@ def _feature_matrix(
     for chunk in table["pooled"].chunks:  # chunk by chunk: the vectors are copied once, to where they belong
         rows = position.slice(begin, len(chunk))
         begin += len(chunk)
-        there = pc.and_(pc.is_valid(chunk), pc.is_valid(rows))
-        wanted = rows.filter(there).to_numpy(zero_copy_only=False)
-        matrix[wanted] = chunk.filter(there).flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+        if chunk.null_count or rows.null_count:
+            there = pc.and_(pc.is_valid(chunk), pc.is_valid(rows))
+            chunk, rows = chunk.filter(there), rows.filter(there)
+        wanted = rows.to_numpy(zero_copy_only=False).astype(np.int64)
+        if len(wanted) == 0:
+            continue
+        first, last = int(wanted[0]), int(wanted[-1])
+        vectors = chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+        if np.array_equal(wanted, np.arange(first, last + 1)):  # the usual case: both in the order of the samples table
+            matrix[first : last + 1] = vectors
+        else:
+            matrix[wanted] = vectors
         present[wanted] = True
     return matrix, present

@@ -1,0 +1,62 @@
+"""Matrices for training: joined by sample id, whatever the order and the gaps of the shards."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from features.dataset import load_matrices
+from features.shards import commits
+from features.store import FeatureStore
+from pipelines.errors import DataError
+from tests.store_files import make_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    return make_store(tmp_path, n=600)
+
+
+def expected(store: FeatureStore) -> dict[str, list[float] | None]:
+    return dict(store.sql("select sample_id, pooled from minilm").fetchall())
+
+
+def test_every_row_has_the_vector_of_its_id_or_none(store: FeatureStore) -> None:
+    loaded, vectors = load_matrices(store, "light", ["meld"], ["text"]), expected(store)
+    assert loaded.sample_id.tolist() == store.samples(["meld"])["sample_id"].to_pylist()
+    for row, sample_id in enumerate(loaded.sample_id):
+        vector = vectors[sample_id]
+        assert loaded.present["text"][row] == (vector is not None)
+        assert np.array_equal(loaded.features["text"][row], np.zeros(3) if vector is None else vector)
+
+
+@pytest.mark.parametrize("change", ["shuffled", "gaps"])
+def test_the_order_of_a_shards_rows_and_what_it_lacks_do_not_move_the_others(store: FeatureStore, change: str) -> None:
+    whole = load_matrices(store, "light", ["meld"], ["text"])
+    folder = store.folder(store.view("minilm"))
+    lost: set[str] = set()
+    for number, commit in enumerate(commits(folder)):
+        path = folder / f"{commit.shard}.parquet"
+        table = pq.read_table(path)
+        chosen = np.random.default_rng(number).permutation(table.num_rows)
+        if change == "gaps":
+            chosen = np.sort(chosen[: table.num_rows // 2])
+            kept = set(table["sample_id"].take(pa.array(chosen)).to_pylist())
+            lost |= set(table["sample_id"].to_pylist()) - kept
+        pq.write_table(table.take(pa.array(chosen)), path)
+    moved = load_matrices(store, "light", ["meld"], ["text"])
+    there = np.array([sample_id not in lost for sample_id in whole.sample_id])
+    assert np.array_equal(moved.features["text"][there], whole.features["text"][there])
+    assert np.array_equal(moved.present["text"], whole.present["text"] & there)
+
+
+def test_rows_without_an_annotation_have_no_annotated_class(store: FeatureStore) -> None:
+    loaded = load_matrices(store, "light", ["meld"], ["text"])
+    assert (loaded.label >= 0).all() and loaded.mask.all() and (loaded.target.sum(1) == 1).all()
+
+
+def test_missing_features_name_the_next_command(store: FeatureStore) -> None:
+    with pytest.raises(DataError, match="merloco extract --corpora meld --modalities audio"):
+        load_matrices(store, "light", ["meld"])
