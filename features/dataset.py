@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from features.shards import OK, Commit
 from pipelines.errors import DataError
 from pipelines.labels import apply_map
 
@@ -43,9 +44,20 @@ class Matrices:
 
 
 def load_matrices(
-    store: FeatureStore, feature_set: str, corpora: Sequence[str], modalities: Sequence[str] | None = None
+    store: FeatureStore,
+    feature_set: str,
+    corpora: Sequence[str],
+    modalities: Sequence[str] | None = None,
+    vectors: bool = True,
 ) -> Matrices:
     """Load everything that an experiment needs.
+
+    Args:
+        store: The store.
+        feature_set: Its name.
+        corpora: Names.
+        modalities: Some of the feature set's; all if None.
+        vectors: Without them `features` is empty: enough to know what each row has, and far less to read.
 
     Raises:
         DataError: A corpus has no samples, its map has other classes than the first corpus, or a view has not been
@@ -58,7 +70,10 @@ def load_matrices(
     ids = samples["sample_id"].combine_chunks()
     features, present = {}, {}
     for modality, view in views.items():
-        features[modality], present[modality] = _feature_matrix(store, view, corpora, ids)
+        if vectors:
+            features[modality], present[modality] = _feature_matrix(store, view, corpora, ids)
+        else:
+            present[modality] = _presence(store, view, corpora, ids)
     emotions = labels["emotion"].to_pylist()
     index = {name: position for position, name in enumerate(classes)}
     targets, masks = labels["target"].to_pylist(), labels["mask"].to_pylist()
@@ -92,10 +107,8 @@ def _labels(store: FeatureStore, corpora: Sequence[str]) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _feature_matrix(
-    store: FeatureStore, view: FeatureView, corpora: Sequence[str], ids: pa.StringArray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled vectors of a view in the order of `ids`, and which of them are there. Joined by id, never by position."""
+def _committed(store: FeatureStore, view: FeatureView, corpora: Sequence[str]) -> tuple[list[Commit], ds.Dataset]:
+    """Commit records of a view and the rows of their shards; some of every corpus are there."""
     done = store.committed(view, corpora)
     lacking = sorted(set(corpora) - {commit.corpus for commit in done})
     if lacking:
@@ -104,7 +117,22 @@ def _feature_matrix(
             f"run `merloco extract --corpora {','.join(lacking)} --modalities {view.modality}` first"
         )
     paths = [str(store.folder(view) / f"{commit.shard}.parquet") for commit in done]
-    table = ds.dataset(paths, format="parquet").to_table(columns=["sample_id", "pooled"])
+    return done, ds.dataset(paths, format="parquet")
+
+
+def _presence(store: FeatureStore, view: FeatureView, corpora: Sequence[str], ids: pa.StringArray) -> np.ndarray:
+    """Which of `ids` have a vector, by the status of their rows: a row is `ok` if and only if it has one."""
+    _, rows = _committed(store, view, corpora)
+    there = rows.to_table(columns=["sample_id"], filter=ds.field("status") == OK)["sample_id"]
+    return pc.is_in(ids, value_set=there.combine_chunks()).to_numpy(zero_copy_only=False)
+
+
+def _feature_matrix(
+    store: FeatureStore, view: FeatureView, corpora: Sequence[str], ids: pa.StringArray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled vectors of a view in the order of `ids`, and which of them are there. Joined by id, never by position."""
+    done, shards = _committed(store, view, corpora)
+    table = shards.to_table(columns=["sample_id", "pooled"])
     position = pc.index_in(table["sample_id"].combine_chunks(), value_set=ids)
     dim = done[0].pooled_dim
     matrix = np.zeros((len(ids), dim), dtype=np.float32)

@@ -199,9 +199,12 @@ def ablation_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[Resul
     tables, recalls = [], []
     for name in dict.fromkeys(o.cell.feature_set for o in outcomes):
         chosen = [o for o in outcomes if o.cell.feature_set == name]
+        scores = scores_of(chosen)
+        used = {m for o in chosen for m in (*o.results[0]["coverage"], *o.without)}
+        columns = [f"{how} {m}" for how in ("nullified", "excluded") for m in ORDER if m in used]
         rows = []
         for corpus in dict.fromkeys(o.cell.fold.test[0] for o in chosen):
-            here = [s for s in scores_of(chosen) if s.corpus == corpus]
+            here = [s for s in scores if s.corpus == corpus]
             whole = next(s for s in here if s.outcomes[0].cell.nullify and s.results[0]["nullified"] is None)
             every = tuple(m for m in ORDER if m in whole.results[0]["coverage"])
             nullified = {str(s.results[0]["nullified"]): s for s in here if s.results[0]["nullified"]}
@@ -212,7 +215,7 @@ def ablation_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[Resul
             }
             variants = {f"nullified {m}": nullified[m] for m in every}
             variants |= {f"excluded {m}": excluded[m] for m in every if m in excluded}
-            cells = {v: _shown(s, show_leaks) for v, s in variants.items()}
+            cells = {column: _shown(variants.get(column), show_leaks) for column in columns}
             rows.append({"corpus": corpus, "all": _shown(whole, show_leaks), **cells})
             if corpus in ABLATION:
                 together, zeroed, without = ABLATION[corpus]

@@ -15,6 +15,7 @@ from flows.console import Format, print_rows, show
 from flows.plan import Outcome
 from models.resampling import bootstrap
 from models.statistics import mean_std
+from pipelines.schema import MODALITIES
 
 TITLES = {
     "uar": "UAR",
@@ -103,7 +104,9 @@ def result_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[d
     """
     rows = []
     averages: dict[str, list[float]] = {}
-    for score in held_out(scores_of(outcomes)):
+    scores = held_out(scores_of(outcomes))
+    used = [m for m in MODALITIES if any(m in score.results[0]["coverage"] for score in scores)]
+    for score in scores:
         cell, first = score.outcomes[0].cell, score.results[0]
         metrics = [name for name in TITLES if name in first]
         hidden = score.leaked and not show_leaks
@@ -111,7 +114,7 @@ def result_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[d
             "tested on": score.corpus,
             "trained on": ", ".join(cell.fold.train),
             "n": first["n"],
-            **{m: f"{share:.0%}" for m, share in first["coverage"].items()},
+            **{m: f"{first['coverage'][m]:.0%}" if m in first["coverage"] else "-" for m in used},
         }
         for metric in metrics:
             row[TITLES[metric]] = "-" if hidden else score.text(metric)

@@ -32,6 +32,14 @@ def test_every_row_has_the_vector_of_its_id_or_none(store: FeatureStore) -> None
         assert np.array_equal(loaded.features["text"][row], np.zeros(3) if vector is None else vector)
 
 
+def test_what_a_row_has_is_known_without_its_vectors(store: FeatureStore) -> None:
+    whole = load_matrices(store, "light", ["meld"], ["text"])
+    bare = load_matrices(store, "light", ["meld"], ["text"], vectors=False)
+    assert bare.features == {} and not whole.present["text"].all()
+    assert np.array_equal(bare.present["text"], whole.present["text"])
+    assert np.array_equal(bare.sample_id, whole.sample_id) and np.array_equal(bare.label, whole.label)
+
+
 @pytest.mark.parametrize("change", ["shuffled", "gaps"])
 def test_the_order_of_a_shards_rows_and_what_it_lacks_do_not_move_the_others(store: FeatureStore, change: str) -> None:
     whole = load_matrices(store, "light", ["meld"], ["text"])
@@ -50,6 +58,8 @@ def test_the_order_of_a_shards_rows_and_what_it_lacks_do_not_move_the_others(sto
     there = np.array([sample_id not in lost for sample_id in whole.sample_id])
     assert np.array_equal(moved.features["text"][there], whole.features["text"][there])
     assert np.array_equal(moved.present["text"], whole.present["text"] & there)
+    bare = load_matrices(store, "light", ["meld"], ["text"], vectors=False)
+    assert np.array_equal(bare.present["text"], moved.present["text"])
 
 
 def test_rows_without_an_annotation_have_no_annotated_class(store: FeatureStore) -> None:
@@ -57,6 +67,7 @@ def test_rows_without_an_annotation_have_no_annotated_class(store: FeatureStore)
     assert (loaded.label >= 0).all() and loaded.mask.all() and (loaded.target.sum(1) == 1).all()
 
 
-def test_missing_features_name_the_next_command(store: FeatureStore) -> None:
+@pytest.mark.parametrize("vectors", [True, False])
+def test_missing_features_name_the_next_command(store: FeatureStore, vectors: bool) -> None:
     with pytest.raises(DataError, match="merloco extract --corpora meld --modalities audio"):
-        load_matrices(store, "light", ["meld"])
+        load_matrices(store, "light", ["meld"], vectors=vectors)

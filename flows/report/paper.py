@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from features.runs import read_config, run_path
 from features.store import FeatureStore
+from flows.jobs import load_dataset, plan_jobs
 from flows.paper_tables import ResultTable, result_tables
-from flows.plan import Outcome, Plan, experiment_plan, run_config
+from flows.plan import Outcome, Plan, experiment_plan
 from flows.report.predictions import quoted
+from models.data import Dataset
 from models.errors import ModelError
 from models.protocols import Cell
 from pipelines.errors import DataError
@@ -31,7 +29,7 @@ def paper_tables(store: FeatureStore, name: str) -> list[ResultTable]:
     rows = store.sql(f"select distinct seed from runs where experiment = {quoted(name)} order by seed").fetchall()
     try:
         plan = experiment_plan(store, name, tuple(seed for (seed,) in rows))
-        outcomes = _stored(FeatureStore(store.root, store.catalog.with_maps(dict(plan.maps))), plan)
+        outcomes = _stored(store, plan)
     except (DataError, ModelError):  # a corpus or a checkpoint is gone: the runs are of another definition
         return []
     return result_tables(plan.protocol, outcomes) if outcomes else []
@@ -39,31 +37,22 @@ def paper_tables(store: FeatureStore, name: str) -> list[ResultTable]:
 
 def _stored(store: FeatureStore, plan: Plan) -> list[Outcome]:
     """Outcomes of a plan's runs that are in the store; an ablation compares, so its corpora are whole or left out."""
-    found: dict[Cell, list[Outcome]] = {cell: [] for cell in plan.cells}
-    for cell in plan.cells:
-        for seed in plan.seeds:
-            outcome = _outcome(store, cell, run_config(store, plan, cell, seed))
-            if outcome is not None:
-                found[cell].append(outcome)
-    torn = {c for cell in plan.cells if not found[cell] for c in cell.fold.test if plan.protocol == "ablation"}
+    found: dict[Cell, list[Outcome]] = {}
+    for job in plan_jobs(store, plan, skip=lambda _: None, load=_rows):
+        known = found.setdefault(job.cell, [])
+        outcome = job.stored(store.root)
+        if outcome is not None:
+            known.append(outcome)
+    torn = {c for cell in found if not found[cell] for c in cell.fold.test if plan.protocol == "ablation"}
     return [outcome for cell, known in found.items() if not torn & set(cell.fold.test) for outcome in known]
 
 
-def _outcome(store: FeatureStore, cell: Cell, config: Mapping[str, Any]) -> Outcome | None:
-    modalities = config["modalities"] if cell.nullify else []
-    twins = [{**config, "protocol": "nullification", "nullify": [modality]} for modality in modalities]
-    paths = [run_path(store.root, one) for one in (config, *twins)]
-    if not all((path / "config.json").is_file() for path in paths):
+def _rows(store: FeatureStore, feature_set: str, corpora: tuple[str, ...], modalities: list[str]) -> Dataset | None:
+    """Rows as training has them, but for the vectors: which modality they have decides a run's config, not its values.
+
+    The store's runs alone would not tell: one with fewer modalities may have been trained so by choice.
+    """
+    try:
+        return load_dataset(store, feature_set, corpora, modalities, vectors=False)
+    except DataError:  # not extracted, or no longer: no run is of these features, but others may be there
         return None
-    records = [read_config(path)["environment"] for path in paths]
-    seen = {corpus for corpora in config["trained_on"].values() for corpus in corpora}
-    return Outcome(
-        cell=cell,
-        seed=config["seed"],
-        path=paths[0],
-        reused=True,
-        results=[row for record in records for row in record["results"]],
-        validation=records[0]["validation"],
-        leaks=tuple(sorted(seen & set(cell.fold.test) - set(cell.fold.train))),
-        selected_on_test=tuple(config["selected_on_test"]),
-    )
