@@ -9,7 +9,7 @@ from typing import Any
 from flows.plan import Outcome
 from flows.results import TITLES, Score, held_out, notes, scores_of
 from models.evaluation import MULTI, SINGLE
-from models.fusion import ORDER
+from models.gates import ORDER
 from models.published_results import (
     ABLATION,
     CORPORA,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TypeVar
@@ -45,8 +46,41 @@ def shared_cores() -> Iterator[None]:
                 torch.set_num_threads(_before)
 
 
+@contextmanager
+def core_map(loads: Mapping[str, int]) -> Iterator[Callable[[Callable[[str], None], object], None]]:
+    """A function that calls another one with every name, some of them at the same time in threads of their own.
+
+    Args:
+        loads: Name -> how much work a call with it is, in any unit.
+    """
+    import torch
+
+    cores = torch.get_num_threads()
+    groups: list[list[str]] = [[] for _ in range(min(cores, len(loads)))]
+    for name in sorted(loads, key=lambda name: -loads[name]):
+        min(groups, key=lambda group: sum(loads[n] for n in group)).append(name)
+
+    def call(work: Callable[[str], None], names: Sequence[str]) -> None:
+        for name in names:
+            work(name)
+
+    def each(work: Callable[[str], None], _: object) -> None:
+        waiting = [pool.submit(call, work, group) for group in groups[1:]]
+        call(work, groups[0])
+        for one in waiting:
+            one.result()
+
+    share = max(1, cores // len(groups))
+    torch.set_num_threads(share)  # threads of this one that wait for more work would keep the others from a core
+    try:
+        with ThreadPoolExecutor(len(groups), initializer=torch.set_num_threads, initargs=(share,)) as pool:
+            yield each
+    finally:
+        torch.set_num_threads(cores)
+
+
 def side_by_side(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[T]:
-    """Run iterators in a thread and on a core each; their results as they come.
+    """Run iterators in a thread each, with its share of the cores; their results as they come.
 
     Raises:
         Exception: The first error of any of them, after the others have ended.
@@ -57,7 +91,7 @@ def side_by_side(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[T]:
     before = torch.get_num_threads()
 
     def run(work: Callable[[], Iterator[T]]) -> None:
-        torch.set_num_threads(1)
+        torch.set_num_threads(max(1, before // len(works)))
         try:
             for result in work():
                 results.put(("result", result))

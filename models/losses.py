@@ -27,8 +27,10 @@ class Losses:
         make = _positive_weights if self.multi else _class_weights
         self.weights = torch.from_numpy(np.stack([make(dataset, spec) for dataset, spec in runs])).to(device)
 
-    def __call__(self, logits: Tensor, label: Tensor, target: Tensor, mask: Tensor, counts: Tensor) -> Tensor:
-        """Losses (R,).
+    def __call__(
+        self, logits: Tensor, label: Tensor, target: Tensor, mask: Tensor, counts: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Losses (R,), and the gradient of each with regard to its logits (R, B, K).
 
         Args:
             logits: (R, B, K).
@@ -38,14 +40,19 @@ class Losses:
             counts: float32 (R, B), 0 for rows that only fill a batch up.
         """
         if self.multi:
-            each = functional.binary_cross_entropy_with_logits(
-                logits, target, pos_weight=self.weights[:, None], reduction="none"
-            )
+            positive = self.weights[:, None]
+            each = functional.binary_cross_entropy_with_logits(logits, target, pos_weight=positive, reduction="none")
             counted = mask * counts.unsqueeze(-1)
-            return (each * counted).sum((1, 2)) / counted.sum((1, 2))
-        surprisal = -torch.log_softmax(logits, dim=-1).gather(-1, label.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-        weight = self.weights.gather(1, label.clamp(min=0)) * counts
-        return (surprisal * weight).sum(1) / weight.sum(1)
+            share = counted / counted.sum((1, 2), keepdim=True)
+            slope = torch.sigmoid(logits) * (1 + (positive - 1) * target) - positive * target
+            return (each * share).sum((1, 2)), slope * share
+        chosen = label.clamp(min=0)
+        logs = torch.log_softmax(logits, dim=-1)
+        weight = self.weights.gather(1, chosen) * counts
+        share = weight / weight.sum(1, keepdim=True)
+        losses = -(logs.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) * share).sum(1)
+        slope = logs.exp_().scatter_add_(-1, chosen.unsqueeze(-1), -torch.ones_like(logits[..., :1]))
+        return losses, slope.mul_(share.unsqueeze(-1))
 
     def keep(self, runs: Sequence[int]) -> None:
         """Drop all runs but these."""

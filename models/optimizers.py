@@ -57,39 +57,45 @@ class StackOptimizer:
         self.first = {name: torch.zeros_like(weight) for name, weight in stack.weights.items()}
         needs_second = kind in ("adam", "adamw")
         self.second = {name: torch.zeros_like(w) for name, w in stack.weights.items()} if needs_second else {}
-        self.steps = 0
+        self.steps = self.count = 0
         self.settings: list[tuple[float, float]] = []
 
-    def begin(self, rates: Sequence[float], decays: Sequence[float]) -> None:
-        """Begin a step.
+    def begin(self, count: int, rates: Sequence[float], decays: Sequence[float]) -> None:
+        """Begin some steps.
 
         Args:
+            count: How many.
             rates: (R,) learning rates.
             decays: (R,) weight decays.
         """
         self.settings = list(zip(rates, decays, strict=True))
-        self.steps += 1
+        self.steps += self.count
+        self.count = count
 
     @torch.no_grad()
-    def update(self, names: tuple[str, ...], start: int, gradients: list[Tensor]) -> None:
+    def update(self, step: int, names: tuple[str, ...], runs: slice, gradients: list[Tensor]) -> None:
         """Update some weights of some runs.
 
         Args:
+            step: Which of the steps that have begun, from 0.
             names: Weights of the stack.
-            start: The first run.
-            gradients: For each weight (runs, ...), of this run and those that follow.
+            runs: The runs.
+            gradients: For each weight (runs, ...).
         """
-        settings = self.settings[start : start + len(gradients[0])]
+        settings = self.settings[runs]
         if len(set(settings)) == 1:
-            self._update(names, slice(start, start + len(settings)), gradients, *settings[0])
+            self._update(step, names, runs, gradients, *settings[0])
             return
         for r, own in enumerate(settings):
-            self._update(names, slice(start + r, start + r + 1), [g[r : r + 1] for g in gradients], *own)
+            start = runs.start + r
+            self._update(step, names, slice(start, start + 1), [g[r : r + 1] for g in gradients], *own)
 
-    def _update(self, names: tuple[str, ...], runs: slice, gradients: list[Tensor], rate: float, decay: float) -> None:
+    def _update(
+        self, step: int, names: tuple[str, ...], runs: slice, gradients: list[Tensor], rate: float, decay: float
+    ) -> None:
         # torch's own fused updates, called without the wrappers that sort tensors by device and type: for one layer
         # of one run these take longer than the update.
-        weights = [self.stack.weights[name].detach()[runs] for name in names]
+        weights = [self.stack.weights[name][runs] for name in names]
         first = [self.first[name][runs] for name in names]
         if self.kind == "lion":
             _lion(weights, gradients, first, rate, decay)
@@ -100,7 +106,7 @@ class StackOptimizer:
             )  # fmt: skip
         else:
             fused = torch._fused_adam_ if self.kind == "adam" else torch._fused_adamw_
-            count = torch.tensor(float(self.steps), device=weights[0].device)
+            count = torch.tensor(float(self.steps + step + 1), device=weights[0].device)
             fused(
                 weights, gradients, first, [self.second[name][runs] for name in names], [], [count] * len(names),
                 lr=rate, beta1=BETA1, beta2=BETA2, weight_decay=decay, eps=EPSILON, amsgrad=False, maximize=False,

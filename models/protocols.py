@@ -11,7 +11,7 @@ import numpy as np
 
 from models.data import Dataset
 from models.errors import ModelError
-from models.fusion import ORDER
+from models.gates import ORDER
 from models.spec import RunSpec, TrainConfig
 
 

@@ -28,7 +28,7 @@ class TrainConfig:
     optimizer: str = "adam"
     schedule: str = "none"
     precision: str = "float32"
-    """`float32`, `tf32` or `bf16`: that of the products on a GPU; a CPU computes float32."""
+    """Of the products with the wide layers: `float32`, `bf16`, or `tf32`, which on a CPU is float32."""
     standardize: bool = False
     """Scale every feature to zero mean and unit variance of the training rows where the modality is present."""
 

@@ -93,19 +93,18 @@ class Table:
         """Where the rows of a data set begin."""
         return self._offsets[id(dataset)]
 
-    def batch(
-        self, rows: Tensor, scales: Scales, run: int | None = None
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-        """Scaled features and presence of rows: (R, B) of all runs, or (n,) of one run.
+    def rows(self, rows: Tensor, scales: Scales, modality: str, run: int | None = None) -> Tensor:
+        """Scaled features (..., D) of rows, 0 where they lack the modality: (R, B) of all runs, or (n,) of one run."""
+        found = scales.apply(modality, self.features[modality][rows], run)
+        return found if self.complete else found * self.present[modality][rows].unsqueeze(-1)
 
-        Returns:
-            Modality -> float32 (..., D), and modality -> bool (...), or None where everything is there.
-        """
-        if self.complete:
-            return {m: scales.apply(m, self.features[m][rows], run) for m in self.modalities}, None
-        present = {m: self.present[m][rows] for m in self.modalities}
-        features = {m: scales.apply(m, self.features[m][rows], run) * present[m].unsqueeze(-1) for m in self.modalities}
-        return features, present
+    def presence(self, rows: Tensor) -> dict[str, Tensor] | None:
+        """Modality -> bool (...), of rows (...); None where everything is there."""
+        return None if self.complete else {m: self.present[m][rows] for m in self.modalities}
+
+    def truth(self, rows: Tensor) -> dict[str, Tensor]:
+        """What a loss compares with: `label` (...), `target` and `mask` (..., K) of rows (...)."""
+        return {"label": self.label[rows], "target": self.target[rows], "mask": self.mask[rows]}
 
 
 def standardized(weights: Mapping[str, np.ndarray], modality: str, matrix: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.cores import side_by_side
+from models.cores import core_map, side_by_side
 from models.data import Dataset
 from models.fusion import FusionNet
 from models.learner import Learner
@@ -25,7 +25,8 @@ from models.losses import Losses
 from models.metrics import validation_score
 from models.optimizers import StackOptimizer
 from models.spec import RunResult, RunSpec, TrainConfig
-from models.stack import Stack
+from models.stack import CACHE, Stack
+from models.step import Batch, Each, Steps, in_turn
 from models.table import Scales, Table, standardized
 
 BLOCK = 8
@@ -84,11 +85,22 @@ def _shape(dataset: Dataset, config: TrainConfig) -> tuple[object, ...]:
 def _train_stack(
     runs: Sequence[tuple[Dataset, RunSpec]], progress: Progress | None, device: str
 ) -> Iterator[RunResult]:
+    networks = [_seeded_network(dataset, spec) for dataset, spec in runs]
+    stack = Stack(networks, device, runs[0][1].config.precision)
+    if torch.device(device).type != "cpu" or networks[0].bytes < CACHE:  # too little work to share
+        yield from _train(runs, stack, in_turn, progress, device)
+        return
+    with core_map({m: networks[0].dims[m] for m in networks[0].modalities}) as each:
+        yield from _train(runs, stack, each, progress, device)
+
+
+def _train(
+    runs: Sequence[tuple[Dataset, RunSpec]], stack: Stack, each: Each, progress: Progress | None, device: str
+) -> Iterator[RunResult]:
     config = runs[0][1].config
     table = Table([dataset for dataset, _ in runs], config, device)
     learners = [Learner(dataset, spec, table.offset(dataset), device) for dataset, spec in runs]
     scales, losses = Scales(runs, device), Losses(runs, device)
-    stack = Stack([_seeded_network(dataset, spec) for dataset, spec in runs], device, config.precision)
     optimizer = StackOptimizer(config.optimizer, stack)
     widths = {**{m: runs[0][0].features[m].shape[1] for m in config.modalities}, "fused": config.gated_dim}
     shape = (len(runs), BLOCK, config.batch_size, sum(widths.values()))
@@ -103,14 +115,18 @@ def _train_stack(
         rows, counts = (torch.stack(parts, dim=1).to(device) for parts in zip(*taken, strict=True))
         rates = [learner.rate for learner in learners]
         decays = [learner.spec.config.weight_decay for learner in learners]
-        for i in range(count):
-            features, present = table.batch(rows[i], scales)
-            dropped = {} if noise is None else _by_place(noise[:, (step + i) % BLOCK], widths)
-            optimizer.begin(rates, decays)
-            logits = stack.train_forward(features, present, dropped, optimizer.update)
-            loss = losses(logits, table.label[rows[i]], table.target[rows[i]], table.mask[rows[i]], counts[i])
-            loss.sum().backward()
-            totals += loss.detach() * counts[i].sum(-1)
+        optimizer.begin(count, rates, decays)
+        batches = [
+            Batch(
+                partial(table.rows, rows[i], scales),
+                table.presence(rows[i]),
+                {} if noise is None else _by_place(noise[:, (step + i) % BLOCK], widths),
+                partial(losses, counts=counts[i], **table.truth(rows[i])),
+            )
+            for i in range(count)
+        ]
+        for found, counted in zip(Steps(stack, optimizer.update, each).learn(batches), counts, strict=True):
+            totals += found * counted.sum(-1)
         step += count
         going = []
         for r, learner in enumerate(learners):
@@ -141,8 +157,9 @@ def _end_epoch(
 ) -> bool:
     """Validate a run, note the sum of its losses; whether it goes on."""
     rows = learner.spec.val_rows
-    features, present = table.batch(torch.from_numpy(rows + learner.offset), scales, run)
-    logits = stack.predict(run, features, present)
+    chosen = torch.from_numpy(rows + learner.offset)
+    features = {m: table.rows(chosen, scales, m, run) for m in table.modalities}
+    logits = stack.predict(run, features, table.presence(chosen))
     task = learner.spec.config.task
     uar = validation_score(learner.dataset, rows, _probabilities(logits, task), task)
     if uar > learner.best_uar:
@@ -162,8 +179,8 @@ def _draw(noise: Tensor, learners: Sequence[Learner], rate: float) -> None:
     for run, learner in zip(noise, learners, strict=True):
         bits = torch.empty(-(-run.numel() // 4), dtype=torch.int64, device=run.device)
         bits.random_(-(2**63), None, generator=learner.noise)
-        kept = bits.view(torch.int16)[: run.numel()].view(run.shape) >= dropped
-        torch.mul(kept, 1 / (1 - rate), out=run)
+        torch.ge(bits.view(torch.int16)[: run.numel()].view(run.shape), dropped, out=run)
+    noise *= 1 / (1 - rate)
 
 
 def _by_place(noise: Tensor, widths: Mapping[str, int]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ import json
 import os
 import zlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from models.metrics import score
 from models.optimizers import StackOptimizer
 from models.spec import RunSpec, TrainConfig
 from models.stack import Stack
+from models.step import Batch, Steps
 from models.table import Scales, Table
 
 FOLDER = Path(os.environ.get("MERLOCO_REFERENCE", Path(__file__).parent / "data" / "reference"))
@@ -89,13 +91,11 @@ def test_forty_training_steps_give_the_published_losses(runs: int) -> None:
     for _ in range(4):
         for chosen in torch.arange(320).split(32):
             rows = chosen.expand(runs, -1)
-            features, present = table.batch(rows, scales)
-            optimizer.begin([s.config.learning_rate for s in specs], [s.config.weight_decay for s in specs])
-            logits = stack.train_forward(features, present, {}, optimizer.update)
-            parts = (table.label[rows], table.target[rows], table.mask[rows])
-            loss = losses(logits, *parts, torch.ones(runs, 32))
-            loss.sum().backward()
-            found.append(float(loss[0].detach()))
+            optimizer.begin(1, [s.config.learning_rate for s in specs], [s.config.weight_decay for s in specs])
+            loss = partial(losses, counts=torch.ones(runs, 32), **table.truth(rows))
+            batch = Batch(partial(table.rows, rows, scales), table.presence(rows), {}, loss)
+            (steps,) = Steps(stack, optimizer.update).learn([batch])
+            found.append(float(steps[0]))
     assert np.abs(np.array(found) - golden["losses"]).max() < 2e-3
     logits = stack.predict(0, {m: torch.from_numpy(f) for m, f in data.features.items()}, None)
     assert np.abs(logits.numpy() - golden["final_logits"]).max() < 2e-3

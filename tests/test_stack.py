@@ -14,6 +14,7 @@ from models.optimizers import OPTIMIZERS, SCHEDULES, StackOptimizer, learning_ra
 from models.protocols import Fold, run_spec
 from models.spec import RunResult
 from models.stack import Stack
+from models.step import Batch, Steps
 from models.train import STACK, predict, train_run, train_runs
 from tests.test_train import CONFIG, DIMS, planted
 
@@ -82,10 +83,10 @@ def test_a_stack_optimizer_is_torchs_own(kind: str) -> None:
         for run, network in enumerate(networks):
             for name, gradient in stack.published({n: g[run] for n, g in gradients.items()}).items():
                 network.get_parameter(name).grad = gradient.clone()
-        optimizer.begin(rates, decays)
+        optimizer.begin(1, rates, decays)
         for name, gradient in gradients.items():
             for start, runs in ((0, 2), (2, 1)):
-                optimizer.update((name,), start, [gradient[start : start + runs]])
+                optimizer.update(0, (name,), slice(start, start + runs), [gradient[start : start + runs]])
         for each in own:
             each.step()
     for run, network in enumerate(networks):
@@ -98,8 +99,8 @@ def test_lion_moves_by_its_rate_and_decays_decoupled() -> None:
     before = {name: weight.clone() for name, weight in stack.weights.items()}
     gradients = {name: torch.randn_like(weight) for name, weight in before.items()}
     optimizer = StackOptimizer("lion", stack)
-    optimizer.begin([1e-3], [0.1])
-    optimizer.update(tuple(gradients), 0, [gradient.clone() for gradient in gradients.values()])
+    optimizer.begin(1, [1e-3], [0.1])
+    optimizer.update(0, tuple(gradients), slice(0, 1), [gradient.clone() for gradient in gradients.values()])
     for name, weight in stack.weights.items():
         expected = before[name] * (1 - 1e-4) - 1e-3 * gradients[name].sign()
         assert torch.allclose(weight, expected, atol=1e-7)
@@ -147,17 +148,36 @@ def test_a_stacks_gradients_are_autograds(gate: str, modalities: tuple[str, ...]
     present = {m: torch.rand(2, 5) < 0.7 for m in dims}
     found: dict[str, list[torch.Tensor]] = {}
 
-    def collect(names: tuple[str, ...], _: int, gradients: list[torch.Tensor]) -> None:
+    def collect(_: int, names: tuple[str, ...], __: slice, gradients: list[torch.Tensor]) -> None:
         for name, gradient in zip(names, gradients, strict=True):
             found.setdefault(name, []).extend(gradient.clone())
 
-    stack.train_forward(features, present, {}, collect).square().sum().backward()
+    squares = Batch(features.__getitem__, present, {}, lambda logits: (logits.square().sum((1, 2)), 2 * logits))
+    Steps(stack, collect).learn([squares])
     for run, network in enumerate(networks):
         logits, _ = network({m: f[run] for m, f in features.items()}, {m: p[run] for m, p in present.items()})
         logits.square().sum().backward()
         own = stack.published({name: gradients[run] for name, gradients in found.items()})
         for name, weight in network.named_parameters():
             assert torch.allclose(own[name], weight.grad, atol=1e-5), name
+
+
+def test_products_in_bfloat16_learn_alike_from_float32_weights() -> None:
+    data = planted()
+    fold = Fold(("a", "b"), ("c",))
+    exact, rough = (train_run(data, run_spec(data, fold, replace(SHORT, precision=p), 0)) for p in ("float32", "bf16"))
+    assert all(weight.dtype == np.float32 for weight in rough.weights.values())
+    assert not close(exact, rough, 1e-6) and close(exact, rough, 0.1)
+    assert [h["loss"] for h in rough.history] == pytest.approx([h["loss"] for h in exact.history], abs=0.05)
+
+
+def test_modalities_that_train_in_threads_give_what_they_give_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = planted()
+    spec = run_spec(data, Fold(("a", "b"), ("c",)), SHORT, 0)
+    in_turn = train_run(data, spec)
+    monkeypatch.setattr("models.train.CACHE", 0)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    assert close(train_run(data, spec), in_turn, 1e-6)
 
 
 def test_losses_are_torchs_own() -> None:
@@ -169,10 +189,33 @@ def test_losses_are_torchs_own() -> None:
     target, mask = (torch.from_numpy(a)[rows].repeat(2, 1, 1) for a in (data.target, data.mask))
     counts = torch.ones(2, 8)
     counts[:, 6:] = 0
-    found = losses(logits, label, target, mask, counts)
+    found, slope = losses(logits, label, target, mask, counts)
     for run in (0, 1):
-        expected = torch.nn.functional.cross_entropy(logits[run, :6], label[run, :6], weight=losses.weights[run])
+        own = logits[run, :6].clone().requires_grad_()
+        expected = torch.nn.functional.cross_entropy(own, label[run, :6], weight=losses.weights[run])
+        expected.backward()
         assert torch.allclose(found[run], expected, atol=1e-6)
+        assert torch.allclose(slope[run, :6], own.grad, atol=1e-6) and not slope[run, 6:].any()
+
+
+def test_multi_label_losses_are_torchs_own() -> None:
+    data = planted()
+    specs = [run_spec(data, Fold(("a", "b"), ("c",)), replace(MULTI, loss=loss), 0) for loss in ("balanced", "plain")]
+    losses = Losses([(data, spec) for spec in specs], "cpu")
+    torch.manual_seed(0)
+    logits, target, mask = torch.randn(2, 8, 3), torch.rand(2, 8, 3).round(), torch.rand(2, 8, 3) < 0.7
+    counts = torch.ones(2, 8)
+    counts[:, 6:] = 0
+    found, slope = losses(logits, torch.zeros(2, 8, dtype=torch.int64), target, mask, counts)
+    for run in (0, 1):
+        own = logits[run, :6].clone().requires_grad_()
+        each = torch.nn.functional.binary_cross_entropy_with_logits(
+            own, target[run, :6], pos_weight=losses.weights[run], reduction="none"
+        )
+        expected = each[mask[run, :6]].mean()
+        expected.backward()
+        assert torch.allclose(found[run], expected, atol=1e-6)
+        assert torch.allclose(slope[run, :6], own.grad, atol=1e-6) and not slope[run, 6:].any()
 
 
 def test_several_emotions_at_once_are_learnt_and_unannotated_classes_ignored() -> None:
