@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,18 +66,19 @@ def load_matrices(
     views = store.views(feature_set, modalities)
     samples = store.samples(corpora)
     labels = _labels(store, corpora)
+    target, annotated = _label_matrix(labels["target"])
     classes = store.catalog.corpus(corpora[0]).maps[store.catalog.corpus(corpora[0]).map].classes
     ids = samples["sample_id"].combine_chunks()
+    names = ids.to_pylist()
+    place = {name: position for position, name in enumerate(names)}
     features, present = {}, {}
     for modality, view in views.items():
         if vectors:
-            features[modality], present[modality] = _feature_matrix(store, view, corpora, ids)
+            features[modality], present[modality] = _feature_matrix(store, view, corpora, place)
         else:
             present[modality] = _presence(store, view, corpora, ids)
     emotions = labels["emotion"].to_pylist()
     index = {name: position for position, name in enumerate(classes)}
-    targets, masks = labels["target"].to_pylist(), labels["mask"].to_pylist()
-    names = ids.to_pylist()
     return Matrices(
         sample_id=np.array(names),
         corpus=np.array(samples["corpus"].to_pylist()),
@@ -86,8 +87,8 @@ def load_matrices(
         features=features,
         present=present,
         label=np.array([-1 if e is None else index[e] for e in emotions], dtype=np.int64),
-        target=np.array([[0.0] * len(classes) if t is None else t for t in targets], dtype=np.float32),
-        mask=np.array([m if t is not None else [False] * len(classes) for m, t in zip(masks, targets, strict=True)]),
+        target=target,
+        mask=_label_matrix(labels["mask"])[0] & annotated[:, None],
         classes=classes,
     )
 
@@ -105,6 +106,15 @@ def _labels(store: FeatureStore, corpora: Sequence[str]) -> pa.Table:
             )
         tables.append(apply_map(store.samples([name]), name, label_map))
     return pa.concat_tables(tables)
+
+
+def _label_matrix(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """A column of fixed-size lists as a matrix (N, K), zeros where a list is null, and which are not (N,)."""
+    there = pc.is_valid(column).to_numpy(zero_copy_only=False)
+    values = column.drop_null().combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    matrix = np.zeros((len(column), column.type.list_size), dtype=values.dtype)
+    matrix[there] = values.reshape(-1, matrix.shape[1])
+    return matrix, there
 
 
 def _committed(store: FeatureStore, view: FeatureView, corpora: Sequence[str]) -> tuple[list[Commit], ds.Dataset]:
@@ -128,23 +138,19 @@ def _presence(store: FeatureStore, view: FeatureView, corpora: Sequence[str], id
 
 
 def _feature_matrix(
-    store: FeatureStore, view: FeatureView, corpora: Sequence[str], ids: pa.StringArray
+    store: FeatureStore, view: FeatureView, corpora: Sequence[str], place: Mapping[str, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled vectors of a view in the order of `ids`, and which of them are there. Joined by id, never by position."""
+    """Pooled vectors of a view, each in the place of its sample id, and which of them are there."""
     done, shards = _committed(store, view, corpora)
-    table = shards.to_table(columns=["sample_id", "pooled"])
-    position = pc.index_in(table["sample_id"].combine_chunks(), value_set=ids)
     dim = done[0].pooled_dim
-    matrix = np.zeros((len(ids), dim), dtype=np.float32)
-    present = np.zeros(len(ids), dtype=bool)
-    begin = 0
-    for chunk in table["pooled"].chunks:  # chunk by chunk: the vectors are copied once, to where they belong
-        rows = position.slice(begin, len(chunk))
-        begin += len(chunk)
-        if chunk.null_count or rows.null_count:
-            there = pc.and_(pc.is_valid(chunk), pc.is_valid(rows))
-            chunk, rows = chunk.filter(there), rows.filter(there)
-        wanted = rows.to_numpy(zero_copy_only=False).astype(np.int64)
+    matrix = np.zeros((len(place), dim), dtype=np.float32)
+    present = np.zeros(len(place), dtype=bool)
+    for batch in shards.to_batches(columns=["sample_id", "pooled"]):  # only the matrix holds all vectors
+        chunk = batch["pooled"]
+        wanted = np.array([place.get(name, -1) for name in batch["sample_id"].to_pylist()], dtype=np.int64)
+        there = (wanted >= 0) & chunk.is_valid().to_numpy(zero_copy_only=False)
+        if not there.all():
+            chunk, wanted = chunk.filter(pa.array(there)), wanted[there]
         if len(wanted) == 0:
             continue
         first, last = int(wanted[0]), int(wanted[-1])

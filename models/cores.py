@@ -15,6 +15,8 @@ STAGES = 4
 """Networks at work at one time in an extraction: detection and encoding, of two jobs."""
 
 T = TypeVar("T")
+Each = Callable[[Callable[[str], None]], None]
+"""Calls a function with every one of some names."""
 _lock = threading.Lock()
 _holders = 0
 _before = 0
@@ -46,9 +48,19 @@ def shared_cores() -> Iterator[None]:
                 torch.set_num_threads(_before)
 
 
+def in_turn(names: Sequence[str]) -> Each:
+    """Call a function with one name after the other."""
+
+    def each(work: Callable[[str], None]) -> None:
+        for name in names:
+            work(name)
+
+    return each
+
+
 @contextmanager
-def core_map(loads: Mapping[str, int]) -> Iterator[Callable[[Callable[[str], None], object], None]]:
-    """A function that calls another one with every name, some of them at the same time in threads of their own.
+def at_once(loads: Mapping[str, int]) -> Iterator[Each]:
+    """Call a function with every name, in as many threads as there are cores for.
 
     Args:
         loads: Name -> how much work a call with it is, in any unit.
@@ -60,13 +72,11 @@ def core_map(loads: Mapping[str, int]) -> Iterator[Callable[[Callable[[str], Non
     for name in sorted(loads, key=lambda name: -loads[name]):
         min(groups, key=lambda group: sum(loads[n] for n in group)).append(name)
 
-    def call(work: Callable[[str], None], names: Sequence[str]) -> None:
-        for name in names:
-            work(name)
+    first, *others = [in_turn(group) for group in groups]
 
-    def each(work: Callable[[str], None], _: object) -> None:
-        waiting = [pool.submit(call, work, group) for group in groups[1:]]
-        call(work, groups[0])
+    def each(work: Callable[[str], None]) -> None:
+        waiting = [pool.submit(other, work) for other in others]
+        first(work)
         for one in waiting:
             one.result()
 

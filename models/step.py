@@ -14,13 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.cores import Each, in_turn
 from models.gates import gated_features, gated_gradients, meet, presence, separate
 from models.stack import Stack
 
 Update = Callable[[int, tuple[str, ...], slice, list[Tensor]], None]
 """Which step, names of weights, runs, and the gradients (runs, ...) of their weights, which it must not keep."""
-Each = Callable[[Callable[[str], None], Sequence[str]], object]
-"""Calls a function with every modality."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +36,17 @@ class Batch:
     """Logits (R, B, K) -> losses (R,), and the gradient of each with regard to its logits (R, B, K)."""
 
 
-def in_turn(work: Callable[[str], None], modalities: Sequence[str]) -> None:
-    """One modality after the other."""
-    for modality in modalities:
-        work(modality)
-
-
 class Steps:
     """A stack on its way through some batches.
 
     Args:
         stack: The networks.
         update: Takes the gradients.
-        each: How the modalities are gone through.
+        each: How the modalities are gone through; one after the other if None.
     """
 
-    def __init__(self, stack: Stack, update: Update, each: Each = in_turn) -> None:
-        self.stack, self.update, self.each = stack, update, each
+    def __init__(self, stack: Stack, update: Update, each: Each | None = None) -> None:
+        self.stack, self.update, self.each = stack, update, each or in_turn(stack.modalities)
         self.features: dict[str, Tensor] = {}
         self.hidden: dict[str, Tensor] = {}
         self.joined: dict[str, Tensor] = {}
@@ -64,8 +57,7 @@ class Steps:
         Returns:
             The losses (R,) of every step.
         """
-        modalities = self.stack.modalities
-        self.each(lambda m: self._enter(batches[0], m), modalities)
+        self.each(lambda m: self._enter(batches[0], m))
         found = []
         for step, batch in enumerate(batches):
             losses, gradients = self._meet(step, batch)
@@ -76,7 +68,7 @@ class Steps:
                 if step + 1 < len(batches):
                     self._enter(batches[step + 1], m)
 
-            self.each(pass_on, modalities)
+            self.each(pass_on)
         return found
 
     def _enter(self, batch: Batch, m: str) -> None:

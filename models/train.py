@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.cores import core_map, side_by_side
+from models.cores import Each, at_once, in_turn, side_by_side
 from models.data import Dataset
 from models.fusion import FusionNet
 from models.learner import Learner
@@ -26,7 +26,7 @@ from models.metrics import validation_score
 from models.optimizers import StackOptimizer
 from models.spec import RunResult, RunSpec, TrainConfig
 from models.stack import CACHE, Stack
-from models.step import Batch, Each, Steps, in_turn
+from models.step import Batch, Steps
 from models.table import Scales, Table, standardized
 
 BLOCK = 8
@@ -88,9 +88,9 @@ def _train_stack(
     networks = [_seeded_network(dataset, spec) for dataset, spec in runs]
     stack = Stack(networks, device, runs[0][1].config.precision)
     if torch.device(device).type != "cpu" or networks[0].bytes < CACHE:  # too little work to share
-        yield from _train(runs, stack, in_turn, progress, device)
+        yield from _train(runs, stack, in_turn(stack.modalities), progress, device)
         return
-    with core_map({m: networks[0].dims[m] for m in networks[0].modalities}) as each:
+    with at_once({m: networks[0].dims[m] for m in stack.modalities}) as each:
         yield from _train(runs, stack, each, progress, device)
 
 

@@ -47,7 +47,7 @@ def apply_map(samples: pa.Table, corpus: str, label_map: LabelMap) -> pa.Table:
         DataError: A native label is not in the map; the sentence lists the known ones.
     """
     classes = label_map.classes
-    index = {name: position for position, name in enumerate(classes)}
+    one_hot = {name: [float(other == name) for other in classes] for name in classes}
     mask = [name in set(label_map.annotated) for name in classes]
     emotions: list[str | None] = []
     targets: list[list[float] | None] = []
@@ -60,7 +60,7 @@ def apply_map(samples: pa.Table, corpus: str, label_map: LabelMap) -> pa.Table:
             emotion, target, reason = None, None, "unlabelled"
         else:
             emotion = _from_label(label, native, label_map, corpus, sample_id)
-            target = None if emotion is None else _one_hot(index[emotion], len(classes))
+            target = None if emotion is None else one_hot[emotion]
             reason = f"label:{label}" if emotion is None else None
         emotions.append(emotion)
         targets.append(target)
@@ -68,10 +68,6 @@ def apply_map(samples: pa.Table, corpus: str, label_map: LabelMap) -> pa.Table:
     ids, corpora, splits = (samples[name].to_pylist() for name in ("sample_id", "corpus", "split"))
     columns = [ids, corpora, splits, emotions, targets, [mask] * len(emotions), reasons]
     return pa.table(columns, schema=labels_schema(len(classes)))
-
-
-def _one_hot(position: int, size: int) -> list[float]:
-    return [1.0 if i == position else 0.0 for i in range(size)]
 
 
 def _from_label(label: str, native: str, label_map: LabelMap, corpus: str, sample_id: str) -> str | None:
