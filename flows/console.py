@@ -64,7 +64,7 @@ def _plain_cell(value: Any) -> Any:
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str | None = None) -> None:
     """Print rows as an aligned table: numbers to the right, text to the left, `-` for nothing."""
-    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    cells = [[cell_text(row.get(column)) for column in columns] for row in rows]
     if sum(max([len(c), *(len(line[i]) for line in cells)]) + 2 for i, c in enumerate(columns)) > WIDE:
         cells = [[_cut(text) for text in line] for line in cells]
     numeric = [
@@ -86,7 +86,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title:
         print(line(values))
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value as a table shows it, on one line: `-` for nothing, thousands set apart, three decimals."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -163,7 +163,8 @@ def notes(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[str]:
         if names:
             sentences.append(f"{corpus}: no test row of {', '.join(names)}; left out of its UAR")
     for train, without in sorted({(o.cell.fold.train, o.without) for o in outcomes if o.without}):
-        sentences.append(f"{', '.join(train)}: no training row has {', '.join(without)}; trained without it")
+        them = "them" if len(without) > 1 else "it"
+        sentences.append(f"{', '.join(train)}: no training row has {' or '.join(without)}; trained without {them}")
     for corpus in sorted({corpus for outcome in outcomes for corpus in outcome.leaks}):
         shown = "shown, not averaged" if show_leaks else "-; --show-leaks shows it"
         sentences.append(f"{corpus}: leak, an encoder of a feature set here was trained on it ({shown})")

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from features.runs import read_config
 from features.store import FeatureStore
+from flows.jobs import leaked_corpora
 from flows.report.conditions import group_runs
 from flows.report.predictions import Predictions, joined, load_predictions, quoted
 from models.metrics import confusion
@@ -171,7 +172,7 @@ def load_experiment(store: FeatureStore, name: str, progress: Callable[[int, int
                 condition=condition,
                 corpus=corpus,
                 inside=corpus in config["train"],
-                leak=corpus not in config["train"] and any(corpus in seen for seen in config["trained_on"].values()),
+                leak=corpus in leaked_corpora(config),
                 n=int(scores[chosen[0], corpus]["n"]),
                 runs=chosen,
                 scores={m: np.array([scores[run, corpus].get(m, np.nan) for run in chosen]) for m in metrics},

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from flows.console import cell_text
 from flows.report.style import FONT, INK, LINE, SCRIPT, STYLE
 
 WORD, LONG = 16, 40
@@ -75,7 +76,7 @@ class Page:
     def table(self, table: Tabular) -> None:
         """Add a table; columns of numbers are set to the right."""
         self._tables += 1
-        cells = [[_cell(row.get(column)) for column in table.columns] for row in table.rows]
+        cells = [[cell_text(row.get(column)) for column in table.columns] for row in table.rows]
         kinds = [_kind([line[i] for line in cells]) for i in range(len(table.columns))]
         head = "".join(
             f'<th scope="col" class="{kind}">{escaped(name)}</th>'
@@ -161,18 +162,6 @@ def escaped(value: Any) -> str:
 def inert_json(text: str) -> str:
     """JSON that cannot end the script element it stands in, whatever texts it holds."""
     return re.sub("[<>&\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-def _cell(value: Any) -> str:
-    if value is None or value != value:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= 10000 else str(value)
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return " ".join(str(value).split())
 
 
 def _kind(cells: Sequence[str]) -> str:
