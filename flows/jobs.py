@@ -12,7 +12,7 @@ from features.runs import read_config, run_path
 from features.store import FeatureStore
 from flows.plan import Outcome, Plan, run_config
 from models.data import Dataset
-from models.protocols import Cell
+from models.protocols import Cell, fold_rows
 
 Load = Callable[[FeatureStore, str, tuple[str, ...], list[str]], Dataset | None]
 """(store, feature set, corpora, modalities) -> rows; None leaves the cells out that need them."""
@@ -39,8 +39,19 @@ class Job:
     def outcome(self, root: Path, validation: float, results: list[dict[str, Any]], reused: bool) -> Outcome:
         """The run as the tables show it."""
         selected = tuple(self.config["selected_on_test"])
-        leaks, path = leaked_corpora(self.config), run_path(root, self.config)
-        return Outcome(self.cell, self.seed, path, reused, results, validation, leaks, selected, self.without)
+        _, chosen_by = fold_rows(self.dataset, self.cell.fold, self.cell.task, selected)
+        return Outcome(
+            cell=self.cell,
+            seed=self.seed,
+            path=run_path(root, self.config),
+            reused=reused,
+            results=results,
+            validation=validation,
+            leaks=leaked_corpora(self.config),
+            selected_on_test=selected,
+            without=self.without,
+            validated_on=len(chosen_by),
+        )
 
     def stored(self, root: Path) -> Outcome | None:
         """The run as a store holds it, with its nullified twins; None if one of them is not there."""

@@ -66,6 +66,8 @@ class Outcome:
     """Corpora whose reported rows chose the weights."""
     without: tuple[str, ...] = ()
     """Modalities of the cell that no training row has, so that the run does without."""
+    validated_on: int | None = None
+    """How many rows chose the weights."""
 
 
 def experiment_plan(store: FeatureStore, name: str, seeds: tuple[int, ...] | None = None, force: bool = False) -> Plan:

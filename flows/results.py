@@ -25,6 +25,8 @@ TITLES = {
     "wacc": "wAcc",
     "f1": "F1",
 }
+FEW = 50
+"""Fewer validation rows than this choose the weights much by chance: 1 of 50 is 2 points of accuracy."""
 ABOUT = {
     "wacc": "wAcc: mean over the classes of the mean recall of present and absent; "
     "F1, accuracy: mean overlap of the true and the predicted set (Dice, Jaccard).",
@@ -165,6 +167,10 @@ def notes(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[str]:
     for train, without in sorted({(o.cell.fold.train, o.without) for o in outcomes if o.without}):
         them = "them" if len(without) > 1 else "it"
         sentences.append(f"{', '.join(train)}: no training row has {' or '.join(without)}; trained without {them}")
+    few = {o.cell.fold.train: o.validated_on for o in outcomes if o.validated_on is not None and o.validated_on < FEW}
+    if few:
+        counts = "; ".join(f"{', '.join(train)} ({n})" for train, n in few.items())
+        sentences.append(f"fewer than {FEW} validation rows chose the weights, much by chance: {counts}")
     for corpus in sorted({corpus for outcome in outcomes for corpus in outcome.leaks}):
         shown = "shown, not averaged" if show_leaks else "-; --show-leaks shows it"
         sentences.append(f"{corpus}: leak, an encoder of a feature set here was trained on it ({shown})")

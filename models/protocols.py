@@ -120,23 +120,38 @@ def grid_cells(corpora: Sequence[str], feature_sets: Sequence[str], grid: Mappin
 def run_spec(
     dataset: Dataset, fold: Fold, config: TrainConfig, seed: int, selected_on_test: Sequence[str] = ()
 ) -> RunSpec:
-    """Rows of a fold: the official training and validation parts of its training corpora.
+    """A run of a fold.
 
     Args:
         dataset: All rows.
         fold: The corpora.
         config: Settings.
         seed: Of the weights, the order of rows and dropout.
+        selected_on_test: As for `fold_rows`.
+    """
+    train, validation = fold_rows(dataset, fold, config.task, selected_on_test)
+    name = f"{'+'.join(fold.train)} -> {'+'.join(fold.test)}, seed {seed}"
+    return RunSpec(name, train, validation, config, seed)
+
+
+def fold_rows(
+    dataset: Dataset, fold: Fold, task: str, selected_on_test: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a fold that train and that choose the weights: the official parts of its training corpora.
+
+    Args:
+        dataset: All rows.
+        fold: The corpora.
+        task: `single` or `multi`.
         selected_on_test: Corpora that are validated on their test part, as the paper does with AFEW; what else would
             validate them trains then.
     """
 
     def rows(corpora: Sequence[str], split: str) -> np.ndarray:
-        return dataset.rows(tuple(corpora), split, config.task)
+        return dataset.rows(tuple(corpora), split, task)
 
     as_is = [c for c in fold.train if c not in selected_on_test]
     selected = [c for c in fold.train if c in selected_on_test]
     train = [rows(fold.train, "train"), rows(selected, "val")]
     validation = [rows(as_is, "val"), rows(selected, "test")]
-    name = f"{'+'.join(fold.train)} -> {'+'.join(fold.test)}, seed {seed}"
-    return RunSpec(name, np.sort(np.concatenate(train)), np.sort(np.concatenate(validation)), config, seed)
+    return np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))

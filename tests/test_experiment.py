@@ -8,6 +8,7 @@ import pytest
 
 from features.runs import run_folders
 from features.store import FeatureStore
+from flows.jobs import load_dataset
 from tests.planted_store import CORPORA, planted_catalog, planted_store
 from tests.store_files import CATALOG
 from tests.test_cli import merloco, the_sentence
@@ -166,6 +167,17 @@ def test_the_paper_protocol_says_so(
     )
     out = run(capsys, (planted[0], catalog), "single", "--seeds", "0")
     assert "Paper protocol: early stopping on the reported rows of afew." in out
+
+
+def test_a_choice_by_few_validation_rows_is_said(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    catalog = planted_catalog(tmp_path)
+    few = planted_store(tmp_path / "few", catalog, n=120)
+    dataset = load_dataset(few, "light", ("meld",), ["text"])
+    out = run(capsys, (few, catalog), "cross_corpus", "--seeds", "0")
+    (line,) = [line for line in out.splitlines() if "validation rows chose the weights" in line]
+    assert line.startswith("fewer than 50 ") and f"meld ({len(dataset.rows(('meld',), 'val'))})" in line
+    many = planted_store(tmp_path / "many", catalog, n=1200)
+    assert "chose the weights" not in run(capsys, (many, catalog), "cross_corpus", "--seeds", "0")
 
 
 def test_experiments_are_listed_and_an_unknown_one_is_one_sentence(
