@@ -32,6 +32,7 @@ def make_run(
         "feature_set": "light",
         "seed": 0,
         "modalities": ["text"],
+        "trained_on": {"text": []},
         "task": "single",
         **config,
     }
