@@ -65,7 +65,7 @@ def load_matrices(
     """
     views = store.views(feature_set, modalities)
     samples = store.samples(corpora)
-    labels = _labels(store, corpora)
+    labels = _labels(store, samples, corpora)
     target, annotated = _label_matrix(labels["target"])
     classes = store.catalog.corpus(corpora[0]).maps[store.catalog.corpus(corpora[0]).map].classes
     ids = samples["sample_id"].combine_chunks()
@@ -93,7 +93,7 @@ def load_matrices(
     )
 
 
-def _labels(store: FeatureStore, corpora: Sequence[str]) -> pa.Table:
+def _labels(store: FeatureStore, samples: pa.Table, corpora: Sequence[str]) -> pa.Table:
     tables, first = [], None
     for name in corpora:
         entry = store.catalog.corpus(name)
@@ -104,7 +104,7 @@ def _labels(store: FeatureStore, corpora: Sequence[str]) -> pa.Table:
                 f"corpus {name!r} uses map {entry.map!r} with the classes {', '.join(label_map.classes)}, but "
                 f"{corpora[0]!r} has {', '.join(first)}: corpora trained together need one set of classes"
             )
-        tables.append(apply_map(store.samples([name]), name, label_map))
+        tables.append(apply_map(samples.filter(pc.equal(samples["corpus"], name)), name, label_map))
     return pa.concat_tables(tables)
 
 

@@ -29,6 +29,8 @@ class Job:
     config: dict[str, Any]
     without: tuple[str, ...]
     """Modalities of the plan's cell that no training row has."""
+    validated_on: int
+    """How many rows choose the weights."""
 
     @property
     def twins(self) -> list[dict[str, Any]]:
@@ -39,7 +41,6 @@ class Job:
     def outcome(self, root: Path, validation: float, results: list[dict[str, Any]], reused: bool) -> Outcome:
         """The run as the tables show it."""
         selected = tuple(self.config["selected_on_test"])
-        _, chosen_by = fold_rows(self.dataset, self.cell.fold, self.cell.task, selected)
         return Outcome(
             cell=self.cell,
             seed=self.seed,
@@ -50,7 +51,7 @@ class Job:
             leaks=leaked_corpora(self.config),
             selected_on_test=selected,
             without=self.without,
-            validated_on=len(chosen_by),
+            validated_on=self.validated_on,
         )
 
     def stored(self, root: Path) -> Outcome | None:
@@ -118,8 +119,9 @@ def plan_jobs(store: FeatureStore, plan: Plan, skip: Callable[[str], None], load
         if cell.modalities == ():
             skip(f"{', '.join(cell.fold.train)}: no training row has {' or '.join(without)}; left out")
             continue
+        _, chosen_by = fold_rows(dataset, cell.fold, cell.task, plan.selected_on_test)
         for seed in plan.seeds:
-            yield Job(cell, seed, dataset, run_config(store, plan, cell, seed), without)
+            yield Job(cell, seed, dataset, run_config(store, plan, cell, seed), without, len(chosen_by))
 
 
 def _trainable(store: FeatureStore, dataset: Dataset, cell: Cell) -> tuple[Cell, tuple[str, ...]]:

@@ -105,7 +105,6 @@ class FusionNet(nn.Module):
             raise ModelError(f"unknown gate {gate!r}: known: {', '.join(GATES)}")
         self.gate = gate
         self.modalities = tuple(m for m in ORDER if m in dims)
-        self.dims = dict(dims)
         for modality in self.modalities:
             setattr(self, f"fc_{modality}", nn.Linear(dims[modality], dims[modality]))
         pairs = pairs_of(self.modalities)

@@ -57,22 +57,20 @@ class StackOptimizer:
         self.first = {name: torch.zeros_like(weight) for name, weight in stack.weights.items()}
         needs_second = kind in ("adam", "adamw")
         self.second = {name: torch.zeros_like(w) for name, w in stack.weights.items()} if needs_second else {}
-        self.steps = self.count = 0
+        self.steps = 0
         self.settings: list[tuple[float, float]] = []
 
-    def begin(self, count: int, rates: Sequence[float], decays: Sequence[float]) -> None:
+    def begin(self, steps: int, rates: Sequence[float], decays: Sequence[float]) -> None:
         """Begin some steps.
 
         Args:
-            count: How many.
+            steps: How many are done.
             rates: (R,) learning rates.
             decays: (R,) weight decays.
         """
         self.settings = list(zip(rates, decays, strict=True))
-        self.steps += self.count
-        self.count = count
+        self.steps = steps
 
-    @torch.no_grad()
     def update(self, step: int, names: tuple[str, ...], runs: slice, gradients: list[Tensor]) -> None:
         """Update some weights of some runs.
 

@@ -79,7 +79,7 @@ class Stack:
 
     def _together(self, layer: Tensor) -> int:
         """Runs whose gradients of a layer (R, d', D) are computed at once."""
-        return len(self) if self.on_gpu else max(1, CACHE // layer[0].nbytes)
+        return len(self) if self.on_gpu else min(len(self), max(1, CACHE // layer[0].nbytes))
 
     def product(self, rows: Tensor, layer: str) -> Tensor:
         """Rows (R, B, D) times a layer's weights, plus its bias if it has one: (R, B, d')."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.cores import Each, at_once, in_turn, side_by_side
+from models.cores import Each, at_once, side_by_side
 from models.data import Dataset
 from models.fusion import FusionNet
 from models.learner import Learner
@@ -75,10 +76,9 @@ def train_runs(
 
 def _shape(dataset: Dataset, config: TrainConfig) -> tuple[object, ...]:
     """What the runs of a stack have in common."""
-    dims = tuple(dataset.features[m].shape[1] for m in config.modalities)
     return (
-        config.modalities, dims, dataset.classes, config.gated_dim, config.gate, config.dropout, config.batch_size,
-        config.optimizer, config.task, config.precision, config.standardize,
+        tuple(_widths(dataset, config).items()), dataset.classes, config.gated_dim, config.gate, config.dropout,
+        config.batch_size, config.optimizer, config.task, config.precision, config.standardize,
     )  # fmt: skip
 
 
@@ -87,22 +87,20 @@ def _train_stack(
 ) -> Iterator[RunResult]:
     networks = [_seeded_network(dataset, spec) for dataset, spec in runs]
     stack = Stack(networks, device, runs[0][1].config.precision)
-    if torch.device(device).type != "cpu" or networks[0].bytes < CACHE:  # too little work to share
-        yield from _train(runs, stack, in_turn(stack.modalities), progress, device)
-        return
-    with at_once({m: networks[0].dims[m] for m in stack.modalities}) as each:
+    shared = torch.device(device).type == "cpu" and networks[0].bytes >= CACHE  # else too little work to share
+    with at_once(_widths(runs[0][0], runs[0][1].config)) if shared else nullcontext() as each:
         yield from _train(runs, stack, each, progress, device)
 
 
 def _train(
-    runs: Sequence[tuple[Dataset, RunSpec]], stack: Stack, each: Each, progress: Progress | None, device: str
+    runs: Sequence[tuple[Dataset, RunSpec]], stack: Stack, each: Each | None, progress: Progress | None, device: str
 ) -> Iterator[RunResult]:
     config = runs[0][1].config
     table = Table([dataset for dataset, _ in runs], config, device)
     learners = [Learner(dataset, spec, table.offset(dataset), device) for dataset, spec in runs]
     scales, losses = Scales(runs, device), Losses(runs, device)
     optimizer = StackOptimizer(config.optimizer, stack)
-    widths = {**{m: runs[0][0].features[m].shape[1] for m in config.modalities}, "fused": config.gated_dim}
+    widths = {**_widths(runs[0][0], config), "fused": config.gated_dim}
     shape = (len(runs), BLOCK, config.batch_size, sum(widths.values()))
     noise = torch.empty(shape, device=device) if config.dropout else None
     totals = torch.zeros(len(runs), device=device)
@@ -115,7 +113,7 @@ def _train(
         rows, counts = (torch.stack(parts, dim=1).to(device) for parts in zip(*taken, strict=True))
         rates = [learner.rate for learner in learners]
         decays = [learner.spec.config.weight_decay for learner in learners]
-        optimizer.begin(count, rates, decays)
+        optimizer.begin(step, rates, decays)
         batches = [
             Batch(
                 partial(table.rows, rows[i], scales),
@@ -188,6 +186,11 @@ def _by_place(noise: Tensor, widths: Mapping[str, int]) -> dict[str, Tensor]:
     return dict(zip(widths, noise.split(list(widths.values()), dim=-1), strict=True))
 
 
+def _widths(dataset: Dataset, config: TrainConfig) -> dict[str, int]:
+    """Modality -> width of its features, of the modalities that a run takes."""
+    return {m: dataset.features[m].shape[1] for m in config.modalities}
+
+
 def _seeded_network(dataset: Dataset, spec: RunSpec) -> FusionNet:
     with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
@@ -196,8 +199,7 @@ def _seeded_network(dataset: Dataset, spec: RunSpec) -> FusionNet:
 
 def build_network(dataset: Dataset, config: TrainConfig) -> FusionNet:
     """A fresh network for a dataset's widths and classes."""
-    dims = {m: dataset.features[m].shape[1] for m in config.modalities}
-    return FusionNet(dims, config.gated_dim, len(dataset.classes), config.gate, config.dropout)
+    return FusionNet(_widths(dataset, config), config.gated_dim, len(dataset.classes), config.gate, config.dropout)
 
 
 def _probabilities(logits: Tensor, task: str) -> np.ndarray:

@@ -91,7 +91,7 @@ def test_forty_training_steps_give_the_published_losses(runs: int) -> None:
     for _ in range(4):
         for chosen in torch.arange(320).split(32):
             rows = chosen.expand(runs, -1)
-            optimizer.begin(1, [s.config.learning_rate for s in specs], [s.config.weight_decay for s in specs])
+            optimizer.begin(len(found), [s.config.learning_rate for s in specs], [s.config.weight_decay for s in specs])
             loss = partial(losses, counts=torch.ones(runs, 32), **table.truth(rows))
             batch = Batch(partial(table.rows, rows, scales), table.presence(rows), {}, loss)
             (steps,) = Steps(stack, optimizer.update).learn([batch])

@@ -78,12 +78,12 @@ def test_a_stack_optimizer_is_torchs_own(kind: str) -> None:
         "sgd": lambda p, **settings: torch.optim.SGD(p, momentum=0.9, **settings),
     }[kind]
     own = [make(n.parameters(), lr=r, weight_decay=d) for n, r, d in zip(networks, rates, decays, strict=True)]
-    for _ in range(3):
+    for step in range(3):
         gradients = {name: torch.randn_like(weight) for name, weight in stack.weights.items()}
         for run, network in enumerate(networks):
             for name, gradient in stack.published({n: g[run] for n, g in gradients.items()}).items():
                 network.get_parameter(name).grad = gradient.clone()
-        optimizer.begin(1, rates, decays)
+        optimizer.begin(step, rates, decays)
         for name, gradient in gradients.items():
             for start, runs in ((0, 2), (2, 1)):
                 optimizer.update(0, (name,), slice(start, start + runs), [gradient[start : start + runs]])
@@ -99,7 +99,7 @@ def test_lion_moves_by_its_rate_and_decays_decoupled() -> None:
     before = {name: weight.clone() for name, weight in stack.weights.items()}
     gradients = {name: torch.randn_like(weight) for name, weight in before.items()}
     optimizer = StackOptimizer("lion", stack)
-    optimizer.begin(1, [1e-3], [0.1])
+    optimizer.begin(0, [1e-3], [0.1])
     optimizer.update(0, tuple(gradients), slice(0, 1), [gradient.clone() for gradient in gradients.values()])
     for name, weight in stack.weights.items():
         expected = before[name] * (1 - 1e-4) - 1e-3 * gradients[name].sign()

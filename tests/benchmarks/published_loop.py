@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from models.data import Dataset as Rows
+from models.gates import ORDER as MODALITIES
 from models.spec import RunSpec
-
-MODALITIES = ("audio", "video", "text")
 
 
 class Utterances(Dataset):

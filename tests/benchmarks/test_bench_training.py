@@ -208,6 +208,7 @@ def test_a_large_sweep(tmp_path: Path) -> None:
     runs = [(d, run_spec(d, fold, config, seed)) for d in chosen for fold in folds for seed in range(seeds)]
     done: list[object] = []
     took = seconds(lambda: done.extend(train_runs(runs, device="cuda" if on_gpu else "cpu")))
+    assert len(done) == len(runs)
     epochs = sum(len(r.history) for r in done)  # type: ignore[attr-defined]
     print(f"\n\nlarge sweep on {'a GPU' if on_gpu else 'a CPU'}: {len(runs)} runs, {epochs} epochs, {took:.1f} s")
     print(f"{60 * epochs / took:.1f} epochs of 27,000 rows a minute, over all runs")
