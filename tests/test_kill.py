@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.checks import check_store
+from features.deletion import delete
 from features.runs import EPOCHS_SCHEMA, METRICS_SCHEMA, PREDICTIONS_SCHEMA, write_run
+from features.selection import select
 from features.store import FeatureStore
 from pipelines.catalog import load_catalog
 from pipelines.samples import ingest_corpus
@@ -32,6 +35,8 @@ HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Se
 TIMES = '"00:00:01,000","00:00:02,500"'
 EMOTIONS = ("neutral", "joy", "sadness", "anger")
 KILLED = -9
+INTERRUPTED = ("deleted", "hash")
+"""Codes of what `check` finds until an interrupted deletion is run again."""
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +150,7 @@ def test_kills_at_random_moments_cost_nothing(kill_server: KillServer, materials
             for _ in range(generator.randint(1, 3)):
                 kills += kill_server(*command, after=generator.uniform(0, 1.1) * duration)["code"] == KILLED
                 # An interrupted deletion says so until the same command has completed it.
-                assert errors(root, but="deleted" if command[0] == "delete" else "") == []
+                assert errors(root, INTERRUPTED if command[0] == "delete" else ()) == []
             done = kill_server(*command)
             assert done["code"] == 0, done["output"]
         for again in once_more(root, materials):
@@ -156,12 +161,12 @@ def test_kills_at_random_moments_cost_nothing(kill_server: KillServer, materials
         shutil.rmtree(root)
 
 
-def errors(root: Path, but: str = "") -> list[str]:
-    """What would be wrong or lost, but findings of one code; a store that is not there yet has no errors."""
+def errors(root: Path, but: Sequence[str] = ()) -> list[str]:
+    """What would be wrong or lost, but findings of some codes; a store that is not there yet has no errors."""
     if not (root / "store.json").is_file():
         return []
     store = FeatureStore.open(root, load_catalog(CATALOG, root))
-    return [finding.message for finding in check_store(store) if finding.severity == "error" and finding.code != but]
+    return [finding.message for finding in check_store(store) if finding.severity == "error" and finding.code not in but]
 
 
 def rewrite_shards(root: str) -> None:
@@ -181,25 +186,38 @@ def write_run_again(root: str) -> None:
     write_run(Path(root), config, *tables, {"w": np.ones(3, np.float32)}, {})
 
 
-@pytest.mark.parametrize("function", ["rewrite_shards", "ingest_again", "write_run_again"])
-def test_a_kill_before_every_single_change_of_a_file(
+def delete_a_sample(root: str) -> None:
+    """Delete one sample for good."""
+    store = FeatureStore.open(root, load_catalog(CATALOG, root))
+    for target in select(store, ["meld/train/dia0_utt0"], []):
+        delete(store, target)
+
+
+@pytest.mark.parametrize("function", ["rewrite_shards", "ingest_again", "write_run_again", "delete_a_sample"])
+def test_two_kills_before_any_change_of_a_file(
     function: str, kill_server: KillServer, release: Path, tmp_path: Path
 ) -> None:
     base = make_store(tmp_path / "base", n=20).root
     call = {"call": f"tests.test_kill:{function}"}
     extra = [str(release)] if function == "ingest_again" else []
+    but = INTERRUPTED if function == "delete_a_sample" else ()
     whole = shutil.copytree(base, tmp_path / "whole")
     done = kill_server(**call, args=[str(whole), *extra])
     assert done["code"] == 0, done["output"]
+    generator = random.Random(7)
     steps = 0
     while True:
         steps += 1
         root = shutil.copytree(base, tmp_path / f"killed-{steps}")
         killed = kill_server(**call, args=[str(root), *extra], step=steps, within=str(root))
-        assert errors(root) == []
+        assert errors(root, but) == []
         if killed["code"] == 0:
             break
         assert killed["code"] == KILLED, killed["output"]
+        # A second one falls on what the first one left.
+        killed = kill_server(**call, args=[str(root), *extra], step=generator.randint(1, steps), within=str(root))
+        assert killed["code"] in (0, KILLED), killed["output"]
+        assert errors(root, but) == []
         assert kill_server(**call, args=[str(root), *extra])["code"] == 0
         assert contents(root) == contents(whole)
         shutil.rmtree(root)
