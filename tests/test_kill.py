@@ -166,7 +166,7 @@ def errors(root: Path, but: Sequence[str] = ()) -> list[str]:
     if not (root / "store.json").is_file():
         return []
     store = FeatureStore.open(root, load_catalog(CATALOG, root))
-    return [finding.message for finding in check_store(store) if finding.severity == "error" and finding.code not in but]
+    return [f.message for f in check_store(store) if f.severity == "error" and f.code not in but]
 
 
 def rewrite_shards(root: str) -> None:
