@@ -20,7 +20,8 @@ from features.tars import read_array, tar_files
 from pipelines.deletions import read_deletions
 from pipelines.errors import DataError
 from pipelines.files import TEMPORARY, canonical_json, sha256_text, unfinished
-from pipelines.samples import ingested, read_samples
+from pipelines.samples import ingested, ingested_table
+from pipelines.transcripts import read_transcripts
 
 if TYPE_CHECKING:
     from features.store import FeatureStore
@@ -121,13 +122,15 @@ def _samples(store: FeatureStore) -> Iterator[Finding]:
     for name in ingested(store.root):
         where = f"samples/{name}.parquet"
         try:
-            ids = read_samples(store.root, name)["sample_id"]
+            ids = ingested_table(store.root, name)["sample_id"]
+            heard = [line.sample_id for line in read_transcripts(store.root, name)]
         except DataError as error:
             yield Finding("samples", where, str(error))
             continue
         if len(ids) != len(ids.unique()):
             yield Finding("samples", where, f"{len(ids) - len(ids.unique())} sample ids occur more than once")
         yield from _deleted(store, name, ids.to_pylist(), where)
+        yield from _deleted(store, name, heard, f"transcripts/{name}.jsonl")
 
 
 def _deleted(store: FeatureStore, corpus: str, ids: list[str], where: str) -> Iterator[Finding]:

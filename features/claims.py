@@ -55,9 +55,24 @@ def claimed(folders: list[Path], shard: str) -> bool:
 
 
 def held_claims(root: Path) -> list[tuple[Path, str]]:
-    """Folder and shard of every claim in a store that somebody holds; claims of dead holders are removed by looking."""
-    found = [(path.parent, path.name.removeprefix(PREFIX)) for path in sorted((root / "views").glob(f"*/*/{PREFIX}*"))]
-    return [(folder, shard) for folder, shard in found if claimed([folder], shard)]
+    """Folder and shard of every claim in a store that somebody holds; claim files of dead holders stay."""
+    paths = sorted((root / "views").glob(f"*/*/{PREFIX}*"))
+    return [(path.parent, path.name.removeprefix(PREFIX)) for path in paths if _is_locked(path)]
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether somebody holds a claim file; nothing is made or removed, so that a command which only looks can ask."""
+    try:
+        with path.open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    return False
 
 
 def _hold(held: ExitStack, path: Path) -> bool:

@@ -1,14 +1,16 @@
 """`merloco delete`: a person leaves samples, shards, predictions and findings, and does not come back.
 
-Order of operations, so that running it again after a kill completes it: the deletion list first (from then on no plan
-asks for the person), then shards, tables of runs and findings, and last the samples table, which says what the shards
-were before. Everything on the list is applied every time; what is gone already costs a look at the ids.
+Order of operations, so that running it again after a kill completes it: the deletion list first (from then on nobody
+reads the person and no writer commits anything of theirs, see `pipelines.deletions`), then shards, tables of runs and
+findings, transcripts, and last the samples table, which says what the shards were before. Everything on the list is
+applied every time; what is gone already costs a look at the ids.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,17 +21,33 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.claims import claim, held_claims
-from features.pruning import prune_shard, without
+from features.pruning import prune_shard
 from features.runs import read_config, run_folders
 from features.selection import Selection
 from features.shards import Commit, commit_path, commits, plan_shards
 from pipelines.corpora import Parsed, RowError
-from pipelines.deletions import add_deletions, read_deletions
-from pipelines.errors import DataError
-from pipelines.files import remove, sweep, unfinished, write_parquet
+from pipelines.deletions import (
+    Deletions,
+    add_deletions,
+    drop_rows,
+    held_deletions,
+    read_deletions,
+    speaker_key,
+)
+from pipelines.errors import BrokenFileError, DataError
+from pipelines.files import read_parquet, remove, sweep, unfinished, write_parquet
 from pipelines.findings import findings_path
-from pipelines.samples import DELETED, audit_path, make_audit, read_audit, read_samples, samples_path, write_audit
+from pipelines.samples import (
+    DELETED,
+    audit_path,
+    ingested_table,
+    make_audit,
+    read_audit,
+    samples_path,
+    write_audit,
+)
 from pipelines.schema import from_table
+from pipelines.transcripts import drop_transcripts, join_transcripts, read_transcripts, transcripts_path
 
 if TYPE_CHECKING:
     from features.store import FeatureStore
@@ -48,11 +66,14 @@ class Removal:
 
 def preview(store: FeatureStore, selection: Selection) -> list[Removal]:
     """What a deletion would take out of the store; nothing is changed."""
-    ids = selection.samples | read_deletions(store.root, selection.corpus).samples
-    shards = [folder / f"{commit.shard}.parquet" for folder, commit in _shards(store.root, selection.corpus)]
-    paths = [samples_path(store.root, selection.corpus), *shards, *_tables(store.root)]
-    found = [_removal(store.root, path, rows) for path in paths if (rows := _hits(path, ids))]
-    return found + [_removal(store.root, folder, rows) for folder, rows in _caches(store.root, selection.corpus, ids)]
+    root, corpus = store.root, selection.corpus
+    ids = selection.samples | read_deletions(root, corpus).samples
+    shards = [folder / f"{commit.shard}.parquet" for folder, commit in _shards(root, corpus)]
+    paths = [samples_path(root, corpus), *shards, *_tables(root)]
+    found = [_removal(root, path, rows) for path in paths if (rows := _hits(path, ids))]
+    if heard := sum(line.sample_id in ids for line in read_transcripts(root, corpus)):
+        found.append(_removal(root, transcripts_path(root, corpus), heard))
+    return found + [_removal(root, path, rows) for path, rows in (*_caches(root, corpus, ids), *_aside(root, corpus))]
 
 
 def trained_with(store: FeatureStore, corpora: Collection[str]) -> list[str]:
@@ -82,11 +103,16 @@ def delete(store: FeatureStore, selection: Selection, progress: Progress | None 
         DataError: Somebody is writing to the store, or a commit record is broken; nothing was changed then.
     """
     _refuse_writers(store.root)
-    removed = _apply(store, selection.corpus, None)  # what an interrupted deletion left to do
-    listed = read_deletions(store.root, selection.corpus)
-    if not (selection.samples <= listed.samples and selection.speakers <= listed.speakers):
-        add_deletions(store.root, selection.corpus, selection.samples, selection.speakers)
-    return removed + _apply(store, selection.corpus, progress)
+    corpus = selection.corpus
+    removed = _apply(store, corpus, None)  # what an interrupted deletion left to do
+    with held_deletions(store.root, corpus, exclusive=True) as listed:
+        # Looked up again: an ingest may have brought more of a person since they were selected.
+        person = Deletions(speakers=frozenset(speaker_key(corpus, name) for name in selection.speakers))
+        samples = selection.samples | person.covered(ingested_table(store.root, corpus))
+        known = all(listed.names(corpus, name) for name in selection.speakers)
+        if not (samples <= listed.samples and known):
+            add_deletions(store.root, corpus, samples, selection.speakers)
+    return removed + _apply(store, corpus, progress)
 
 
 def _refuse_writers(root: Path) -> None:
@@ -101,12 +127,14 @@ def _refuse_writers(root: Path) -> None:
 
 def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[Removal]:
     """Bring every file of the store in line with the deletion list of a corpus."""
-    ids = read_deletions(store.root, corpus).samples
+    root = store.root
+    deleted = read_deletions(root, corpus)
+    samples = ingested_table(root, corpus)
+    ids = deleted.samples | deleted.covered(samples)
     if not ids:
         return []
-    samples = read_samples(store.root, corpus)
-    left = without(samples, ids)
     gone = ids - set(samples["sample_id"].to_pylist())
+    samples = join_transcripts(root, corpus, samples)  # as plans see it
 
     @cache
     def planned(modality: str | None) -> tuple[dict[str, str], dict[str, str]]:
@@ -116,34 +144,52 @@ def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[
         return before, after
 
     removed = []
-    for folder, commit in list(_shards(store.root, corpus)):
+    for folder, commit in list(_shards(root, corpus)):
         path = folder / f"{commit.shard}.parquet"
         rows = _hits(path, ids)
         if rows:
             before, after = planned(store.modality(folder))
             fresh = before.get(commit.shard) == commit.inputs  # a shard that was out of date stays out of date
-            with claim([folder], commit.shard) as ours:
-                if not ours:
-                    raise DataError(f"{folder / commit.shard}: is being extracted: run the same command again later")
+            with _shard_lock(folder, commit.shard):
                 prune_shard(folder, commit, ids, after.get(commit.shard, "") if fresh else commit.inputs)
-            removed.append(_removal(store.root, path, rows))
+            removed.append(_removal(root, path, rows))
             if progress:
                 progress(1)
-    _remove_orphans(store.root, corpus)
-    for path in _tables(store.root):
+    _remove_orphans(root, corpus)
+    for path in _tables(root):
         if rows := _hits(path, ids):
-            write_parquet(path, without(pq.read_table(path), ids))
-            removed.append(_removal(store.root, path, rows))
-    for folder, rows in _caches(store.root, corpus, ids):
+            with held_deletions(root, exclusive=True):  # a trainer may be about to replace the run
+                write_parquet(path, drop_rows(read_parquet(path), ids))
+            removed.append(_removal(root, path, rows))
+    for folder, rows in (*_caches(root, corpus, ids), *_aside(root, corpus)):
         remove(folder)
-        removed.append(_removal(store.root, folder, rows))
+        removed.append(_removal(root, folder, rows))
+    with held_deletions(root, corpus, exclusive=True):
+        removed += _rewrite_samples(store, corpus, ids)
+    return removed
+
+
+def _rewrite_samples(store: FeatureStore, corpus: str, ids: Collection[str]) -> Iterator[Removal]:
+    """Take samples out of the transcripts and of the samples table as they are now; nobody else writes meanwhile."""
+    root = store.root
+    if rows := drop_transcripts(root, corpus, ids):
+        yield _removal(root, transcripts_path(root, corpus), rows)
+    samples = ingested_table(root, corpus)
+    left = drop_rows(samples, ids)
     if rows := samples.num_rows - left.num_rows:
         # Findings name samples and sometimes speakers: `merloco check samples` writes them anew.
-        findings_path(store.root, corpus).unlink(missing_ok=True)
+        findings_path(root, corpus).unlink(missing_ok=True)
         _recount(store, corpus, left)
-        write_parquet(samples_path(store.root, corpus), left)
-        removed.append(_removal(store.root, samples_path(store.root, corpus), rows))
-    return removed
+        write_parquet(samples_path(root, corpus), left)
+        yield _removal(root, samples_path(root, corpus), rows)
+
+
+@contextmanager
+def _shard_lock(folder: Path, shard: str) -> Iterator[None]:
+    with claim([folder], shard) as ours:
+        if not ours:
+            raise DataError(f"{folder / shard}: is being extracted: run the same command again later")
+        yield
 
 
 def _shards(root: Path, corpus: str) -> Iterator[tuple[Path, Commit]]:
@@ -173,17 +219,25 @@ def _caches(root: Path, corpus: str, ids: Collection[str]) -> Iterator[tuple[Pat
 def _hits(path: Path, ids: Collection[str]) -> int:
     """Rows of a table that are to go; a shard's table that cannot be read has at least one."""
     try:
-        column = pq.read_table(path, columns=["sample_id"])["sample_id"]
-    except (pa.ArrowInvalid, OSError):
+        column = read_parquet(path, ["sample_id"])["sample_id"]
+    except (BrokenFileError, FileNotFoundError):
         return 1
     return int(pc.sum(pc.is_in(column, pa.array(sorted(ids), pa.string()))).as_py() or 0)
+
+
+def _aside(root: Path, corpus: str) -> Iterator[tuple[Path, int]]:
+    """Broken files that an ingest set aside: they may hold anybody."""
+    for path in sorted((root / "samples").glob(f"{corpus}.*.broken*")):
+        yield path, 1
 
 
 def _remove_orphans(root: Path, corpus: str) -> None:
     """Files that a killed writer left without a record may hold anybody."""
     for path in [*(root / "views").glob("*/*/*.tar"), *(root / "views").glob("*/*/*.parquet")]:
         if path.stem.rpartition("-")[0] == corpus and not commit_path(path.parent, path.stem).is_file():
-            path.unlink(missing_ok=True)
+            with _shard_lock(path.parent, path.stem):  # a living writer's files get their record in a moment
+                if not commit_path(path.parent, path.stem).is_file():
+                    path.unlink(missing_ok=True)
 
 
 def _recount(store: FeatureStore, corpus: str, samples: pa.Table) -> None:
@@ -193,7 +247,8 @@ def _recount(store: FeatureStore, corpus: str, samples: pa.Table) -> None:
     audit = read_audit(store.root, corpus)
     parsed = Parsed(from_table(samples), [RowError(**error) for error in audit.errors], audit.notes)
     parsed.errors += [DELETED] * (audit.found - parsed.found)
-    counted = make_audit(corpus, store.catalog.corpus(corpus), Path(audit.root), parsed, samples)
+    joined = join_transcripts(store.root, corpus, samples)
+    counted = make_audit(corpus, store.catalog.corpus(corpus), Path(audit.root), parsed, joined)
     write_audit(store.root, replace(counted, state=audit.state))
 
 

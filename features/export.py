@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
+from pipelines.deletions import drop_rows, held_deletions
 from pipelines.errors import DataError, UsageError
 from pipelines.files import remove, temporary_name, write_parquet
 from pipelines.labels import apply_map
@@ -82,19 +83,23 @@ def _columns(
     return vectors, pc.fill_null(taken["status"].combine_chunks(), NOT_EXTRACTED)
 
 
-def write_one_parquet(table: pa.Table, path: Path) -> dict[str, int]:
-    """Write `export_table` as one Parquet file; returns rows per split."""
+def write_one_parquet(store: FeatureStore, table: pa.Table, path: Path) -> dict[str, int]:
+    """Write `export_table` as one Parquet file, without what was deleted since; returns rows per split."""
     refuse_existing(path)
-    write_parquet(path, table)
+    with held_deletions(store.root) as deleted:
+        table = drop_rows(table, deleted.covered(table))
+        write_parquet(path, table)
     return _per_split(table)
 
 
-def write_hf(table: pa.Table, about: str, folder: Path) -> dict[str, int]:
+def write_hf(store: FeatureStore, table: pa.Table, about: str, folder: Path) -> dict[str, int]:
     """Write a folder that `datasets.load_dataset` reads: one Parquet file per split and a card that names them.
 
-    `val` is called `validation`, as everywhere on the hub. The folder appears whole or not at all.
+    `val` is called `validation`, as everywhere on the hub. The folder appears whole or not at all, without what was
+    deleted since.
 
     Args:
+        store: The store.
         table: What `export_table` gave.
         about: Text of the card, Markdown.
         folder: The folder to write.
@@ -103,14 +108,16 @@ def write_hf(table: pa.Table, about: str, folder: Path) -> dict[str, int]:
         Rows per split.
     """
     refuse_existing(folder)
-    counts = {HF_SPLITS[split]: n for split, n in _per_split(table).items()}
     temporary = folder.parent / temporary_name(folder.name)
     try:
-        for split, name in HF_SPLITS.items():
-            if name in counts:
-                write_parquet(temporary / "data" / f"{name}.parquet", table.filter(pc.equal(table["split"], split)))
-        (temporary / "README.md").write_text(f"---\n{_head(counts)}---\n{about}", encoding="utf-8")
-        temporary.rename(folder)
+        with held_deletions(store.root) as deleted:
+            table = drop_rows(table, deleted.covered(table))
+            counts = {HF_SPLITS[split]: n for split, n in _per_split(table).items()}
+            for split, name in HF_SPLITS.items():
+                if name in counts:
+                    write_parquet(temporary / "data" / f"{name}.parquet", table.filter(pc.equal(table["split"], split)))
+            (temporary / "README.md").write_text(f"---\n{_head(counts)}---\n{about}", encoding="utf-8")
+            temporary.rename(folder)
     finally:
         remove(temporary)
     return counts

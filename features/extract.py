@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from features.channel import Abandoned, Channel
+from features.pruning import drop_deleted
 from features.reading import Item as Item
 from features.reading import Reader as Reader
 from features.segments import pooled_dim
-from features.shards import Commit, Row, Shard, write_shard
+from features.shards import Commit, Row, Shard, drop_shard, write_shard
 from features.stages import Legs, encode_rows
 from features.view import FeatureView
 from models.encoders import Encoder, shared_cores
+from pipelines.deletions import held_deletions
 
 ROOM = 256 * 2**20
 """Bytes of decoded media that wait for one view's encoder."""
@@ -43,6 +45,8 @@ class Target:
     """`store/views/<view>/<fingerprint>`."""
     keep: Mapping[str, Row] = field(default_factory=dict)
     """Rows of an earlier commit to take over as they are (`--retry-failed`)."""
+    store: Path | None = None
+    """Root of the store whose deletion list is obeyed when the shard is committed."""
 
 
 def extract_shard(
@@ -164,7 +168,19 @@ def _encode(
     report(len(target.keep))
     ordered = [rows[sample_id] for sample_id in target.shard.samples["sample_id"].to_pylist()]
     width = pooled_dim(target.encoder.dim, target.view.pooling)
-    return pool.submit(write_shard, target.folder, target.shard, ordered, width, legs.seconds())
+    return pool.submit(_commit, target, ordered, width, legs.seconds())
+
+
+def _commit(target: Target, rows: Sequence[Row], width: int, seconds: Mapping[str, float]) -> Commit:
+    """Write the shard without what was deleted since its plan; one of which nothing is left is not kept."""
+    if target.store is None:
+        return write_shard(target.folder, target.shard, rows, width, seconds)
+    with held_deletions(target.store, target.shard.corpus) as deleted:
+        shard, left = drop_deleted(target.shard, target.view.modality, rows, deleted)
+        commit = write_shard(target.folder, shard, left, width, seconds)
+        if not left:
+            drop_shard(target.folder, shard.name)
+        return commit
 
 
 _REPORTING = threading.Lock()

@@ -9,9 +9,11 @@ A block without its .json does not exist, so a killed reader costs one block.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import numpy as np
 from features.encoding import isolated
 from features.reading import Item, Reader
 from features.shards import OK
+from pipelines.deletions import held_deletions
 from pipelines.errors import DataError
 from pipelines.files import atomic_path, write_json
 
@@ -84,6 +87,7 @@ def cache_inputs(
     cut: Cut,
     empty: str = "no_features",
     progress: Callable[[int], None] | None = None,
+    store: Path | None = None,
 ) -> InputCache:
     """Read samples into a cache; what is there already is not read again.
 
@@ -94,6 +98,10 @@ def cache_inputs(
         cut: Turns items' values into units.
         empty: Status of a sample that was read and has no unit.
         progress: Called with the number of samples done since the last call.
+        store: Root of the store whose deletion list is obeyed.
+
+    Raises:
+        DataError: The cache holds other samples, or some of them were deleted meanwhile.
     """
     folder.mkdir(parents=True, exist_ok=True)
     blocks = [records[begin : begin + BLOCK] for begin in range(0, len(records), BLOCK)]
@@ -104,8 +112,23 @@ def cache_inputs(
             if progress:
                 progress(len(block))
         else:
-            _write_block(path, block, reader, cut, empty, progress)
-    return InputCache(folder, len(blocks))
+            _write_block(path, block, reader, cut, empty, progress, partial(_allowed, records, store))
+    try:
+        return InputCache(folder, len(blocks))
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: was removed while it was used: run the same command again") from None
+
+
+@contextmanager
+def _allowed(records: Sequence[Mapping[str, Any]], store: Path | None) -> Iterator[None]:
+    """Commit what was read, unless a sample was deleted since: units cannot be taken out of a training."""
+    if store is None:
+        yield
+        return
+    with held_deletions(store) as deleted:
+        if any(deleted.cover(r["sample_id"], r["speaker"], r["corpus"]) for r in records):
+            raise DataError("samples of this training were deleted while they were read: run the same command again")
+        yield
 
 
 def _check(path: Path, block: Sequence[Mapping[str, Any]]) -> None:
@@ -121,29 +144,33 @@ def _write_block(
     cut: Cut,
     empty: str,
     progress: Callable[[int], None] | None,
+    allowed: Callable[[], AbstractContextManager[None]],
 ) -> None:
     samples: list[dict[str, Any]] = []
-    with atomic_path(path.with_suffix(".bin")) as temporary, temporary.open("wb") as handle:
-        offset = 0
-        for items in _read(block, reader):
-            readable = [item for item in items if item.status == OK]
-            cuts = isolated(cut, [item.value for item in readable])
-            units = dict(zip((item.sample_id for item in readable), cuts, strict=True))
-            for item in items:
-                places: list[list[list[Any]]] = []
-                found = units.get(item.sample_id, ())
-                if isinstance(found, Exception):  # it breaks the encoder and costs itself
-                    item, found = replace(item, status="encode_error", error=f"{type(found).__name__}: {found}"), ()
-                for unit in found:
-                    places.append([])
-                    for array in unit:
-                        places[-1].append([offset, array.dtype.str, list(array.shape)])
-                        offset += handle.write(np.ascontiguousarray(array).tobytes())
-                status = empty if item.status == OK and not places else item.status
-                samples.append({"id": item.sample_id, "status": status, "error": item.error, "units": places})
-            if progress:
-                progress(len(items))
-    write_json(path, {"samples": samples})
+    with ExitStack() as commit:
+        with atomic_path(path.with_suffix(".bin")) as temporary, temporary.open("wb") as handle:
+            offset = 0
+            for items in _read(block, reader):
+                readable = [item for item in items if item.status == OK]
+                cuts = isolated(cut, [item.value for item in readable])
+                units = dict(zip((item.sample_id for item in readable), cuts, strict=True))
+                for item in items:
+                    places: list[list[list[Any]]] = []
+                    found = units.get(item.sample_id, ())
+                    if isinstance(found, Exception):  # it breaks the encoder and costs itself
+                        error = f"{type(found).__name__}: {found}"
+                        item, found = replace(item, status="encode_error", error=error), ()
+                    for unit in found:
+                        places.append([])
+                        for array in unit:
+                            places[-1].append([offset, array.dtype.str, list(array.shape)])
+                            offset += handle.write(np.ascontiguousarray(array).tobytes())
+                    status = empty if item.status == OK and not places else item.status
+                    samples.append({"id": item.sample_id, "status": status, "error": item.error, "units": places})
+                if progress:
+                    progress(len(items))
+            commit.enter_context(allowed())  # from here to the record: the block appears now
+        write_json(path, {"samples": samples})
 
 
 def _read(block: Sequence[Mapping[str, Any]], reader: Reader) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 
 from features.export import refuse_existing
 from features.streaming import stream_segments
+from pipelines.deletions import read_deletions, unchanged_deletions
 from pipelines.errors import DataError
 from pipelines.files import atomic_path
 from pipelines.labels import apply_map
@@ -126,9 +127,14 @@ def write_mmsa(
 
     Returns:
         Rows per part, and what is not in them by reason.
+
+    Raises:
+        DataError: See `mmsa_parts`; or samples were deleted meanwhile.
     """
     refuse_existing(path)
+    deleted = read_deletions(store.root, corpus)
     parts, left_out = mmsa_parts(store, feature_set, corpus, progress)
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+    unchanged = unchanged_deletions(store.root, deleted, corpus)
+    with unchanged, atomic_path(path) as temporary, temporary.open("wb") as stream:
         pickle.dump(parts, stream, protocol=4)
     return {name: len(part["id"]) for name, part in parts.items()}, left_out

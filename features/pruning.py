@@ -5,26 +5,21 @@ from __future__ import annotations
 import io
 import tarfile
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features.shards import OK, Commit, commit_path, drop_shard
-from pipelines.files import atomic_paths, sha256_file, write_json
+from features.shards import OK, Commit, Row, Shard, commit_path, drop_shard, inputs_digest
+from pipelines.deletions import Deletions, drop_rows
+from pipelines.errors import BrokenFileError
+from pipelines.files import atomic_paths, read_parquet, sha256_file, write_json
 
 
 class _DamagedError(Exception):
     """The files of a shard are not those of its record."""
-
-
-def without(table: pa.Table, ids: Collection[str]) -> pa.Table:
-    """The rows of a table whose `sample_id` is not among `ids`."""
-    kept = pc.invert(pc.is_in(table["sample_id"], pa.array(sorted(ids), pa.string())))
-    return table.filter(kept).combine_chunks()
 
 
 def prune_shard(folder: Path, commit: Commit, ids: Collection[str], inputs: str) -> None:
@@ -42,11 +37,11 @@ def prune_shard(folder: Path, commit: Commit, ids: Collection[str], inputs: str)
     """
     tar, parquet = folder / f"{commit.shard}.tar", folder / f"{commit.shard}.parquet"
     try:
-        table = _as_written(without(pq.read_table(parquet), ids))
+        table = _as_written(drop_rows(read_parquet(parquet), ids))
         members = _members(tar, ids)
         found = sha256_file(tar), sha256_file(parquet)
-    except (tarfile.TarError, pa.ArrowInvalid, OSError):
-        table = None
+    except (tarfile.TarError, BrokenFileError, FileNotFoundError):
+        table = None  # any other error, such as too many open files, says nothing about the shard
     if table is None or table.num_rows == 0:
         drop_shard(folder, commit.shard)
         return
@@ -69,6 +64,23 @@ def prune_shard(folder: Path, commit: Commit, ids: Collection[str], inputs: str)
             write_json(commit_path(folder, commit.shard), asdict(record))
     except _DamagedError:
         drop_shard(folder, commit.shard)
+
+
+def drop_deleted(shard: Shard, modality: str, rows: Sequence[Row], deleted: Deletions) -> tuple[Shard, Sequence[Row]]:
+    """A planned shard and its rows without what was deleted since the plan, as a plan of now would have it.
+
+    Args:
+        shard: The plan.
+        modality: What its view reads.
+        rows: One row per planned sample.
+        deleted: The deletion list.
+    """
+    gone = deleted.covered(shard.samples)
+    if not gone:
+        return shard, rows
+    samples = drop_rows(shard.samples, gone)
+    left = replace(shard, samples=samples, inputs=inputs_digest(samples, modality))
+    return left, [row for row in rows if row.sample_id not in gone]
 
 
 def _as_written(table: pa.Table) -> pa.Table:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.deletions import drop_rows, held_deletions
 from pipelines.errors import DataError, UsageError, nearest
 from pipelines.files import TEMPORARY, canonical_json, sha256_text, storage_errors, temporary_name
 
@@ -102,8 +103,10 @@ def write_run(
     with storage_errors(path.parent):
         temporary.mkdir(parents=True)
         try:
-            _write_files(temporary, path.name, config, (metrics, epochs, predictions), weights, environment)
-            _replace_folder(temporary, path)
+            with held_deletions(store) as deleted:  # a training takes minutes, in which somebody may be deleted
+                tables = metrics, epochs, drop_rows(predictions, deleted.samples)
+                _write_files(temporary, path.name, config, tables, weights, environment)
+                _replace_folder(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return path

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
-
-from pipelines.deletions import read_deletions, speaker_key
+from pipelines.deletions import Deletions, read_deletions
 from pipelines.errors import DataError, UsageError, nearest
-from pipelines.samples import ingested, read_samples
+from pipelines.samples import ingested, ingested_table
 
 if TYPE_CHECKING:
     from features.store import FeatureStore
@@ -23,7 +22,7 @@ class Selection:
     corpus: str
     samples: frozenset[str]
     speakers: frozenset[str] = frozenset()
-    """Hashes of the persons' names."""
+    """Names of persons, of whom all samples go."""
 
 
 def select(store: FeatureStore, sample_ids: Sequence[str], speakers: Sequence[str]) -> list[Selection]:
@@ -42,30 +41,44 @@ def select(store: FeatureStore, sample_ids: Sequence[str], speakers: Sequence[st
         DataError: No such corpus, sample or speaker, neither in the samples nor on the deletion list.
     """
     samples: dict[str, set[str]] = {}
-    keys: dict[str, set[str]] = {}
+    persons: dict[str, set[str]] = {}
+    known = cache(partial(_read_corpus, store))
     for sample_id in sample_ids:
-        corpus = _known_corpus(store, sample_id.partition("/")[0])
-        known = read_samples(store.root, corpus)["sample_id"].to_pylist()
-        if sample_id not in known and sample_id not in read_deletions(store.root, corpus).samples:
-            raise DataError(f"no sample {sample_id!r} in corpus {corpus!r}: {nearest(sample_id, known)}")
+        corpus = sample_id.partition("/")[0]
+        here = known(corpus)
+        if sample_id not in here.ids and sample_id not in here.deleted.samples:
+            raise DataError(f"no sample {sample_id!r} in corpus {corpus!r}: {nearest(sample_id, here.ids)}")
         samples.setdefault(corpus, set()).add(sample_id)
     for person in speakers:
         corpus, slash, speaker = person.partition("/")
         if not slash or not corpus or not speaker:
             raise UsageError(f"--speaker {person!r}: expected CORPUS/SPEAKER, for example --speaker iemocap/Ses01F")
-        table = read_samples(store.root, _known_corpus(store, corpus))
-        spoken = table.filter(pc.equal(table["speaker"], speaker))["sample_id"].to_pylist()
-        key = speaker_key(corpus, speaker)
-        if not spoken and key not in read_deletions(store.root, corpus).speakers:
-            names = {name for name in table["speaker"].to_pylist() if name is not None}
-            raise DataError(f"nobody called {speaker!r} speaks in corpus {corpus!r}: {nearest(speaker, names)}")
-        samples.setdefault(corpus, set()).update(spoken)
-        keys.setdefault(corpus, set()).add(key)
-    return [Selection(c, frozenset(samples[c]), frozenset(keys.get(c, ()))) for c in sorted(samples)]
+        here = known(corpus)
+        if speaker not in here.speakers and not here.deleted.names(corpus, speaker):
+            raise DataError(f"nobody called {speaker!r} speaks in corpus {corpus!r}: {nearest(speaker, here.speakers)}")
+        samples.setdefault(corpus, set()).update(here.speakers.get(speaker, ()))
+        persons.setdefault(corpus, set()).add(speaker)
+    return [Selection(c, frozenset(samples[c]), frozenset(persons.get(c, ()))) for c in sorted(samples)]
 
 
-def _known_corpus(store: FeatureStore, name: str) -> str:
+@dataclass(frozen=True, slots=True)
+class _Corpus:
+    """What a selection is looked up in."""
+
+    ids: frozenset[str]
+    speakers: Mapping[str, Sequence[str]]
+    """Speaker -> ids of the samples in which they speak."""
+    deleted: Deletions
+
+
+def _read_corpus(store: FeatureStore, name: str) -> _Corpus:
     known = ingested(store.root)
     if name not in known:
         raise DataError(f"no corpus {name!r} in store {str(store.root)!r}: {nearest(name, known)}")
-    return name
+    table = ingested_table(store.root, name)
+    ids = table["sample_id"].to_pylist()
+    speakers: dict[str, list[str]] = {}
+    for sample_id, speaker in zip(ids, table["speaker"].to_pylist(), strict=True):
+        if speaker is not None:
+            speakers.setdefault(speaker, []).append(sample_id)
+    return _Corpus(frozenset(ids), speakers, read_deletions(store.root, name))

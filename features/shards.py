@@ -83,9 +83,13 @@ def plan_shards(corpus: str, samples: pa.Table, modality: str, deleted: Collecti
     for number, size in sorted(sizes.items()):
         part = samples.slice(start, size)
         start += size
-        inputs = sha256_text(canonical_json(part.select(INPUT_COLUMNS[modality]).to_pylist()))
-        shards.append(Shard(f"{corpus}-{number:05d}", corpus, part, inputs))
+        shards.append(Shard(f"{corpus}-{number:05d}", corpus, part, inputs_digest(part, modality)))
     return shards
+
+
+def inputs_digest(samples: pa.Table, modality: str) -> str:
+    """sha256 over what an encoder of a modality would read of some samples (`Shard.inputs`)."""
+    return sha256_text(canonical_json(samples.select(INPUT_COLUMNS[modality]).to_pylist()))
 
 
 def shard_schema(pooled_dim: int) -> pa.Schema:

@@ -21,7 +21,7 @@ from models.encoders import ModelError
 from pipelines.errors import DataError, nearest
 from pipelines.findings import FINDINGS_SCHEMA, findings_paths
 from pipelines.labels import apply_map, labels_schema
-from pipelines.samples import ingested, read_samples, samples_path
+from pipelines.samples import ingested, read_samples
 from pipelines.schema import ARROW_SCHEMA
 
 if TYPE_CHECKING:
@@ -119,8 +119,9 @@ def _dataset(paths: list[Path], schema: pa.Schema) -> ds.Dataset | pa.Table:
     return ds.dataset([str(path) for path in paths], schema=schema) if paths else schema.empty_table()
 
 
-def _samples(store: FeatureStore) -> ds.Dataset | pa.Table:
-    return _dataset([samples_path(store.root, name) for name in ingested(store.root)], ARROW_SCHEMA)
+def _samples(store: FeatureStore) -> pa.Table:
+    tables = [read_samples(store.root, name) for name in ingested(store.root)]
+    return pa.concat_tables(tables) if tables else ARROW_SCHEMA.empty_table()
 
 
 def _labels(store: FeatureStore) -> pa.Table:

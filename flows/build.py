@@ -161,7 +161,7 @@ def _target(store: FeatureStore, job: ShardJob, name: str) -> Target:
     if job.retry_failed and planned.state == "failed":
         keep = {row.sample_id: row for row in read_rows(folder, job.shard) if row.status not in RETRYABLE}
     encoder = _encoder(job.catalog, job.store, name, job.device)
-    return Target(view, encoder, planned.shard, folder, keep)
+    return Target(view, encoder, planned.shard, folder, keep, store.root)
 
 
 READERS = min(len(os.sched_getaffinity(0)), 16)

@@ -107,7 +107,7 @@ def _cached(
             progress(done, len(records))
 
     empty = "no_face" if job.modality == "video" else "no_features"
-    return cache_inputs(folder, records, reader, trainable.cut, empty, moved)
+    return cache_inputs(folder, records, reader, trainable.cut, empty, moved, store.root)
 
 
 class _Subset(Sequence[Any]):

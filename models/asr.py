@@ -125,9 +125,10 @@ class Transcriber:
 
         features = self.extractor(chunks, sampling_rate=RATE, return_tensors="pt").input_features.to(self.device)
         with torch.inference_mode():
-            silent = self._no_speech(features)
+            heard = self.network.get_encoder()(features)  # once: the greater part of the work, and both need it
+            silent = self._no_speech(heard)
             output = self.network.generate(
-                features,
+                encoder_outputs=heard,
                 do_sample=False,
                 num_beams=1,
                 return_timestamps=False,
@@ -142,12 +143,13 @@ class Transcriber:
             for text, quiet, sure in zip(texts, silent, certainty, strict=True)
         ]
 
-    def _no_speech(self, features: Tensor) -> list[float]:
-        """Probability of the no-speech token right after the start of the transcript."""
+    def _no_speech(self, heard: Any) -> list[float]:
+        """Probability of the no-speech token right after the start of the transcript, from the encoder's output."""
         import torch
 
-        start = torch.full((len(features), 1), self.network.generation_config.decoder_start_token_id)
-        logits = self.network(features, decoder_input_ids=start.to(self.device)).logits[:, 0]
+        states = heard.last_hidden_state
+        start = torch.full((len(states), 1), self.network.generation_config.decoder_start_token_id)
+        logits = self.network(encoder_outputs=heard, decoder_input_ids=start.to(self.device)).logits[:, 0]
         return [float(p) for p in logits.softmax(dim=-1)[:, self.no_speech_id].cpu()]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -17,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.errors import DataError
+from pipelines.errors import BrokenFileError, DataError
 
 TEMPORARY = ".tmp-"
 """Prefix of unfinished files. `glob("*.x")` matches them too, so readers skip names that begin with it."""
@@ -220,6 +221,47 @@ def write_parquet(path: Path, table: pa.Table) -> None:
     """Write a table as zstd Parquet atomically; the same table gives the same bytes."""
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a table.
+
+    Args:
+        path: The file.
+        columns: Those that are wanted; None takes all.
+
+    Raises:
+        BrokenFileError: It is there and read, and is no table.
+        OSError: It cannot be read now (no permission, too many open files, a broken disk): it may well be sound.
+    """
+    try:
+        return pq.read_table(path, columns=columns)
+    except pa.ArrowInvalid as error:
+        raise BrokenFileError(f"{path}: not a Parquet file ({_first_line(error)})") from None
+    except OSError as error:
+        if error.errno:  # the system's own; Arrow says without one that what it read makes no sense
+            raise type(error)(error.errno, os.strerror(error.errno), str(path)) from error
+        raise BrokenFileError(f"{path}: a damaged Parquet file ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def set_aside(path: Path) -> Path:
+    """Give a broken file the name `<name>.broken`, or `<name>.broken-2`, ...: nothing is lost, and a new one can come.
+
+    Returns:
+        Its new name.
+
+    Raises:
+        DataError: The folder cannot be written.
+    """
+    names = (path.with_name(f"{path.name}.broken{'' if n == 1 else f'-{n}'}") for n in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    with storage_errors(path.parent):
+        path.rename(aside)
+    return aside
 
 
 def canonical_json(value: Any) -> str:

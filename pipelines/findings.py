@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.deletions import Deletions, unchanged_deletions
 from pipelines.files import TEMPORARY, write_parquet
 
 FIRST_IDS = 5
@@ -67,9 +68,20 @@ def findings_table(findings: Iterable[SampleFinding]) -> pa.Table:
     return pa.Table.from_pylist([asdict(finding) for finding in findings], schema=FINDINGS_SCHEMA)
 
 
-def write_findings(store: Path, corpus: str, findings: Iterable[SampleFinding]) -> None:
-    """Replace the findings of a corpus; none is written as an empty table, which says that it was checked."""
-    write_parquet(findings_path(store, corpus), findings_table(findings))
+def write_findings(store: Path, corpus: str, findings: Iterable[SampleFinding], seen: Deletions | None = None) -> None:
+    """Replace the findings of a corpus; none is written as an empty table, which says that it was checked.
+
+    Args:
+        store: Root of the store.
+        corpus: The corpus.
+        findings: They name samples and speakers.
+        seen: The deletion list of the corpus, as it was before the samples were read.
+
+    Raises:
+        DataError: Something was deleted since.
+    """
+    with unchanged_deletions(store, seen or Deletions(), corpus):
+        write_parquet(findings_path(store, corpus), findings_table(findings))
 
 
 def read_findings(store: Path, corpus: str) -> list[SampleFinding] | None:

@@ -6,28 +6,38 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.catalog_entries import CorpusEntry
 from pipelines.corpora import Parsed, RowError, parse_corpus
-from pipelines.deletions import read_deletions
-from pipelines.errors import DataError
+from pipelines.deletions import drop_rows, held_deletions, read_deletions
+from pipelines.errors import BrokenFileError, DataError
 from pipelines.files import (
     TEMPORARY,
     atomic_path,
     canonical_json,
+    read_parquet,
     require_writable,
+    set_aside,
+    sha256_file,
     sha256_text,
-    storage_errors,
     write_parquet,
 )
 from pipelines.labels import apply_map
-from pipelines.schema import ARROW_SCHEMA, MODALITIES, SPLITS, Sample, from_table, to_table
+from pipelines.schema import ARROW_SCHEMA, MODALITIES, SPLITS, Sample, conform, from_table, to_table
+from pipelines.transcripts import (
+    append_transcripts,
+    compare_media,
+    join_transcripts,
+    read_transcripts,
+    stored_transcripts,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +117,20 @@ def unchanged(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit |
 
 
 def _last(name: str, root: Path, store: Path, state: str) -> Audit | None:
-    if discard_broken(store, name) or not samples_path(store, name).is_file() or not audit_path(store, name).is_file():
+    if not samples_path(store, name).is_file() or not audit_path(store, name).is_file():
         return None
-    last = read_audit(store, name)
+    try:
+        ingested_table(store, name)
+        last = read_audit(store, name)
+    except DataError:  # broken, or of another version: no word of it counts, and `ingest_corpus` says what comes of it
+        return None
     return last if last.state == state + read_deletions(store, name).mark and last.root == str(root) else None
 
 
 def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit:
     """Parse a release, write its samples table and return the audit; an unchanged release is not read again.
+
+    A samples table or an audit that is proven broken is set aside as `<name>.broken`, which a note of the audit says.
 
     Args:
         name: Corpus name.
@@ -123,8 +139,9 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
         store: Root of the store; `samples/<name>.parquet` and the audit beside it are replaced atomically.
 
     Raises:
-        DataError: No root, no annotation, or a label that the active map does not know. In the last case the
-            samples table is written all the same: its labels are native ones.
+        DataError: No root, no annotation, a samples table that a newer version of merloco wrote, or a label that the
+            active map does not know. In the last case the samples table is written all the same: its labels are
+            native ones.
     """
     state = release_state(entry, root) if root.is_dir() else ""
     last = _last(name, root, store, state)
@@ -137,48 +154,46 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
         first = "; ".join(f"{e.file}:{e.line}: {e.message}" for e in [*parsed.left_out, *parsed.errors][:1])
         said = f"left out: {reasons}, the first {first}" if first else "its annotation files hold no row"
         raise DataError(f"corpus {name!r}: no usable row under {str(root)!r}: {said}")
-    deleted = read_deletions(store, name)  # after parsing, which can take minutes in which somebody is deleted
-    kept = [sample for sample in parsed.samples if not deleted.cover(sample.sample_id, sample.speaker, name)]
-    parsed.errors += [DELETED] * (len(parsed.samples) - len(kept))
-    parsed.samples = keep_transcripts(kept, store, name)
-    table = to_table(parsed.samples)
-    write_parquet(samples_path(store, name), table)
-    audit = replace(make_audit(name, entry, root, parsed, table), state=state + deleted.mark)
-    write_audit(store, audit)
+    hashed = cache(sha256_file)
+    compare_media(read_transcripts(store, name), parsed.samples, root, hashed)  # hashes what it must before the lock
+    with held_deletions(store, name, exclusive=True) as deleted:
+        old, notes = _take_old(store, name)
+        kept = [sample for sample in parsed.samples if not deleted.cover(sample.sample_id, sample.speaker, name)]
+        parsed.errors += [DELETED] * (len(parsed.samples) - len(kept))
+        parsed.samples = kept
+        parsed.notes += notes
+        heard = read_transcripts(store, name)
+        known = {transcript.sample_id for transcript in heard}
+        inside = [t for t in stored_transcripts(old, root) if t.sample_id not in known]
+        inside = [t for t in inside if t.sample_id not in deleted.samples]
+        append_transcripts(store, name, [*inside, *compare_media(heard, kept, root, hashed)])
+        table = to_table(kept)
+        write_parquet(samples_path(store, name), table)
+        joined = join_transcripts(store, name, table)
+        audit = replace(make_audit(name, entry, root, parsed, joined), state=state + deleted.mark)
+        write_audit(store, audit)
     return audit
 
 
-def discard_broken(store: Path, corpus: str) -> bool:
-    """Remove a samples table or an audit that cannot be read, so that an ingest makes it again."""
-    broken = False
-    for path, read in ((samples_path(store, corpus), read_samples), (audit_path(store, corpus), read_audit)):
+def _take_old(store: Path, corpus: str) -> tuple[list[Sample], list[str]]:
+    """The samples that an ingest is about to replace, and notes on files that had to be set aside."""
+    old: list[Sample] = []
+    notes = []
+    try:
+        if samples_path(store, corpus).is_file():
+            old = from_table(ingested_table(store, corpus))
+    except BrokenFileError:
+        notes.append(_set_aside(samples_path(store, corpus)))
+    with suppress(DataError):  # no audit, or one of another version, which says nothing that this ingest does not
         try:
-            read(store, corpus)
-        except (DataError, ValueError, TypeError):
-            broken = broken or path.is_file()
-            with storage_errors(path.parent):
-                path.unlink(missing_ok=True)
-    return broken
+            read_audit(store, corpus)
+        except BrokenFileError:
+            notes.append(_set_aside(audit_path(store, corpus)))
+    return old, notes
 
 
-def keep_transcripts(samples: list[Sample], store: Path, corpus: str) -> list[Sample]:
-    """Carry over texts that were heard (source `asr`) to samples for which the release still has none."""
-    if not samples_path(store, corpus).is_file():
-        return samples
-    old = from_table(read_samples(store, corpus))
-    heard = {sample.sample_id: sample for sample in old if sample.text_source == "asr"}
-    return [
-        replace(
-            sample,
-            text=heard[sample.sample_id].text,
-            text_source="asr",
-            text_status=heard[sample.sample_id].text_status,
-            native={**sample.native, "asr": heard[sample.sample_id].native["asr"]},
-        )
-        if sample.text_source == "none" and sample.sample_id in heard
-        else sample
-        for sample in samples
-    ]
+def _set_aside(path: Path) -> str:
+    return f"{path.name} was broken and is set aside as {set_aside(path).name}"
 
 
 def make_audit(name: str, entry: CorpusEntry, root: Path, parsed: Parsed, table: pa.Table) -> Audit:
@@ -219,14 +234,29 @@ def write_audit(store: Path, audit: Audit) -> None:
 
 
 def read_audit(store: Path, corpus: str) -> Audit:
-    """Read the audit of the last ingest; raises `DataError` where there is none."""
+    """Read the audit of the last ingest.
+
+    Raises:
+        BrokenFileError: It is no JSON.
+        DataError: There is none, or it is of another version.
+    """
     path = audit_path(store, corpus)
     if not path.is_file():
-        raise DataError(f"corpus {corpus!r} has no samples in {str(store)!r}: run `merloco ingest {corpus}` first")
+        raise _not_ingested(store, corpus)
     try:
-        return Audit(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path}: not an audit ({error}): delete it and run `merloco ingest {corpus}` again") from None
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BrokenFileError(f"{path}: not an audit ({error}): run `merloco ingest {corpus}` again") from None
+    try:
+        return Audit(**record)
+    except TypeError as error:
+        raise DataError(
+            f"{path}: an audit of another version of merloco ({error}): run `merloco ingest {corpus}` again"
+        ) from None
+
+
+def _not_ingested(store: Path, corpus: str) -> DataError:
+    return DataError(f"corpus {corpus!r} has no samples in {str(store)!r}: run `merloco ingest {corpus}` first")
 
 
 def ingested(store: Path) -> list[str]:
@@ -236,18 +266,38 @@ def ingested(store: Path) -> list[str]:
 
 
 def read_samples(store: Path, corpus: str) -> pa.Table:
-    """Read the samples table of one corpus, sorted by id.
+    """Read the samples of one corpus, sorted by id: what was ingested, with what was heard where there is no text.
+
+    Samples on the deletion list are left out from the moment they are on it. Nothing is ever changed by reading.
 
     Raises:
-        DataError: The corpus was not ingested, or the file is not a samples table.
+        DataError: The corpus was not ingested, the file is no samples table, or it is one of another version.
+        OSError: It cannot be read now; it may well be sound.
+    """
+    table = ingested_table(store, corpus)
+    table = drop_rows(table, read_deletions(store, corpus).covered(table))
+    return join_transcripts(store, corpus, table)
+
+
+def ingested_table(store: Path, corpus: str) -> pa.Table:
+    """The samples table as the last ingest wrote it, in today's columns: for who rewrites it.
+
+    Raises:
+        BrokenFileError: It is no Parquet file.
+        DataError, OSError: See `read_samples`.
     """
     path = samples_path(store, corpus)
     if not path.is_file():
-        raise DataError(f"corpus {corpus!r} has no samples in {str(store)!r}: run `merloco ingest {corpus}` first")
+        raise _not_ingested(store, corpus)
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not a samples table ({error}): run `merloco ingest {corpus}` again") from None
-    if table.schema.names != ARROW_SCHEMA.names:
-        raise DataError(f"{path}: columns of another version of merloco: run `merloco ingest {corpus}` again")
-    return table
+        table = read_parquet(path)
+    except BrokenFileError as error:
+        raise BrokenFileError(f"{error}: run `merloco ingest {corpus}` again") from None
+    if table.schema.equals(ARROW_SCHEMA):
+        return table
+    try:
+        return conform(table)
+    except DataError as error:
+        raise DataError(
+            f"{path}: a samples table of another version of merloco ({error}): use that version, or another --store"
+        ) from None

@@ -103,6 +103,37 @@ ARROW_SCHEMA = pa.schema(
 """Columns of `samples/<corpus>.parquet`; `native` is a JSON object."""
 
 
+NOT_NULL = frozenset({"sample_id", "corpus", "split", "video_side", "text_source", "native"}) | {
+    f"{modality}_status" for modality in MODALITIES
+}
+"""Columns in which null would say something that nobody knows."""
+
+
+def conform(table: pa.Table) -> pa.Table:
+    """A samples table of another version in today's columns; one that was not there yet is null.
+
+    Raises:
+        DataError: It has a column or a type that this version does not know, or lacks one that cannot be null.
+    """
+    unknown = [name for name in table.schema.names if name not in ARROW_SCHEMA.names]
+    lacking = sorted(NOT_NULL.difference(table.schema.names))
+    if unknown or lacking:
+        parts = [f"the unknown column {name}" for name in unknown] + [f"no column {name}" for name in lacking]
+        raise DataError(f"has {' and '.join(parts)}")
+    columns = []
+    for field_ in ARROW_SCHEMA:
+        if field_.name not in table.schema.names:
+            columns.append(pa.nulls(table.num_rows, field_.type))
+            continue
+        try:
+            columns.append(table[field_.name].cast(field_.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise DataError(
+                f"has the column {field_.name} as {table.schema.field(field_.name).type}, expected {field_.type}"
+            ) from None
+    return pa.Table.from_arrays(columns, schema=ARROW_SCHEMA)
+
+
 def check_sample_id(sample_id: str) -> str:
     """Return the id unchanged, or raise if it could not survive a tar round trip.
 

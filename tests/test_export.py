@@ -64,7 +64,7 @@ def test_what_was_not_extracted_says_so(store: FeatureStore, tmp_path: Path) -> 
 
 def test_the_hugging_face_folder_names_its_splits(store: FeatureStore, tmp_path: Path) -> None:
     table = export_table(store, "light", ["meld"])
-    counts = write_hf(table, card(store, "light", ["meld"]), tmp_path / "hf")
+    counts = write_hf(store, table, card(store, "light", ["meld"]), tmp_path / "hf")
     text = (tmp_path / "hf" / "README.md").read_text()
     head = yaml.safe_load(text.split("---\n")[1])
     files = {f["split"]: tmp_path / "hf" / f["path"] for f in head["configs"][0]["data_files"]}
@@ -79,7 +79,7 @@ def test_datasets_reads_the_folder(store: FeatureStore, tmp_path: Path, monkeypa
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     datasets = pytest.importorskip("datasets")
     table = export_table(store, "light", ["meld"])
-    counts = write_hf(table, card(store, "light", ["meld"]), tmp_path / "hf")
+    counts = write_hf(store, table, card(store, "light", ["meld"]), tmp_path / "hf")
     read = datasets.load_dataset(str(tmp_path / "hf"), cache_dir=str(tmp_path / "cache"))
     assert {split: part.num_rows for split, part in read.items()} == counts
     assert read["train"][0]["sample_id"] == next(r["sample_id"] for r in table.to_pylist() if r["split"] == "train")

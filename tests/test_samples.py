@@ -1,5 +1,6 @@
 """The samples table: ids that survive a tar, a whole file or none, and no second reading without a change."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,12 +67,14 @@ def test_the_audit_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert list(again.classes["train"]) == list(ENTRY.maps["seven"].annotated)
 
 
-def test_a_damaged_audit_is_written_anew(tmp_path: Path) -> None:
+def test_a_damaged_audit_is_set_aside_and_written_anew(tmp_path: Path) -> None:
     root, store = release(tmp_path / "meld"), tmp_path / "store"
     first = ingest_corpus("meld", ENTRY, root, store)
     audit_path(store, "meld").write_text("{")
-    assert ingest_corpus("meld", ENTRY, root, store) == first
-    assert unchanged("meld", ENTRY, root, store) == first
+    again = ingest_corpus("meld", ENTRY, root, store)
+    assert again.notes == ["meld.audit.json was broken and is set aside as meld.audit.json.broken"]
+    assert replace(again, notes=[]) == first and unchanged("meld", ENTRY, root, store) == again
+    assert (store / "samples" / "meld.audit.json.broken").read_text() == "{"
 
 
 def test_clips_behind_a_linked_folder_count_and_links_to_nowhere_do_not(tmp_path: Path) -> None:

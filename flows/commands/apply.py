@@ -129,18 +129,21 @@ def transcribe(
     Example: merloco transcribe --corpora afew --model checkpoints/whisper-small
     """
     from flows.build import corpus_root
-    from flows.transcription import TranscribeJob, needs_transcript, transcribe_corpus
-    from pipelines.samples import read_samples
-    from pipelines.schema import from_table
+    from flows.transcription import TranscribeJob, pending_samples, transcribe_corpus
 
     opened = open_store(catalog, store)
-    names = opened.corpora(split_list(corpora))
-    counts = {n: sum(map(needs_transcript, from_table(read_samples(opened.root, n)))) for n in names}
-    todo = [name for name in names if counts[name]]
+    roots = parse_roots(root)
+    counts = {}
+    for name in opened.corpora(split_list(corpora)):
+        try:
+            folder = corpus_root(opened.catalog, name, roots, opened.root)
+        except DataError:
+            folder = None
+        counts[name] = len(pending_samples(opened.root, name, folder))
+    todo = [name for name in counts if counts[name]]
     if not todo:
         print("Nothing to transcribe: every sample has a text, no sound, or was heard before.")
         return
-    roots = parse_roots(root)
     used = find_device(device)
     jobs = [
         TranscribeJob(

@@ -165,6 +165,7 @@ def check_samples(
     from flows.build import corpus_root
     from flows.corpora import print_findings
     from pipelines import checks
+    from pipelines.deletions import read_deletions
     from pipelines.findings import findings_table, write_findings
     from pipelines.media_checks import media_files
     from pipelines.samples import read_samples
@@ -174,6 +175,7 @@ def check_samples(
     given = _given_roots(root, opened.catalog)
     found = {}
     for name in names:
+        deleted = read_deletions(opened.root, name)
         samples = read_samples(opened.root, name)
         try:
             folder = corpus_root(opened.catalog, name, given, opened.root)
@@ -189,7 +191,7 @@ def check_samples(
                 media=media,
                 progress=bar.update if bar else None,
             )
-        write_findings(opened.root, name, found[name])
+        write_findings(opened.root, name, found[name], deleted)
     if output == "table":
         print_findings(found)
     else:
