@@ -13,7 +13,7 @@ import yaml
 
 from pipelines.deletions import drop_rows, held_deletions
 from pipelines.errors import DataError, UsageError
-from pipelines.files import remove, temporary_name, write_parquet
+from pipelines.files import remove, sync_folder, sync_tree, temporary_name, write_parquet
 from pipelines.labels import apply_map
 from pipelines.samples import read_samples
 
@@ -117,7 +117,9 @@ def write_hf(store: FeatureStore, table: pa.Table, about: str, folder: Path) -> 
                 if name in counts:
                     write_parquet(temporary / "data" / f"{name}.parquet", table.filter(pc.equal(table["split"], split)))
             (temporary / "README.md").write_text(f"---\n{_head(counts)}---\n{about}", encoding="utf-8")
+            sync_tree(temporary)
             temporary.rename(folder)
+            sync_folder(folder.parent)
     finally:
         remove(temporary)
     return counts
