@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.console import Format, print_rows, show
+from flows.console import Format, Key, print_records, show
 from flows.plan import Outcome
 from models.resampling import bootstrap
 from models.statistics import mean_std
@@ -94,7 +94,7 @@ def scores_of(outcomes: Iterable[Outcome]) -> list[Score]:
     return [Score(tuple(o for o, _ in members), tuple(r for _, r in members)) for members in groups.values()]
 
 
-def held_out(scores: Iterable[Score]) -> list[Score]:
+def tested_scores(scores: Iterable[Score]) -> list[Score]:
     """Those on the corpora that a fold tests, without its training corpora's own test parts."""
     return [score for score in scores if score.corpus in score.outcomes[0].cell.fold.test]
 
@@ -106,7 +106,7 @@ def result_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[d
     """
     rows = []
     averages: dict[str, list[float]] = {}
-    scores = held_out(scores_of(outcomes))
+    scores = tested_scores(scores_of(outcomes))
     used = [m for m in MODALITIES if any(m in score.results[0]["coverage"] for score in scores)]
     for score in scores:
         cell, first = score.outcomes[0].cell, score.results[0]
@@ -131,7 +131,7 @@ def result_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[d
         rows.append(row)
     if len(averages.get("uar", [])) > 1:
         means = {TITLES[metric]: f"{mean_std(values)[0]:.1f}" for metric, values in averages.items()}
-        rows.append({**dict.fromkeys(rows[0], ""), "tested on": "average", **means})
+        rows.append({**dict.fromkeys(rows[0], ""), "tested on": f"average of {len(averages['uar'])} corpora", **means})
     return rows
 
 
@@ -141,11 +141,9 @@ def print_results(outcomes: Sequence[Outcome], title: str, output: Format, show_
         show(plain_table(outcomes), output)
         return
     rows = result_rows(outcomes, show_leaks)
-    print_rows(rows, list(rows[0]), title)
+    print_records(rows, title)
     print()
-    recalls = recall_rows(outcomes, show_leaks)
-    columns = list(dict.fromkeys(k for row in recalls for k in row))
-    print_rows(recalls, columns, "Recall per class, % (-: not annotated)")
+    print_records(recall_rows(outcomes, show_leaks), "Recall per class, % (-: not annotated)")
     for sentence in notes(outcomes, show_leaks):
         print(sentence)
     print("audio, video, text: share of the n test rows that have it.")
@@ -181,14 +179,15 @@ def notes(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[str]:
     return sentences
 
 
-def recall_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[dict[str, Any]]:
+def recall_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[dict[Key, str]]:
     """Recall per class of every held-out corpus, averaged over the seeds."""
-    rows = []
-    for score in held_out(scores_of(outcomes)):
+    rows: list[dict[Key, str]] = []
+    for score in tested_scores(scores_of(outcomes)):
         if score.leaked and not show_leaks:
             continue
         values = {name: score.recall(name) for name in score.results[0]["recall"]}
-        rows.append({"tested on": score.corpus, **{n: "-" if v != v else f"{v:.1f}" for n, v in values.items()}})
+        recalls: dict[Key, str] = {("class", n): "-" if v != v else f"{v:.1f}" for n, v in values.items()}
+        rows.append({"tested on": score.corpus, **recalls})
     return rows
 
 
@@ -205,7 +204,7 @@ def plain_table(outcomes: Sequence[Outcome], own: bool = False) -> pa.Table:
                     "run": outcome.path.name,
                     "train": ",".join(cell.fold.train),
                     "corpus": result["corpus"],
-                    "held_out": result["corpus"] in cell.fold.test,
+                    "held_out": result["corpus"] not in cell.fold.train,
                     "feature_set": cell.feature_set,
                     "modalities": ",".join(cell.modalities or result["coverage"]),
                     "nullified": result["nullified"],
