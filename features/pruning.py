@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features.shards import OK, Commit, commit_path, drop_shard
+from features.shards import OK, Commit, commit_path, drop_shard, values_digest
 from pipelines.files import atomic_paths, sha256_file, write_json
 
 
@@ -65,6 +65,7 @@ def prune_shard(folder: Path, commit: Commit, ids: Collection[str], inputs: str)
                 parquet_sha256=made[1],
                 tar_bytes=new_tar.stat().st_size,
                 parquet_bytes=new_parquet.stat().st_size,
+                values_sha256=values_digest(table),
             )
             write_json(commit_path(folder, commit.shard), asdict(record))
     except _DamagedError:

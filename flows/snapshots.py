@@ -23,7 +23,7 @@ def write_snapshot(path: Path, snapshot: Snapshot, config: dict[str, Any]) -> No
 
     record = {"config": config, "history": snapshot.history, "scaler": snapshot.scaler}
     with atomic_path(path) as temporary:
-        save_file(snapshot.tensors, temporary, metadata={"record": json.dumps(record)})
+        save_file(snapshot.tensors, temporary, metadata={"record": json.dumps(record, allow_nan=False)})
 
 
 def read_snapshot(path: Path, config: dict[str, Any]) -> Snapshot | None:
