@@ -61,6 +61,8 @@ PREDICTIONS_SCHEMA = pa.schema(
 CONFIG_KEYS = ("experiment", "protocol", "train", "test", "feature_set", "seed")
 NAMES = frozenset({"experiment", "protocol", "feature_set"})
 """Keys of a config that say what a run is for, not what comes out of it."""
+CORPORA = ("train", "test", "also", "selected_on_test")
+"""Keys of a config that list corpora: rows come in the order of the samples, whatever the order of these."""
 SCORES = ("uar", "macro_f1", "weighted_f1", "accuracy", "wacc", "f1")
 
 
@@ -71,8 +73,9 @@ def run_name(config: Mapping[str, Any]) -> str:
 
 
 def run_identity(config: Mapping[str, Any]) -> str:
-    """What two runs share that have the same result, whatever experiment they are part of."""
-    return sha256_text(canonical_json({key: value for key, value in config.items() if key not in NAMES}))
+    """What two runs of one result share, whatever experiments they are part of and in whatever order of corpora."""
+    told = {key: value for key, value in config.items() if key not in NAMES}
+    return sha256_text(canonical_json({**told, **{key: sorted(told.get(key, ())) for key in CORPORA}}))
 
 
 def run_path(store: Path, config: Mapping[str, Any]) -> Path:

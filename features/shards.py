@@ -221,7 +221,7 @@ def values_digest(table: pa.Table) -> str:
     digest = hashlib.sha256("\n".join(table["sample_id"].to_pylist()).encode())
     digest.update(f"\n{table['pooled'].type.list_size}\n".encode())
     for chunk in table["pooled"].chunks:
-        digest.update(np.ascontiguousarray(chunk.flatten().to_numpy(zero_copy_only=False), dtype="<f4"))
+        digest.update(chunk.flatten().to_numpy(zero_copy_only=False).astype("<f4", copy=False).tobytes())
     return digest.hexdigest()
 
 

@@ -92,6 +92,7 @@ def _known(root: Path, jobs: Sequence[Job], force: bool) -> tuple[dict[int, Outc
     outcomes: dict[int, Outcome] = {}
     pending: list[int] = []
     same: list[int] = []
+    trained: set[str] = set()
     finished: dict[str, Path] | None = None
     for position, job in enumerate(jobs):
         known = None if force else job.stored(root)
@@ -100,10 +101,11 @@ def _known(root: Path, jobs: Sequence[Job], force: bool) -> tuple[dict[int, Outc
             known = job.adopted(root, finished)
         if known is not None:
             outcomes[position] = known
-        elif any(jobs[other].identity == job.identity for other in pending):
+        elif job.identity in trained:
             same.append(position)
         else:
             pending.append(position)
+            trained.add(job.identity)
     return outcomes, pending, same
 
 
