@@ -172,10 +172,31 @@ def notes(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[str]:
     for corpus in sorted({corpus for outcome in outcomes for corpus in outcome.leaks}):
         shown = "shown, not averaged" if show_leaks else "-; --show-leaks shows it"
         sentences.append(f"{corpus}: leak, an encoder of a feature set here was trained on it ({shown})")
+    sentences += collapsed_runs(outcomes)
     seeds = len({outcome.seed for outcome in outcomes})
     averaged = f", mean ± STD over {seeds} seeds" if seeds > 1 else ""
     sentences.append(f"\nScores in %{averaged}, on the classes that the tested corpus annotates.")
     sentences += [text for metric, text in ABOUT.items() if any(metric in r for o in outcomes for r in o.results)]
+    return sentences
+
+
+def collapsed_runs(outcomes: Sequence[Outcome]) -> list[str]:
+    """A sentence for every cell and tested corpus of which all rows got the same class from some seeds."""
+    sentences = []
+    for score in scores_of(outcomes):
+        if score.results[0]["nullified"] is not None:
+            continue
+        found = [
+            (o.seed, said) for o, r in zip(score.outcomes, score.results, strict=True) if (said := r.get("collapsed"))
+        ]
+        if found:
+            cell = score.outcomes[0].cell
+            settings = "".join(f", {name} {value}" for name, value in cell.overrides)
+            seeds = ", ".join(f"{said} (seed {seed})" for seed, said in found)
+            sentences.append(
+                f"collapsed: trained on {', '.join(cell.fold.train)} ({cell.feature_set}{settings}), every row of "
+                f"{score.corpus} gets one class: {seeds}"
+            )
     return sentences
 
 
@@ -212,6 +233,7 @@ def plain_table(outcomes: Sequence[Outcome], own: bool = False) -> pa.Table:
                     "settings": json.dumps(dict(cell.overrides)),
                     "leak": result["corpus"] in outcome.leaks,
                     "n": result["n"],
+                    "collapsed": result.get("collapsed"),
                     **{metric: result.get(metric) for metric in TITLES},
                     **{f"majority_{key}": value for key, value in result["majority"].items()},
                     **{f"coverage_{m}": share for m, share in result["coverage"].items()},
