@@ -165,7 +165,8 @@ def join_transcripts(store: Path, corpus: str, table: pa.Table) -> pa.Table:
         native = {**json.loads(columns["native"][row]), ASR: origin}
         columns["native"][row] = json.dumps(native, ensure_ascii=False, sort_keys=True)
     for name, values in columns.items():
-        table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), pa.array(values))
+        field = table.schema.field(name)
+        table = table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
     return table
 
 

@@ -244,7 +244,7 @@ def test_a_killed_deletion_is_completed_by_the_next_one(whole: FeatureStore, tmp
     command = [str(Path(sys.executable).parent / "merloco"), *arguments]
     remove(expected, [], ["meld/Ann"])
     process = subprocess.Popen(command, cwd=CATALOG.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not list(deletions_folder(store.root).glob("*.json")):
+    while process.poll() is None and not list(deletions_folder(store.root).glob("meld-*.json")):
         time.sleep(0.001)
     time.sleep(random.Random().uniform(0, 0.1))
     process.send_signal(signal.SIGKILL)
