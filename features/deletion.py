@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -156,11 +156,11 @@ def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[
             if progress:
                 progress(1)
     _remove_orphans(root, corpus)
-    for path in _tables(root):
-        if rows := _hits(path, ids):
-            with held_deletions(root, exclusive=True):  # a trainer may be about to replace the run
+    with held_deletions(root, corpus, exclusive=True):  # a trainer may be about to replace a run
+        for path in _tables(root):
+            if rows := _hits(path, ids):
                 write_parquet(path, drop_rows(read_parquet(path), ids))
-            removed.append(_removal(root, path, rows))
+                removed.append(_removal(root, path, rows))
     for folder, rows in (*_caches(root, corpus, ids), *_aside(root, corpus)):
         remove(folder)
         removed.append(_removal(root, folder, rows))
@@ -202,8 +202,11 @@ def _tables(root: Path) -> list[Path]:
     """Tables of runs and whatever else keeps rows by sample id beside samples and views."""
     found = []
     for path in sorted(root.rglob("*.parquet")):
-        if path.relative_to(root).parts[0] not in ("samples", "views") and "sample_id" in pq.read_schema(path).names:
-            found.append(path)
+        if path.relative_to(root).parts[0] in ("samples", "views"):
+            continue
+        with suppress(FileNotFoundError):  # a preview takes no lock: a run may make way for a new one
+            if "sample_id" in pq.read_schema(path).names:
+                found.append(path)
     return found
 
 
