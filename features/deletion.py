@@ -35,7 +35,7 @@ from pipelines.deletions import (
     speaker_key,
 )
 from pipelines.errors import BrokenFileError, DataError
-from pipelines.files import read_parquet, remove, sweep, unfinished, write_parquet
+from pipelines.files import read_parquet, remove, sweep, unfinished, walk, write_parquet
 from pipelines.findings import findings_path
 from pipelines.samples import (
     DELETED,
@@ -201,8 +201,8 @@ def _shards(root: Path, corpus: str) -> Iterator[tuple[Path, Commit]]:
 def _tables(root: Path) -> list[Path]:
     """Tables of runs and whatever else keeps rows by sample id beside samples and views."""
     found = []
-    for path in sorted(root.rglob("*.parquet")):
-        if path.relative_to(root).parts[0] in ("samples", "views"):
+    for path in walk(root):
+        if path.suffix != ".parquet" or path.relative_to(root).parts[0] in ("samples", "views"):
             continue
         with suppress(FileNotFoundError):  # a preview takes no lock: a run may make way for a new one
             if "sample_id" in pq.read_schema(path).names:

@@ -17,7 +17,7 @@ from features.store import FeatureStore
 from flows import cli
 from pipelines.catalog import load_catalog
 from pipelines.errors import DataError
-from pipelines.files import read_parquet
+from pipelines.files import read_parquet, write_parquet
 from pipelines.samples import audit_path, ingest_corpus, read_samples, samples_path, unchanged
 from pipelines.schema import ARROW_SCHEMA
 from tests.kill_server import KillServer
@@ -133,6 +133,30 @@ def test_an_ingest_sets_a_broken_table_aside_and_says_so(harm: Callable[[bytes],
     path.write_bytes(b"broken again")
     assert "meld.parquet.broken-2" in ingest_corpus("meld", ENTRY, meld.parent / "meld", meld).notes[0]
     assert path.with_name("meld.parquet.broken").read_bytes() == harm(whole)
+
+
+def replace_again_and_again(store: str) -> None:
+    """Replace a sound table by another while somebody reads it (called in a child of the kill server)."""
+    path = samples_path(Path(store), "meld")
+    large, small = pq.read_table(path), pq.read_table(path).slice(0, 1)
+    child = os.fork()
+    if not child:
+        for number in range(400):
+            write_parquet(path, small if number % 2 else large)
+        os._exit(0)
+    reads = 0
+    while not os.waitpid(child, os.WNOHANG)[0]:
+        assert read_samples(Path(store), "meld").num_rows in (large.num_rows, 1)
+        reads += 1
+    print("reads", reads)
+
+
+def test_a_table_that_is_replaced_while_it_is_read_is_not_taken_for_a_broken_one(
+    kill_server: KillServer, tmp_path: Path
+) -> None:
+    store = make_store(tmp_path / "store", n=2000, extracted=False)
+    done = kill_server(call="tests.test_reads:replace_again_and_again", args=[str(store.root)])
+    assert done["code"] == 0, done["output"]
 
 
 def test_columns_that_an_older_table_does_not_have_are_null(meld: Path) -> None:
