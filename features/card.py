@@ -33,6 +33,7 @@ def plan_table(planned: Iterable[PlannedShard]) -> list[dict[str, Any]]:
                 "missing": states["missing"],
                 "stale": states["stale"],
                 "damaged": states["damaged"],
+                "media lost": states["lost"],
                 "with failed rows": states["failed"],
                 "samples to do": sum(p.shard.samples.num_rows for p in shards if p.state in TO_DO),
             }

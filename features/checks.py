@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.runs import read_config, run_folders
-from features.shards import OK, Commit, commits, damage
+from features.shards import MISSING, OK, Commit, Shard, commits, damage, lost_media
 from features.sql import current_folder
-from features.tars import read_array, tar_files
+from features.tars import UnsafeNameError, read_array, tar_files
 from pipelines.deletions import read_deletions
 from pipelines.errors import DataError
 from pipelines.files import TEMPORARY, canonical_json, sha256_text, unfinished
@@ -51,6 +52,10 @@ CODES = {
     "superseded": (WARNING, COLLECT),
     "unasked": (WARNING, COLLECT),
     "stale": (WARNING, "run `merloco extract`"),
+    "lost": (
+        ERROR,
+        "run `merloco extract` with the release in place, or `merloco ingest` if the files are gone for good",
+    ),
 }
 """Code -> severity and what to do. An `error` means that data is wrong or lost; a `warning` is safe as it is."""
 
@@ -94,6 +99,7 @@ def check_store(store: FeatureStore, progress: Callable[[int], None] | None = No
     findings = list(_leftovers(store.root))
     broken = list(_samples(store))
     findings += broken
+    planned = cache(store.planned_shards)  # cut once for all views of a modality
     for view_folder in sorted(path for path in (store.root / "views").glob("*") if path.is_dir()):
         current = current_folder(store, view_folder.name) if view_folder.name in store.catalog.views else None
         for folder in sorted(path for path in view_folder.iterdir() if path.is_dir()):
@@ -102,7 +108,7 @@ def check_store(store: FeatureStore, progress: Callable[[int], None] | None = No
                 where = str(folder.relative_to(store.root))
                 findings.append(Finding("superseded", where, "no view of the catalog has this fingerprint"))
             elif not broken:
-                findings += _stale(store, folder)
+                findings += _stale(store, folder, planned)
     findings += _runs(store)
     return findings
 
@@ -217,26 +223,31 @@ def _tar(path: Path, counts: dict[str, int]) -> Iterator[tuple[str, str]]:
                 yield "segments", f"{key}: {len(segments)} segments in the tar, {counts[key]} in the table"
             elif not np.isfinite(segments).all():
                 yield "not_finite", f"{key}: segments hold NaN or infinity"
+    except UnsafeNameError as error:
+        yield "unsafe_name", str(error)
+        return
     except DataError as error:
-        yield "unsafe_name" if "unsafe" in str(error) else "segments", str(error)
+        yield "segments", str(error)
         return
     if found != list(counts):
         yield "tar_ids", "the tar does not hold the segments of exactly the samples that are ok"
 
 
-def _stale(store: FeatureStore, folder: Path) -> Iterator[Finding]:
-    """Shards that were made from other samples than the table now holds."""
-    modality = store.modality(folder)
+def _stale(store: FeatureStore, folder: Path, cut: Callable[[str], dict[str, Shard]]) -> Iterator[Finding]:
+    """Shards that were made from other samples than the table now holds, or without media that the ingest saw."""
+    modality = store.modality(folder) or ""
     try:
-        done, planned = commits(folder), store.plan_inputs(modality) if modality else {}
+        done, planned = commits(folder), cut(modality) if modality else {}
     except DataError:
         return  # a finding of the folder already
     for commit in done:
         where = f"{folder.relative_to(store.root)}/{commit.shard}"
         if commit.shard not in planned:
             yield Finding("unasked", where, "the samples table no longer asks for this shard")
-        elif planned[commit.shard] != commit.inputs:
+        elif planned[commit.shard].inputs != commit.inputs:
             yield Finding("stale", where, "the samples changed since")
+        elif n := lost_media(planned[commit.shard].samples, modality, commit.statuses.get(MISSING, 0)):
+            yield Finding("lost", where, f"the media of {n} samples were not there, although the ingest saw them")
 
 
 def _runs(store: FeatureStore) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ import yaml
 
 from pipelines.deletions import drop_rows, held_deletions
 from pipelines.errors import DataError, UsageError
-from pipelines.files import read_parquet, remove, temporary_name, write_parquet
+from pipelines.files import read_parquet, remove, sync_folder, sync_tree, temporary_name, write_parquet
 from pipelines.labels import apply_map
 from pipelines.samples import read_samples
 
@@ -116,7 +116,9 @@ def write_hf(store: FeatureStore, table: pa.Table, about: str, folder: Path) -> 
                 if name in counts:
                     write_parquet(temporary / "data" / f"{name}.parquet", table.filter(pc.equal(table["split"], split)))
             (temporary / "README.md").write_text(f"---\n{_head(counts)}---\n{about}", encoding="utf-8")
+            sync_tree(temporary)
             temporary.rename(folder)
+            sync_folder(folder.parent)
     finally:
         remove(temporary)
     return counts

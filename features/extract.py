@@ -14,16 +14,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from features.channel import Abandoned, Channel
 from features.pruning import drop_deleted
 from features.reading import Item as Item
 from features.reading import Reader as Reader
 from features.segments import pooled_dim
-from features.shards import Commit, Row, Shard, drop_shard, write_shard
+from features.shards import MISSING, OK, Commit, Row, Shard, drop_shard, lost_media, write_shard
 from features.stages import Legs, encode_rows
 from features.view import FeatureView
 from models.encoders import Encoder, shared_cores
 from pipelines.deletions import held_deletions
+from pipelines.errors import DataError
 
 ROOM = 256 * 2**20
 """Bytes of decoded media that wait for one view's encoder."""
@@ -47,6 +50,8 @@ class Target:
     """Rows of an earlier commit to take over as they are (`--retry-failed`)."""
     store: Path | None = None
     """Root of the store whose deletion list is obeyed when the shard is committed."""
+    root: Path | None = None
+    """Root of the corpus: a shard that lacks media which the ingest saw is not committed if it is gone."""
 
 
 def extract_shard(
@@ -172,15 +177,36 @@ def _encode(
 
 
 def _commit(target: Target, rows: Sequence[Row], width: int, seconds: Mapping[str, float]) -> Commit:
-    """Write the shard without what was deleted since its plan; one of which nothing is left is not kept."""
+    """Write the shard without what was deleted since its plan; one of which nothing is left is not kept.
+
+    Raises:
+        DataError: Media that the ingest saw are not there, and the corpus as a whole is not: a disk may be unmounted.
+    """
+    missing = sum(row.status == MISSING for row in rows)
+    lost = lost_media(target.shard.samples, target.view.modality, missing)
+    if lost and target.root is not None:
+        _require_release(target, target.root, lost)
     if target.store is None:
-        return write_shard(target.folder, target.shard, rows, width, seconds)
+        return write_shard(target.folder, target.shard, rows, width, seconds, lost)
     with held_deletions(target.store, target.shard.corpus) as deleted:
         shard, left = drop_deleted(target.shard, target.view.modality, rows, deleted)
-        commit = write_shard(target.folder, shard, left, width, seconds)
+        commit = write_shard(target.folder, shard, left, width, seconds, lost)
         if not left:
             drop_shard(target.folder, shard.name)
         return commit
+
+
+def _require_release(target: Target, root: Path, lost: int) -> None:
+    """Raise `DataError` if no file of the shard that the ingest saw is there: not they are gone, but their disk is."""
+    modality = target.view.modality
+    samples = target.shard.samples
+    seen = samples.filter(pc.equal(samples[f"{modality}_status"], OK))[f"{modality}_path"].unique().to_pylist()
+    if not any((root / path).is_file() for path in seen):
+        raise DataError(
+            f"shard {target.shard.name}: the media of {lost} samples, which the ingest saw, are not under "
+            f"{str(root)!r}, nor is any other file of the shard, so it is not committed: mount the disk, or give "
+            f"--root {target.shard.corpus}=FOLDER where the release lies now, and run the same command again"
+        )
 
 
 _REPORTING = threading.Lock()

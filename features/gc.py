@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +52,7 @@ def find_garbage(store: FeatureStore, runs: bool = False) -> Heap:
         if state != "dead"
     ]
     busy = {path.parent / path.name.split("-", 4)[-1].split(".")[0] for path, state in writers if state != "dead"}
+    asked = store.planned_shards("text").keys()  # names of shards are the same for every modality
     busy |= {folder / shard for folder, shard in held_claims(store.root)}
     for view_folder in _folders(store.root / "views"):
         current, reason = _current(store, view_folder.name)
@@ -60,7 +61,7 @@ def find_garbage(store: FeatureStore, runs: bool = False) -> Heap:
             continue
         for folder in _folders(view_folder):
             if folder == current:
-                garbage += _inside(store, folder, busy)
+                garbage += _inside(store, folder, asked, busy)
             elif any(path.parent == folder for path in busy):
                 kept.append(f"{folder.relative_to(store.root)}: somebody is writing to it")
             elif view_folder.name not in store.catalog.views:
@@ -117,9 +118,8 @@ def _current(store: FeatureStore, name: str) -> tuple[Path | None, str]:
         return None, f"the fingerprint cannot be computed, so nothing of this view goes ({error})"
 
 
-def _inside(store: FeatureStore, folder: Path, busy: set[Path]) -> Iterator[Garbage]:
+def _inside(store: FeatureStore, folder: Path, asked: Collection[str], busy: set[Path]) -> Iterator[Garbage]:
     """Files without a record, and shards for which no sample asks any more, in a current folder."""
-    asked = store.plan_inputs("text")  # names of shards are the same for every modality
     corpora = store.corpora()
     for path in sorted(folder.iterdir()):
         if path.name.startswith(TEMPORARY) or folder / path.name.split(".")[0] in busy:

@@ -17,7 +17,15 @@ import pyarrow.parquet as pq
 
 from pipelines.deletions import drop_rows, held_deletions
 from pipelines.errors import DataError, UsageError, nearest
-from pipelines.files import TEMPORARY, canonical_json, sha256_text, storage_errors, temporary_name
+from pipelines.files import (
+    TEMPORARY,
+    canonical_json,
+    sha256_text,
+    storage_errors,
+    sync_folder,
+    sync_tree,
+    temporary_name,
+)
 
 RUNS_SCHEMA = pa.schema(
     [
@@ -138,10 +146,12 @@ def _write_files(
 def _replace_folder(new: Path, path: Path) -> None:
     """Give a finished folder its name; a run of the same config that is there already makes way for it."""
     old = path.parent / temporary_name(path.name)
+    sync_tree(new)
     with suppress(FileNotFoundError):
         path.rename(old)  # whole under one name or the other, whenever this process is killed
     try:
         new.rename(path)
+        sync_folder(path.parent)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise

@@ -24,7 +24,8 @@ SHARD_ROWS = 256
 """Rows per shard. Shards are cut from the sorted samples table, never from the work that remains."""
 
 OK = "ok"
-RETRYABLE = frozenset({"missing_media", "decode_error", "timeout", "decoder_died", "encode_error"})
+MISSING = "missing_media"
+RETRYABLE = frozenset({MISSING, "decode_error", "timeout", "decoder_died", "encode_error"})
 """Statuses that `--retry-failed` does again; the others (`no_face`, `no_text`, ...) are facts about the sample."""
 
 LEGS = ("decode", "detect", "encode", "write", "wait")
@@ -127,10 +128,26 @@ class Commit:
     tar_bytes: int | None = None
     parquet_bytes: int | None = None
     """Sizes of both files; None in a record of merloco 0.1.0."""
+    lost: int = 0
+    """Rows without media that the ingest had seen: a fault of the moment (`lost_media`), not a fact of the samples."""
+
+
+def lost_media(samples: pa.Table, modality: str, missing: int) -> int:
+    """How many of a shard's rows lack media that the ingest had seen.
+
+    Args:
+        samples: The planned samples.
+        modality: What the view reads.
+        missing: Rows with the status `missing_media`.
+    """
+    if modality == "text":
+        return 0
+    absent = pc.sum(pc.equal(samples[f"{modality}_status"], MISSING)).as_py() or 0
+    return max(0, missing - int(absent))
 
 
 def write_shard(
-    folder: Path, shard: Shard, rows: Sequence[Row], pooled_dim: int, seconds: Mapping[str, float]
+    folder: Path, shard: Shard, rows: Sequence[Row], pooled_dim: int, seconds: Mapping[str, float], lost: int = 0
 ) -> Commit:
     """Write tar, Parquet and, last, the commit record; the same rows give the same bytes.
 
@@ -140,6 +157,7 @@ def write_shard(
         rows: One row per planned sample, in the plan's order.
         pooled_dim: Width of the pooled vectors.
         seconds: Time spent per leg so far; the time of writing is added here.
+        lost: See `Commit`.
 
     Raises:
         ValueError: The rows are not the planned samples, or a vector has a wrong width or is not finite.
@@ -173,6 +191,7 @@ def write_shard(
             seconds={leg: round(s, 3) for leg, s in {**seconds, "write": time.perf_counter() - begun}.items()},
             tar_bytes=tar.stat().st_size,
             parquet_bytes=parquet.stat().st_size,
+            lost=lost,
         )
         record.write_text(json_text(asdict(commit)), encoding="utf-8")
     return commit

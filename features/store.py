@@ -7,18 +7,29 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from features.shards import RETRYABLE, Commit, Shard, commits, damage, plan_shards, read_commit
+from features.shards import (
+    MISSING,
+    RETRYABLE,
+    Commit,
+    Shard,
+    commits,
+    damage,
+    lost_media,
+    plan_shards,
+    read_commit,
+)
 from features.view import FeatureView, resolve_view
 from pipelines.catalog import Catalog, load_catalog
 from pipelines.deletions import read_deletions
 from pipelines.errors import DataError
 from pipelines.files import write_json
-from pipelines.samples import ingested, read_samples
+from pipelines.samples import ingested, not_ingested, read_samples
 from pipelines.schema import MODALITIES
 
 if TYPE_CHECKING:
@@ -39,12 +50,12 @@ class PlannedShard:
     view: FeatureView
     shard: Shard
     state: str
-    """`done`, `missing`, `stale` (the samples changed since), `damaged` (a file is not the one that was committed) or
-    `failed` (done, with rows worth a retry)."""
+    """`done`, `missing`, `stale` (the samples changed since), `damaged` (a file is not the one that was committed),
+    `lost` (done, but media that the ingest saw were not there) or `failed` (done, with rows worth a retry)."""
     commit: Commit | None
 
 
-TO_DO = frozenset({"missing", "stale", "damaged"})
+TO_DO = frozenset({"missing", "stale", "damaged", "lost"})
 """States of shards that an extraction makes without being asked to."""
 
 
@@ -102,9 +113,11 @@ class FeatureStore:
         if names is None:
             return [name for name in self.catalog.corpora if name in ingested(self.root)]
         chosen = list(names)
+        there = ingested(self.root)
         for name in chosen:
             self.catalog.corpus(name)
-            read_samples(self.root, name)
+            if name not in there:
+                raise not_ingested(self.root, name)
         return chosen
 
     def samples(self, corpora: Iterable[str] | None = None) -> pa.Table:
@@ -165,20 +178,25 @@ class FeatureStore:
         planned = []
         names = self.corpora(corpora)
         tables = {name: read_samples(self.root, name) for name in names}
+
+        @cache
+        def cut(name: str, modality: str) -> list[Shard]:
+            return self._cut(name, tables[name], modality)
+
         for view in views:
             for name in names:
-                for shard in self._cut(name, tables[name], view.modality):
+                for shard in cut(name, view.modality):
                     commit = read_commit(self.folder(view), shard.name)
-                    state = _state(self.folder(view), shard, commit, verify is not None)
+                    state = _state(self.folder(view), view.modality, shard, commit, verify is not None)
                     planned.append(PlannedShard(view, shard, state, commit))
                     if verify:
                         verify(1)
         return planned
 
-    def plan_inputs(self, modality: str) -> dict[str, str]:
-        """Shard name -> hash of its inputs, for every shard that the samples table asks for."""
+    def planned_shards(self, modality: str) -> dict[str, Shard]:
+        """Name -> shard, for every shard that the samples tables ask for."""
         tables = {name: read_samples(self.root, name) for name in self.corpora()}
-        return {s.name: s.inputs for name, table in tables.items() for s in self._cut(name, table, modality)}
+        return {shard.name: shard for name, table in tables.items() for shard in self._cut(name, table, modality)}
 
     def _cut(self, corpus: str, samples: pa.Table, modality: str) -> list[Shard]:
         return plan_shards(corpus, samples, modality, read_deletions(self.root, corpus).samples)
@@ -208,11 +226,13 @@ class FeatureStore:
         return run_query(self, query)
 
 
-def _state(folder: Path, shard: Shard, commit: Commit | None, verify: bool) -> str:
+def _state(folder: Path, modality: str, shard: Shard, commit: Commit | None, verify: bool) -> str:
     if commit is None:
         return "missing"
     if commit.inputs != shard.inputs:
         return "stale"
     if damage(folder, commit, verify):
         return "damaged"
+    if lost_media(shard.samples, modality, commit.statuses.get(MISSING, 0)):
+        return "lost"
     return "failed" if RETRYABLE & set(commit.statuses) else "done"

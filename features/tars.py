@@ -17,6 +17,10 @@ KIND = re.compile(r"[a-z0-9_]+\.npy|json")
 """What merloco writes beside a key: arrays and one JSON object."""
 
 
+class UnsafeNameError(DataError):
+    """A tar holds something that merloco would not have written."""
+
+
 def tar_files(path: Path) -> Iterator[tuple[str, str, bytes]]:
     """Files of a shard's tar in order.
 
@@ -27,8 +31,9 @@ def tar_files(path: Path) -> Iterator[tuple[str, str, bytes]]:
         Key (the sample id), kind (`segments.npy`, `json`, ...) and content.
 
     Raises:
-        DataError: The tar ends early or is broken, or has a member that merloco would not have written: a link, a
-            device, a folder, an absolute name, one with `..`, or one that is no sample id with a known kind.
+        DataError: The tar ends early or is broken.
+        UnsafeNameError: It has a member that merloco would not have written: a link, a device, a folder, an absolute
+            name, one with `..`, or one that is no sample id with a known kind.
     """
     try:
         with tarfile.open(path, mode="r:") as tar:
@@ -36,7 +41,7 @@ def tar_files(path: Path) -> Iterator[tuple[str, str, bytes]]:
                 key, _, kind = member.name.partition(".")
                 stream = tar.extractfile(member) if member.isreg() else None
                 if stream is None or not SAMPLE_ID.fullmatch(key) or not KIND.fullmatch(kind):
-                    raise DataError(
+                    raise UnsafeNameError(
                         f"{path}: unsafe member {member.name!r}: expected regular files named by sample id and "
                         f"`.json` or `.<name>.npy`"
                     )

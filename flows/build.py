@@ -8,7 +8,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from features.claims import claim
 from features.extract import Target, extract_views
 from features.reading import decoders, read_sample
-from features.shards import RETRYABLE, Commit, Shard, read_commit, read_rows, record_id
+from features.shards import MISSING, RETRYABLE, Commit, Shard, read_commit, read_rows, record_id
 from features.store import TO_DO, FeatureStore, PlannedShard
-from flows.options import find_device
+from flows.options import find_device, require_root
 from models.encoders import Encoder
 from pipelines.catalog import Catalog, load_catalog
 from pipelines.decoding import TIME_LIMIT
@@ -32,8 +32,17 @@ Progress = Callable[[int], None]
 def corpus_root(catalog: Catalog, name: str, roots: Mapping[str, str], store: Path | None = None) -> Path:
     """Where a corpus lies: the command line, the catalog (environment), then where it was ingested from.
 
+    Args:
+        catalog: The catalog.
+        name: The corpus.
+        roots: Corpus -> folder, as the command line says.
+        store: Root of the store that holds its samples; None where it is about to be ingested.
+
+    Returns:
+        An absolute path; of an ingested corpus, a folder that is there.
+
     Raises:
-        DataError: None of them says.
+        DataError: None of them says, or the root of an ingested corpus is not a folder.
     """
     entry = catalog.corpus(name)
     found = roots.get(name) or entry.root
@@ -44,7 +53,10 @@ def corpus_root(catalog: Catalog, name: str, roots: Mapping[str, str], store: Pa
             f"corpus {name!r} has no root: set {name.upper()}_ROOT to the unpacked release, "
             f"or give --root {name}=FOLDER"
         )
-    return Path(found)
+    root = Path(os.path.abspath(found))
+    if store is not None:
+        require_root(name, root)
+    return root
 
 
 def ingest_one(catalog_path: str, store: str, name: str, root: str) -> Audit:
@@ -96,6 +108,12 @@ def extract_jobs(
     """
     states = TO_DO | ({"failed"} if retry_failed else set())
     run = uuid.uuid4().hex
+
+    @cache
+    def root(corpus: str, modality: str) -> str:
+        """Texts are in the samples table: for them a release need not be at hand."""
+        return "" if modality == "text" else str(corpus_root(store.catalog, corpus, roots, store.root))
+
     groups: dict[tuple[str, str], list[PlannedShard]] = {}
     for p in planned:
         if p.state in states:
@@ -107,7 +125,7 @@ def extract_jobs(
             views=tuple(p.view.name for p in group),
             corpus=group[0].shard.corpus,
             shard=shard,
-            root=str(corpus_root(store.catalog, group[0].shard.corpus, roots, store.root)),
+            root=root(group[0].shard.corpus, group[0].view.modality),
             rows=group[0].shard.samples.num_rows,
             device=device,
             retry_failed=retry_failed,
@@ -139,7 +157,8 @@ def extract_one(job: ShardJob, progress: Progress | None = None) -> list[Commit]
     """
     with _LOADING:  # jobs of one process run beside each other: none loads what another is loading
         store = _store(job.catalog, job.store)
-        targets = [_target(store, job, name) for name in job.views]
+        planned = {p.view.name: p for p in _plan(job.catalog, job.store, job.views, job.corpus, job.shard)}
+        targets = [_target(store, job, planned[name]) for name in job.views]
         turn = None if job.device == "cpu" else _TURNS[job.device]
     views = [target.view for target in targets]
     media = decoders(job.time_limit)
@@ -152,16 +171,18 @@ def extract_one(job: ShardJob, progress: Progress | None = None) -> list[Commit]
     )
 
 
-def _target(store: FeatureStore, job: ShardJob, name: str) -> Target:
-    planned = {p.shard.name: p for p in _plan(job.catalog, job.store, name, job.corpus)}[job.shard]
+def _target(store: FeatureStore, job: ShardJob, planned: PlannedShard) -> Target:
     view = planned.view
     folder = store.folder(view)
     store.describe(view)
-    keep = {}
-    if job.retry_failed and planned.state == "failed":
-        keep = {row.sample_id: row for row in read_rows(folder, job.shard) if row.status not in RETRYABLE}
-    encoder = _encoder(job.catalog, job.store, name, job.device)
-    return Target(view, encoder, planned.shard, folder, keep, store.root)
+    again: frozenset[str] = frozenset()
+    if planned.state == "lost":
+        again = frozenset({MISSING})
+    if planned.state in ("lost", "failed") and job.retry_failed:
+        again = RETRYABLE
+    keep = {row.sample_id: row for row in read_rows(folder, job.shard) if row.status not in again} if again else {}
+    encoder = _encoder(job.catalog, job.store, view.name, job.device)
+    return Target(view, encoder, planned.shard, folder, keep, store.root, Path(job.root) if job.root else None)
 
 
 READERS = min(len(os.sched_getaffinity(0)), 16)
@@ -216,9 +237,23 @@ def _store(catalog: str, store: str) -> FeatureStore:
 
 
 @lru_cache(maxsize=16)
-def _plan(catalog: str, store: str, view: str, corpus: str) -> list[PlannedShard]:
+def _plans(catalog: str, store: str, views: tuple[str, ...], corpus: str) -> dict[str, list[PlannedShard]]:
+    """Shard -> its plan for every view; the samples are read once for all shards of a corpus."""
     opened = _store(catalog, store)
-    return opened.plan([opened.view(view)], [corpus])
+    found: dict[str, list[PlannedShard]] = defaultdict(list)
+    for planned in opened.plan([opened.view(view) for view in views], [corpus]):
+        found[planned.shard.name].append(planned)
+    return dict(found)
+
+
+def _plan(catalog: str, store: str, views: tuple[str, ...], corpus: str, shard: str) -> list[PlannedShard]:
+    plans = _plans(catalog, store, views, corpus)
+    if shard not in plans:
+        raise DataError(
+            f"shard {shard}: the samples table no longer asks for it: corpus {corpus!r} was ingested again meanwhile; "
+            "what was finished stays: run the same command again"
+        )
+    return plans[shard]
 
 
 @lru_cache(maxsize=8)
@@ -228,7 +263,7 @@ def _encoder(catalog: str, store: str, view: str, device: str) -> Encoder:
 
 def forget() -> None:
     """Drop loaded stores, plans and encoders: a new command in the same process must see the disk as it is."""
-    for cached in (_store, _plan, _encoder):
+    for cached in (_store, _plans, _encoder):
         cached.cache_clear()
 
 
@@ -245,7 +280,8 @@ def summarize(commits: Sequence[Commit]) -> dict[str, Any]:
 
 
 FAILED_HERE = frozenset({"decode_error", "timeout", "decoder_died", "encode_error", "not_finite"})
-"""Statuses that speak of this run; `missing_media` and `no_face` speak of the corpus."""
+"""Statuses that speak of this run, and so does `missing_media` of samples whose files the ingest saw; others, such as
+`no_face`, speak of the corpus."""
 BUDGET_FROM_ROWS = 50
 """The failure budget is not applied before this many rows: one bad clip of three says nothing."""
 
@@ -259,6 +295,8 @@ def check_budget(commits: Sequence[Commit], max_failures: float) -> None:
     statuses = summarize(commits)["statuses"]
     rows = sum(statuses.values())
     failed = {status: n for status, n in statuses.items() if status in FAILED_HERE}
+    if lost := sum(commit.lost for commit in commits):
+        failed[MISSING] = lost
     if rows >= BUDGET_FROM_ROWS and sum(failed.values()) > max_failures * rows:
         counted = ", ".join(f"{status} {n}" for status, n in sorted(failed.items(), key=lambda item: -item[1]))
         raise DataError(

@@ -104,7 +104,7 @@ def plan_job(
         base=base,
         features=features,
         name=name,
-        root=str(corpus_root(opened.catalog, corpus, roots or {}, opened.root)),
+        root="" if modality == "text" else str(corpus_root(opened.catalog, corpus, roots or {}, opened.root)),
         settings=FinetuneConfig(**{"learning_rate": RATES[chosen], **settings}),
         device=device,
         known_base=base in opened.catalog.encoders,

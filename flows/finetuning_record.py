@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from importlib.metadata import version
@@ -18,7 +17,7 @@ from models.encoders import EncoderSpec
 from models.finetune import Finetuned
 from models.finetune_run import Units
 from pipelines.catalog_entries import EncoderEntry
-from pipelines.files import temporary_name, usual_mode
+from pipelines.files import sync_folder, sync_tree, temporary_name, usual_mode
 from pipelines.fragments import PATH_PARAMETERS, Fragment, encoder_folder, read_fragments, write_fragment
 
 WEIGHTS = "weights"
@@ -72,10 +71,10 @@ def register(
         spec = save(temporary)
         for file in [path for path in temporary.rglob("*") if path.is_file()]:
             usual_mode(file)
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
+        sync_tree(temporary)
         shutil.rmtree(folder / WEIGHTS, ignore_errors=True)
         temporary.rename(folder / WEIGHTS)
+        sync_folder(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     parameters = {

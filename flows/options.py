@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,8 @@ import typer
 
 from features.store import FeatureStore, default_catalog
 from flows.console import Format
-from pipelines.catalog import load_catalog
-from pipelines.errors import UsageError, nearest
+from pipelines.catalog import Catalog, load_catalog
+from pipelines.errors import DataError, UsageError, nearest
 from pipelines.schema import MODALITIES
 
 CatalogOption = Annotated[
@@ -67,15 +68,42 @@ def modality_list(value: str | None) -> list[str] | None:
     return None if names is None else [m for m in MODALITIES if m in names]
 
 
-def parse_roots(values: list[str] | None) -> dict[str, str]:
-    """`CORPUS=FOLDER` options as a mapping."""
+def parse_roots(values: list[str] | None, catalog: Catalog) -> dict[str, str]:
+    """`CORPUS=FOLDER` options as a mapping; folders become absolute, so that they mean the same from everywhere.
+
+    Raises:
+        UsageError: An option is not written so, or the catalog has no such corpus.
+    """
     roots = {}
     for value in values or ():
         name, separator, folder = value.partition("=")
         if not separator or not name or not folder:
             raise UsageError(f"--root {value!r}: expected CORPUS=FOLDER, for example --root meld=data/MELD.Raw")
-        roots[name] = str(Path(folder))
+        catalog.corpus(name)
+        roots[name] = os.path.abspath(folder)
     return roots
+
+
+def existing_roots(values: list[str] | None, catalog: Catalog) -> dict[str, str]:
+    """The same for commands that need the releases; an ingest says what is not there corpus by corpus.
+
+    Raises:
+        UsageError: See `parse_roots`.
+        DataError: A root is not a folder.
+    """
+    roots = parse_roots(values, catalog)
+    for name, folder in roots.items():
+        require_root(name, Path(folder))
+    return roots
+
+
+def require_root(name: str, root: Path) -> None:
+    """Raise `DataError` unless the root of a corpus is a folder: a disk may be unmounted, a release moved."""
+    if not root.is_dir():
+        raise DataError(
+            f"corpus {name!r}: root {str(root)!r} is not a folder: mount it, or give --root {name}=FOLDER where the "
+            "release lies now"
+        )
 
 
 def find_device(name: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from models.errors import ModelError
 from models.hub import locate
 from models.model_folder import files_sha256, read_config
-from models.precision import use_full_float32
+from models.precision import float32_products
 from models.transformer import first_line, load_part
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ class Transcriber:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        use_full_float32()
         local = Path(model).exists()
         source = locate("Whisper", model if local else None, None if local else model, revision)
         folder = source.fetch()
@@ -124,7 +123,7 @@ class Transcriber:
         import torch
 
         features = self.extractor(chunks, sampling_rate=RATE, return_tensors="pt").input_features.to(self.device)
-        with torch.inference_mode():
+        with float32_products(), torch.inference_mode():
             heard = self.network.get_encoder()(features)  # once: the greater part of the work, and both need it
             silent = self._no_speech(heard)
             output = self.network.generate(

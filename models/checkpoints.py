@@ -160,7 +160,9 @@ def convert(path: str | Path, out: str | Path) -> Conversion:
         # A copy of each tensor: safetensors refuses views that share memory. Its own `save_file` makes files that only
         # their user can read.
         copies = {name: tensor.detach().clone().contiguous() for name, tensor in sorted(state.items())}
-        partial.write_bytes(save(copies, metadata={"format": "pt"}))
+        with partial.open("wb") as handle:
+            handle.write(save(copies, metadata={"format": "pt"}))
+            os.fsync(handle.fileno())
         os.replace(partial, out)
     finally:
         partial.unlink(missing_ok=True)

@@ -23,6 +23,22 @@ _before = 0
 
 
 @contextmanager
+def threads(count: int) -> Iterator[None]:
+    """A block in which the products of the calling thread take this many threads; before and after are the same.
+
+    A product of one thread adds in one order, whatever the machine's cores do: what has to be repeatable takes one.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def shared_cores() -> Iterator[None]:
     """A block in which each thread's network takes its share of the cores.
 
@@ -59,70 +75,86 @@ def in_turn(names: Sequence[str]) -> Each:
 
 
 @contextmanager
-def at_once(loads: Mapping[str, int]) -> Iterator[Each]:
-    """Call a function with every name, in as many threads as there are cores for.
+def at_once(loads: Mapping[str, int], cores: int) -> Iterator[Each]:
+    """Call a function with every name, in as many threads as there are cores for, each product in one thread.
 
     Args:
         loads: Name -> how much work a call with it is, in any unit.
+        cores: How many threads at most, the caller's with them.
     """
     import torch
 
-    cores = torch.get_num_threads()
     groups: list[list[str]] = [[] for _ in range(min(cores, len(loads)))]
     for name in sorted(loads, key=lambda name: -loads[name]):
         min(groups, key=lambda group: sum(loads[n] for n in group)).append(name)
-
     first, *others = [in_turn(group) for group in groups]
+    with threads(1), ThreadPoolExecutor(max(1, len(others)), "", torch.set_num_threads, (1,)) as pool:
 
-    def each(work: Callable[[str], None]) -> None:
-        waiting = [pool.submit(other, work) for other in others]
-        first(work)
-        for one in waiting:
-            one.result()
+        def each(work: Callable[[str], None]) -> None:
+            waiting = [pool.submit(other, work) for other in others]
+            first(work)
+            for one in waiting:
+                one.result()
 
-    share = max(1, cores // len(groups))
-    torch.set_num_threads(share)  # threads of this one that wait for more work would keep the others from a core
-    try:
-        with ThreadPoolExecutor(len(groups), initializer=torch.set_num_threads, initargs=(share,)) as pool:
-            yield each
-    finally:
-        torch.set_num_threads(cores)
+        yield each
 
 
-def side_by_side(works: Sequence[Callable[[], Iterator[T]]]) -> Iterator[T]:
-    """Run iterators in a thread each, with its share of the cores; their results as they come.
+def run_parallel(tasks: Sequence[Callable[[threading.Event], Iterator[T]]], workers: int) -> Iterator[T]:
+    """Go through iterators in worker threads, each product in one thread; their values as they come.
+
+    Closing the generator, or the first error, stops all: tasks that have not begun never do, and one at work ends when
+    it looks at its event or has its next value. No thread is left behind.
+
+    Args:
+        tasks: Each takes the event that says that it is to end.
+        workers: How many of them are at work at a time.
 
     Raises:
-        Exception: The first error of any of them, after the others have ended.
+        Exception: The first error of any of them.
     """
     import torch
 
-    results: SimpleQueue[tuple[str, T | BaseException | None]] = SimpleQueue()
-    before = torch.get_num_threads()
+    values: SimpleQueue[tuple[str, T | BaseException | None]] = SimpleQueue()
+    waiting, lock, stop = iter(tasks), threading.Lock(), threading.Event()
 
-    def run(work: Callable[[], Iterator[T]]) -> None:
-        torch.set_num_threads(max(1, before // len(works)))
+    def tasks_left() -> Iterator[Callable[[threading.Event], Iterator[T]]]:
+        while not stop.is_set():
+            with lock:
+                task = next(waiting, None)
+            if task is None:
+                return
+            yield task
+
+    def work() -> None:
         try:
-            for result in work():
-                results.put(("result", result))
-            results.put(("end", None))
+            with threads(1):
+                for task in tasks_left():
+                    for value in task(stop):
+                        values.put(("value", value))
+                        if stop.is_set():
+                            return
         except BaseException as error:
-            results.put(("error", error))
+            values.put(("error", error))
+        finally:
+            values.put(("end", None))
 
-    threads = [threading.Thread(target=run, args=(work,), daemon=True) for work in works]
-    failure: BaseException | None = None
+    before = torch.get_num_threads()
+    pool: list[threading.Thread] = []
     try:
-        for thread in threads:
-            thread.start()
-        running = len(threads)
+        for _ in range(min(workers, len(tasks))):
+            pool.append(threading.Thread(target=work, daemon=True))
+            pool[-1].start()
+        running = len(pool)
         while running:
-            kind, value = results.get()
-            if kind == "result":
+            kind, value = values.get()
+            if kind == "value":
                 yield value  # type: ignore[misc]
+            elif isinstance(value, BaseException):
+                raise value
             else:
                 running -= 1
-                failure = failure or (value if isinstance(value, BaseException) else None)
     finally:
-        torch.set_num_threads(before)
-    if failure is not None:
-        raise failure
+        stop.set()
+        for thread in pool:
+            thread.join()
+        torch.set_num_threads(before)  # new threads take over what the last of these had set

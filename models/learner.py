@@ -19,6 +19,8 @@ from models.spec import RunSpec
 class Learner:
     """State of a run while it trains."""
 
+    number: int
+    """Of the run among those that train."""
     dataset: Dataset
     spec: RunSpec
     offset: int

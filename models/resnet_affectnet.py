@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.checkpoints import load_into, load_state_dict, rows_of
-from models.precision import use_full_float32
 
 SIDE = 224
 """Height and width of the input in pixels."""
@@ -112,7 +111,6 @@ def load_resnet(path: str | Path, device: str = "cpu") -> ResNet50AffectNet:
     Raises:
         ModelError: The file is not such a checkpoint; the sentence names the keys.
     """
-    use_full_float32()
     state = load_state_dict(path)
     network = network_for(state)
     load_into(network, state, path, "ResNet-50 of AffectNet")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from models.checkpoints import load_into, load_state_dict, rows_of
 from models.errors import ModelError
 from models.model_folder import read_config, weight_file
-from models.precision import use_full_float32
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +58,6 @@ def load_roberta(
     Raises:
         ModelError: The checkpoint does not fit; the sentence names the keys.
     """
-    use_full_float32()
     file = weight_file(Path(path))
     state = load_state_dict(file)
     network = network_for(state, config)

@@ -56,3 +56,5 @@ class RunResult:
     best_epoch: int = 0
     seconds: float = 0.0
     """From the start of the run's stack until it left it; runs of a stack share this time."""
+    position: int = 0
+    """Of the run among those that were given."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.fusion import FusionNet, fuse
 from models.gates import layer_of, pair_weights, pairs_of
+from models.precision import float32_products
 
 CACHE = 4 * 2**20
 """Bytes of gradients that a CPU is given at once: more does not stay in its cache until the update."""
@@ -35,8 +36,6 @@ class Stack:
         self.weights = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
         self.on_gpu = torch.device(device).type == "cuda"
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        if self.on_gpu:
-            torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         self._make_room()
 
     def _packed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -137,7 +136,12 @@ class Stack:
             weight, bias = self.weights[f"{name}.weight"][run], self.weights.get(f"{name}.bias")
             return torch.nn.functional.linear(x, weight, None if bias is None else bias[run])
 
-        return fuse(features, present, self.modalities, self.gate, product, lambda x, _: x)[0]
+        with float32_products():
+            return fuse(features, present, self.modalities, self.gate, product, lambda x, _: x)[0]
+
+    def not_finite(self, run: int) -> list[str]:
+        """Names of one run's weights that hold a value that is not finite."""
+        return [name for name, weight in self.weights.items() if not bool(torch.isfinite(weight[run]).all())]
 
     def arrays(self, run: int) -> dict[str, np.ndarray]:
         """Copy of one run's weights by their published names."""

@@ -50,6 +50,8 @@ class Steps:
         self.features: dict[str, Tensor] = {}
         self.hidden: dict[str, Tensor] = {}
         self.joined: dict[str, Tensor] = {}
+        self.sums: dict[str, list[Tensor]] = {}
+        """Modality -> sum (R,) of what each step brought of it: not finite if a value is not."""
 
     def learn(self, batches: Sequence[Batch]) -> list[Tensor]:
         """Take the networks through batches, a step each.
@@ -57,6 +59,7 @@ class Steps:
         Returns:
             The losses (R,) of every step.
         """
+        self.sums = {m: [] for m in self.stack.modalities}
         self.each(lambda m: self._enter(batches[0], m))
         found = []
         for step, batch in enumerate(batches):
@@ -77,6 +80,7 @@ class Steps:
         self.hidden[m] = self.joined[m] = _dropped(batch, m, self.stack.product(self.features[m], f"fc_{m}"))
         if self.stack.paired:
             self.joined[m] = self.stack.product(self.hidden[m], f"pairs_{m}")
+        self.sums[m].append(self.joined[m].sum(dim=(1, 2)))
 
     def _leave(self, step: int, batch: Batch, m: str, gradient: Tensor) -> None:
         """Backward through the layers of one modality."""

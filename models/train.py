@@ -1,9 +1,12 @@
-"""Training the fusion: all runs of a sweep at once, on arrays that sit in memory, early stopping on validation UAR.
+"""Training the fusion on arrays that sit in memory, early stopping on validation UAR.
 
-Runs of equal shape train as one stack: a step takes one batch of every run, so its products are batched and its update
-is one. Each run has its own rows, class weights, seed, learning rate and early stopping, and gets what it would get
-alone; a finished run leaves the stack. On a CPU every core has a stack of its own: products of 32 rows are too small
-to share.
+On a CPU every run trains by itself, each product in one thread, and every core has a run: what comes out is a function
+of the run, bit for bit, whoever trains beside it and however many cores there are. With networks as wide as the
+published ones that costs a few percent over batched products of several runs, whose order of addition depends on their
+number. On a GPU runs of equal shape train as one stack: a step takes one batch of every run, so its products are
+batched and its update is one; rounding then depends on the size of the stack, and `tests/test_stack.py` holds the
+weights of short trainings to 1e-4 of what a run gets alone. A run keeps its own rows, class weights, seed, learning
+rate and early stopping in either case, and a finished run leaves its stack.
 """
 
 from __future__ import annotations
@@ -11,67 +14,84 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.cores import Each, at_once, side_by_side
+from models.cores import Each, at_once, run_parallel, threads
 from models.data import Dataset
+from models.divergence import DivergedError, diverged, joined, modality_of, require_finite
+from models.errors import ModelError
 from models.fusion import FusionNet
 from models.learner import Learner
 from models.losses import Losses
 from models.metrics import validation_score
 from models.optimizers import StackOptimizer
+from models.precision import float32_products
 from models.spec import RunResult, RunSpec, TrainConfig
 from models.stack import CACHE, Stack
 from models.step import Batch, Steps
 from models.table import Scales, Table, standardized
 
 BLOCK = 8
-"""Steps for which dropout is drawn at once."""
-STACK = {"cpu": 10, "cuda": 128}
-"""Most runs in a stack, on a CPU for each core: a run takes about 60 MB with the published sizes."""
-
+"""Steps for which dropout is drawn at once, and between two looks at whether training goes on."""
+STACK = {"cpu": 1, "cuda": 128}
+"""Most runs in a stack."""
 
 _SEEDING = threading.Lock()
 """Fresh weights come from torch's one global generator, and stacks are made in threads."""
 
 Progress = Callable[[RunSpec, dict[str, float]], None]
-"""Called after every epoch; where stacks train side by side, from their threads."""
+"""Called after every epoch, in the thread that asks for results."""
+Event = RunResult | DivergedError | tuple[RunSpec, dict[str, float]]
+"""What a stack reports: a run that is done or has diverged, or a row of its history."""
 
 
 def train_run(dataset: Dataset, spec: RunSpec, progress: Progress | None = None, device: str = "cpu") -> RunResult:
-    """Train one run: a stack of one."""
-    return next(train_runs([(dataset, spec)], progress, device))
+    """Train one run; see `train_runs`."""
+    (result,) = train_runs([(dataset, spec)], progress, device)
+    return result
 
 
 def train_runs(
     runs: Sequence[tuple[Dataset, RunSpec]], progress: Progress | None = None, device: str = "cpu"
 ) -> Iterator[RunResult]:
-    """Train runs in stacks of equal shape; results come as runs finish, not in the given order.
+    """Train runs; results come as runs finish, not in the given order. Closing the iterator ends the training.
 
     Args:
-        runs: The rows that a run works on, and the run. The same spec gives the same weights on the same machine.
+        runs: The rows that a run works on, and the run. On a CPU the same run gives the same weights on the same
+            machine, bit for bit, whatever the others are.
         progress: Called after every epoch of a run with its row of the history.
         device: Where to train.
 
     Raises:
         ModelError: A run has nothing to train or to validate on.
+        DivergedError: Raised after the last result: some runs have none, because a loss, a weight or a feature of
+            theirs is not finite.
     """
-    groups: dict[tuple[object, ...], list[tuple[Dataset, RunSpec]]] = {}
-    for dataset, spec in runs:
-        groups.setdefault(_shape(dataset, spec.config), []).append((dataset, spec))
-    most = STACK[torch.device(device).type]
-    cores = torch.get_num_threads() if torch.device(device).type == "cpu" else 1
-    for members in groups.values():
-        for first in range(0, len(members), most * cores):
-            chosen = members[first : first + most * cores]
-            stacks = [part for k in range(cores) if (part := chosen[k::cores])]
-            works = [partial(_train_stack, stack, progress, device) for stack in stacks]
-            yield from works[0]() if len(works) == 1 else side_by_side(works)
+    kind = torch.device(device).type
+    most, cores = STACK[kind], torch.get_num_threads() if kind == "cpu" else 1
+    groups: dict[tuple[object, ...], list[tuple[int, Dataset, RunSpec]]] = {}
+    for position, (dataset, spec) in enumerate(runs):
+        key = _shape(dataset, spec.config) if most > 1 else (position,)
+        groups.setdefault(key, []).append((position, dataset, spec))
+    stacks = [members[i : i + most] for members in groups.values() for i in range(0, len(members), most)]
+    workers = max(1, min(cores, len(stacks)))
+    tasks = [partial(_train_stack, stack, device, cores // workers) for stack in stacks]
+    errors: list[DivergedError] = []
+    with closing(run_parallel(tasks, workers)) as events:
+        for event in events:
+            if isinstance(event, RunResult):
+                yield event
+            elif isinstance(event, DivergedError):
+                errors.append(event)
+            elif progress:
+                progress(*event)
+    if errors:
+        raise joined(errors)
 
 
 def _shape(dataset: Dataset, config: TrainConfig) -> tuple[object, ...]:
@@ -83,21 +103,41 @@ def _shape(dataset: Dataset, config: TrainConfig) -> tuple[object, ...]:
 
 
 def _train_stack(
-    runs: Sequence[tuple[Dataset, RunSpec]], progress: Progress | None, device: str
-) -> Iterator[RunResult]:
-    networks = [_seeded_network(dataset, spec) for dataset, spec in runs]
-    stack = Stack(networks, device, runs[0][1].config.precision)
+    members: Sequence[tuple[int, Dataset, RunSpec]], device: str, cores: int, stop: threading.Event
+) -> Iterator[Event]:
+    sound = []
+    for number, dataset, spec in members:
+        rows = np.concatenate([spec.train_rows, spec.val_rows])
+        try:
+            require_finite(dataset, rows, spec.config.modalities, f"run {spec.name!r} diverged in epoch 1")
+        except DivergedError as error:
+            yield error
+        else:
+            sound.append((number, dataset, spec))
+    if not sound:
+        return
+    config, widths = sound[0][2].config, _widths(sound[0][1], sound[0][2].config)
+    networks = [_seeded_network(dataset, spec) for _, dataset, spec in sound]
+    stack = Stack(networks, device, config.precision)
     shared = torch.device(device).type == "cpu" and networks[0].bytes >= CACHE  # else too little work to share
-    with at_once(_widths(runs[0][0], runs[0][1].config)) if shared else nullcontext() as each:
-        yield from _train(runs, stack, each, progress, device)
+    with (
+        float32_products(tf32=config.precision == "tf32"),
+        at_once(widths, cores) if shared else nullcontext() as each,
+    ):
+        yield from _train(sound, stack, each, device, stop)
 
 
 def _train(
-    runs: Sequence[tuple[Dataset, RunSpec]], stack: Stack, each: Each | None, progress: Progress | None, device: str
-) -> Iterator[RunResult]:
+    members: Sequence[tuple[int, Dataset, RunSpec]],
+    stack: Stack,
+    each: Each | None,
+    device: str,
+    stop: threading.Event,
+) -> Iterator[Event]:
+    runs = [(dataset, spec) for _, dataset, spec in members]
     config = runs[0][1].config
     table = Table([dataset for dataset, _ in runs], config, device)
-    learners = [Learner(dataset, spec, table.offset(dataset), device) for dataset, spec in runs]
+    learners = [Learner(number, dataset, spec, table.offset(dataset), device) for number, dataset, spec in members]
     scales, losses = Scales(runs, device), Losses(runs, device)
     optimizer = StackOptimizer(config.optimizer, stack)
     widths = {**_widths(runs[0][0], config), "fused": config.gated_dim}
@@ -105,7 +145,7 @@ def _train(
     noise = torch.empty(shape, device=device) if config.dropout else None
     totals = torch.zeros(len(runs), device=device)
     step = 0
-    while learners:
+    while learners and not stop.is_set():
         if step % BLOCK == 0 and noise is not None:
             _draw(noise, learners, config.dropout)
         count = min(BLOCK - step % BLOCK, *(learner.left for learner in learners))
@@ -123,16 +163,26 @@ def _train(
             )
             for i in range(count)
         ]
-        for found, counted in zip(Steps(stack, optimizer.update, each).learn(batches), counts, strict=True):
-            totals += found * counted.sum(-1)
+        steps = Steps(stack, optimizer.update, each)
+        found = torch.stack(steps.learn(batches))
+        totals += (found * counts.sum(-1)).sum(0)
+        finite = torch.isfinite(torch.stack([found, *(torch.stack(s) for s in steps.sums.values())])).cpu()
         step += count
         going = []
         for r, learner in enumerate(learners):
-            if learner.left:
+            try:
+                _require_finite_steps(learner, finite[..., r], table.modalities)
+                if learner.left:
+                    going.append(r)
+                    continue
+                goes_on = _end_epoch(learner, stack, r, table, scales, float(totals[r]))
+            except DivergedError as error:
+                yield error
+                continue
+            yield learner.spec, learner.history[-1]
+            totals[r] = 0
+            if goes_on:
                 going.append(r)
-            elif _end_epoch(learner, stack, r, table, scales, progress, float(totals[r])):
-                going.append(r)
-                totals[r] = 0
             else:
                 yield RunResult(
                     learner.spec,
@@ -140,6 +190,7 @@ def _train(
                     learner.history,
                     learner.best_epoch,
                     time.perf_counter() - learner.begun,
+                    learner.number,
                 )
         if len(going) < len(learners):
             learners = [learners[r] for r in going]
@@ -150,22 +201,44 @@ def _train(
                 totals = totals[going]
 
 
-def _end_epoch(
-    learner: Learner, stack: Stack, run: int, table: Table, scales: Scales, progress: Progress | None, loss: float
-) -> bool:
-    """Validate a run, note the sum of its losses; whether it goes on."""
+def _require_finite_steps(learner: Learner, finite: Tensor, modalities: Sequence[str]) -> None:
+    """Raise `DivergedError` at the first step of a run whose loss is not finite, or what a modality brought to it.
+
+    Args:
+        learner: The run.
+        finite: bool (1 + modalities, steps): the loss's row first.
+        modalities: In the order of the rows.
+    """
+    steps = (~finite.all(dim=0)).nonzero()
+    if len(steps):
+        first = finite[:, int(steps[0])].tolist()
+        named = [m for m, fine in zip(modalities, first[1:], strict=True) if not fine]
+        raise diverged(learner.spec, learner.epoch, "the loss is not finite", named)
+
+
+def _end_epoch(learner: Learner, stack: Stack, run: int, table: Table, scales: Scales, loss: float) -> bool:
+    """Validate a run, note the sum of its losses; whether it goes on.
+
+    Raises:
+        DivergedError: Weights, or what they make of the validation rows, are not finite.
+    """
+    names = stack.not_finite(run)
+    if names:
+        named = dict.fromkeys(m for name in names if (m := modality_of(name)))
+        raise diverged(learner.spec, learner.epoch, "weights are not finite", named)
     rows = learner.spec.val_rows
     chosen = torch.from_numpy(rows + learner.offset)
     features = {m: table.rows(chosen, scales, m, run) for m in table.modalities}
     logits = stack.predict(run, features, table.presence(chosen))
+    if not torch.isfinite(logits).all():
+        raise diverged(learner.spec, learner.epoch, "outputs for validation rows are not finite", ())
     task = learner.spec.config.task
     uar = validation_score(learner.dataset, rows, _probabilities(logits, task), task)
+    if np.isnan(uar):
+        raise ModelError(f"run {learner.spec.name!r}: its validation rows show no class and its opposite to choose by")
     if uar > learner.best_uar:
         learner.best = stack.arrays(run)
-    going = learner.finish_epoch(uar, loss)
-    if progress:
-        progress(learner.spec, learner.history[-1])
-    return going
+    return learner.finish_epoch(uar, loss)
 
 
 def _draw(noise: Tensor, learners: Sequence[Learner], rate: float) -> None:
@@ -221,8 +294,12 @@ def predict(
 
     Returns:
         Probabilities float32 (n, K), and the gate share of each of the run's modalities (n, modalities).
+
+    Raises:
+        DivergedError: A row's features, or what the network makes of them, are not finite.
     """
     config = result.spec.config
+    require_finite(dataset, rows, config.modalities, f"run {result.spec.name!r}")
     network = build_network(dataset, config)
     state = {name: torch.from_numpy(value) for name, value in result.weights.items() if not name.startswith("scale.")}
     network.load_state_dict(state)
@@ -231,8 +308,13 @@ def predict(
     for modality in config.modalities:
         there = dataset.present[modality][rows]
         matrix = standardized(result.weights, modality, dataset.features[modality][rows]) * there[:, None]
-        features[modality] = torch.from_numpy(matrix * (modality not in nullify)).to(device)
+        # A copy lies where torch aligns it: a product's last bits depend on where its rows begin.
+        features[modality] = torch.from_numpy(matrix * (modality not in nullify)).to(device, copy=True)
         present[modality] = torch.from_numpy(there).to(device)
-    with torch.inference_mode():
+    one = threads(1) if torch.device(device).type == "cpu" else nullcontext()
+    with one, float32_products(), torch.inference_mode():
         logits, shares = network(features, present)
-    return _probabilities(logits, config.task), shares.cpu().numpy()
+        probabilities = _probabilities(logits, config.task)
+    if not torch.isfinite(logits).all():
+        raise DivergedError(f"run {result.spec.name!r}: outputs for {len(rows)} rows are not finite: train it again")
+    return probabilities, shares.cpu().numpy()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.errors import ModelError
-from models.precision import FULL, inference, use_full_float32
+from models.precision import FULL, inference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +73,6 @@ class Backbone:
 
         logging.disable_progress_bar()
         logging.set_verbosity_error()  # it reports the left-out head as a surprise
-        use_full_float32()
         check_folder(folder)
         try:
             model, loading = AutoModel.from_pretrained(

@@ -11,7 +11,6 @@ import numpy as np
 from models.checkpoints import load_into, load_state_dict, rows_of
 from models.errors import ModelError
 from models.model_folder import read_config, read_json, settings_folder, weight_file
-from models.precision import use_full_float32
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +69,6 @@ def load_wav2vec2(
     Raises:
         ModelError: The checkpoint does not fit; the sentence names the keys.
     """
-    use_full_float32()
     file = weight_file(Path(path))
     state = load_state_dict(file)
     network = network_for(state, config)

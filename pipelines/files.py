@@ -197,11 +197,36 @@ def atomic_paths(*paths: Path, withdraw: Path | None = None) -> Iterator[tuple[P
                     os.fsync(handle.fileno())
             if withdraw is not None:
                 withdraw.unlink(missing_ok=True)
+                sync_folder(folder)
             for temporary, path in zip(temporaries, paths, strict=True):
                 os.replace(temporary, path)
+            sync_folder(folder)
         finally:
             for temporary in temporaries:
                 temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk: after a power cut, a renamed file could have its old name or none."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems flush no folder
+            raise
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush every file below a folder, and the names in it, to disk: before the folder itself takes its name."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as handle:
+                os.fsync(handle.fileno())
+        elif path.is_dir():
+            sync_folder(path)
+    sync_folder(folder)
 
 
 def json_text(value: Any) -> str:
@@ -269,6 +294,7 @@ def set_aside(path: Path) -> Path:
     aside = next(name for name in names if not name.exists())
     with storage_errors(path.parent):
         path.rename(aside)
+        sync_folder(path.parent)
     return aside
 
 

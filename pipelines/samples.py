@@ -113,6 +113,7 @@ def audit_path(store: Path, corpus: str) -> Path:
 
 def unchanged(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit | None:
     """The audit of the last ingest if neither the release nor its catalog entry has changed since, else null."""
+    root = root.absolute()
     return _last(name, root, store, release_state(entry, root)) if root.is_dir() else None
 
 
@@ -143,6 +144,7 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
             active map does not know. In the last case the samples table is written all the same: its labels are
             native ones.
     """
+    root = root.absolute()
     state = release_state(entry, root) if root.is_dir() else ""
     last = _last(name, root, store, state)
     if last is not None:
@@ -242,7 +244,7 @@ def read_audit(store: Path, corpus: str) -> Audit:
     """
     path = audit_path(store, corpus)
     if not path.is_file():
-        raise _not_ingested(store, corpus)
+        raise not_ingested(store, corpus)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -255,7 +257,8 @@ def read_audit(store: Path, corpus: str) -> Audit:
         ) from None
 
 
-def _not_ingested(store: Path, corpus: str) -> DataError:
+def not_ingested(store: Path, corpus: str) -> DataError:
+    """The error of a corpus that has no samples table."""
     return DataError(f"corpus {corpus!r} has no samples in {str(store)!r}: run `merloco ingest {corpus}` first")
 
 
@@ -288,7 +291,7 @@ def ingested_table(store: Path, corpus: str) -> pa.Table:
     """
     path = samples_path(store, corpus)
     if not path.is_file():
-        raise _not_ingested(store, corpus)
+        raise not_ingested(store, corpus)
     try:
         table = read_parquet(path)
     except BrokenFileError as error:

@@ -56,8 +56,10 @@ def serve() -> None:
     for module in (
         "flows.cli",
         "flows.build",
+        "flows.finetuning",
         "flows.retrain",
         "flows.shard_queue",
+        "flows.transcription",
         "features.checks",
         "tests.test_kill",
     ):
@@ -65,7 +67,7 @@ def serve() -> None:
     from models.encoders import registered
 
     registered("minilm")
-    from transformers import AutoModel, AutoTokenizer  # noqa: F401  (they import their modules when they are named)
+    from transformers import AutoModel, AutoTokenizer, WhisperForConditionalGeneration  # noqa: F401  (on being named)
 
     for line in sys.stdin:
         print(json.dumps(run_child(json.loads(line))), flush=True)

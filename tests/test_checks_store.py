@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.checks import CODES, check_store
-from features.shards import commit_path, plan_shards, read_commit
+from features.shards import Row, commit_path, plan_shards, read_commit, write_shard
 from features.store import FeatureStore
 from pipelines.deletions import add_deletions
 from pipelines.files import sha256_file, temporary_name, write_json, write_parquet
@@ -116,6 +116,17 @@ def break_view(store: FeatureStore) -> None:
     write_json(path, content)
 
 
+def lose_media(store: FeatureStore) -> None:
+    """Shards of sound without any, although the samples table says that it was there."""
+    samples = [replace(s, audio_status="ok", audio_path="a.wav") for s in meld_samples(300)]
+    write_parquet(samples_path(store.root, "meld"), to_table(samples))
+    view = store.view("prosody")
+    store.describe(view)
+    for planned in store.plan([view]):
+        rows = [Row(sample_id, "missing_media") for sample_id in planned.shard.samples["sample_id"].to_pylist()]
+        write_shard(store.folder(view), planned.shard, rows, 6, {})
+
+
 CASES: dict[str, Callable[[FeatureStore], object]] = {
     "samples": lambda s: samples_path(s.root, "meld").write_bytes(b"no parquet"),
     "duplicate": duplicate,
@@ -143,6 +154,7 @@ CASES: dict[str, Callable[[FeatureStore], object]] = {
     "superseded": lambda s: (s.root / "views" / "minilm" / "0123456789abcdef").mkdir(),
     "unasked": lambda s: write_parquet(samples_path(s.root, "meld"), to_table(meld_samples(256))),
     "stale": other_samples,
+    "lost": lose_media,
 }
 BESIDE = {"deleted": {"stale"}, "duplicate": {"unasked"}, "unasked": {"stale"}}
 """What else a case brings about: shards that are out of date, and a copy of a shard for which nobody asks."""

@@ -16,9 +16,9 @@ from flows.options import (
     FormatOption,
     RootOption,
     StoreOption,
+    existing_roots,
     find_device,
     open_store,
-    parse_roots,
     split_list,
 )
 from pipelines.errors import DataError, UsageError
@@ -132,7 +132,7 @@ def transcribe(
     from flows.transcription import TranscribeJob, pending_samples, transcribe_corpus
 
     opened = open_store(catalog, store)
-    roots = parse_roots(root)
+    roots = existing_roots(root, opened.catalog)
     counts = {}
     for name in opened.corpora(split_list(corpora)):
         try:

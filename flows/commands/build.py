@@ -21,6 +21,7 @@ from flows.options import (
     RootOption,
     StoreOption,
     device_list,
+    existing_roots,
     modality_list,
     open_store,
     parse_roots,
@@ -61,9 +62,7 @@ def ingest(
     from flows.console import show
 
     loaded = load_catalog(catalog, store)
-    roots = parse_roots(root)
-    for name in roots:
-        loaded.corpus(name)
+    roots = parse_roots(root, loaded)
     names = corpora or [name for name, entry in loaded.corpora.items() if roots.get(name) or entry.root]
     if not names:
         variables = ", ".join(f"{name.upper()}_ROOT" for name in loaded.corpora)
@@ -181,7 +180,7 @@ def extract(
         features,
         split_list(corpora),
         modality_list(modalities),
-        roots=parse_roots(root),
+        roots=existing_roots(root, load_catalog(catalog, store)),
         device=device,
         retry_failed=retry_failed,
         verify=verify,
@@ -220,8 +219,6 @@ def run_extract(
     from flows.shard_queue import Extracted, ShardQueue, run_here
 
     opened = open_store(catalog, store)
-    for name in roots:
-        opened.catalog.corpus(name)
     named = split_list(device) or []
     if not address and named != ["auto"]:  # looking for a GPU takes seconds that a finished extraction need not pay
         named = device_list(device)
@@ -258,6 +255,11 @@ def run_extract(
         "Coverage",
     )
     print(f"\n{legs_sentence(summarize(done.commits), len(planned), wall)}")
+    if lost := sum(commit.lost for view in views for commit in opened.committed(view, corpora)):
+        note(
+            f"{lost} rows lack media that the ingest saw: they count as work until the files are back, or until "
+            "`merloco ingest` has seen that they are gone"
+        )
     if done.elsewhere:
         print(f"Another extractor did {done.elsewhere} of the shards meanwhile.")
 

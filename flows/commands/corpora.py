@@ -16,10 +16,9 @@ from flows.options import (
     FormatOption,
     RootOption,
     StoreOption,
+    existing_roots,
     open_store,
-    parse_roots,
 )
-from pipelines.catalog import Catalog
 from pipelines.errors import DataError, UsageError, nearest
 
 CorporaArgument = Annotated[
@@ -69,7 +68,7 @@ def stats(
 
     opened = open_store(catalog, store)
     names = _names(opened.corpora(corpora or None))
-    given = _given_roots(root, opened.catalog)
+    given = existing_roots(root, opened.catalog)
     if output is not None and output.is_dir():
         raise UsageError(f"--output {str(output)!r} is a folder: expected the name of a Parquet file")
     roots = {name: corpus_root(opened.catalog, name, given, opened.root) for name in names} if media else {}
@@ -89,16 +88,6 @@ def stats(
 
         for comparison in comparisons:
             note(f"wrote {write_card(opened, comparison, cards)}")
-
-
-def _given_roots(values: list[str] | None, catalog: Catalog) -> dict[str, str]:
-    """The roots of the command line, each of a known corpus and a folder."""
-    roots = parse_roots(values)
-    for name, folder in roots.items():
-        catalog.corpus(name)
-        if not Path(folder).is_dir():
-            raise DataError(f"--root {name}={folder}: not a folder; expected the unpacked release there")
-    return roots
 
 
 def _names(names: list[str]) -> list[str]:
@@ -172,7 +161,7 @@ def check_samples(
 
     opened = open_store(catalog, store)
     names = _names(opened.corpora(corpora or None))
-    given = _given_roots(root, opened.catalog)
+    given = existing_roots(root, opened.catalog)
     found = {}
     for name in names:
         deleted = read_deletions(opened.root, name)

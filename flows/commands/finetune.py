@@ -16,9 +16,10 @@ from flows.options import (
     FormatOption,
     RootOption,
     StoreOption,
+    existing_roots,
     find_device,
-    parse_roots,
 )
+from pipelines.catalog import load_catalog
 
 UNITS = {"read": "samples", "train": "batches"}
 
@@ -77,7 +78,7 @@ def finetune(
         base=base,
         features=features,
         name=name,
-        roots=parse_roots(root),
+        roots=existing_roots(root, load_catalog(catalog, store)),
         device=find_device(device),
         **settings,
     )

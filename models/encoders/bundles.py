@@ -11,7 +11,7 @@ import numpy as np
 from models.batching import WINDOWS, BatchSize, encode_windows
 from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
 from models.errors import ModelError
-from models.precision import FULL, inference, precision_identity, use_full_float32
+from models.precision import FULL, inference, precision_identity
 from models.transfer import to_device
 from models.transformer import POOLINGS, first_line, pool_tokens
 from models.weights import parameters_of, sha256_of
@@ -97,7 +97,6 @@ def _bundle(name: str) -> Any:
 
 def _load(bundle: Any, name: str, checkpoint: Path | None) -> Any:
     """The bundle's network with its weights from `checkpoint`, torch's download cache or the download."""
-    use_full_float32()
     source: dict[str, Any] = {"weights_only": True, "map_location": "cpu", "progress": False}
     if checkpoint:
         source |= {"model_dir": str(checkpoint.parent), "file_name": checkpoint.name}
