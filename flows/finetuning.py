@@ -21,9 +21,10 @@ from models.finetune_run import seeded
 from models.trainable import make_trainable
 from pipelines.catalog import load_catalog
 from pipelines.errors import DataError
-from pipelines.files import canonical_json, sha256_file, sweep
+from pipelines.files import canonical_json, sha256_file, sha256_text, sweep
 from pipelines.fragments import Fragment, encoder_folder, read_fragments
 from pipelines.samples import samples_path
+from pipelines.transcripts import read_transcripts
 
 VERSION = 1
 """Raised when the code of fine-tuning changes its result."""
@@ -96,10 +97,12 @@ def run_job(job: FinetuneJob, progress: Progress | None = None) -> Outcome:
 def _config(store: FeatureStore, job: FinetuneJob, view: FeatureView) -> dict[str, Any]:
     """Everything that decides the weights."""
     entry = store.catalog.corpus(job.corpus)
+    heard = {t.sample_id: t.text for t in read_transcripts(store.root, job.corpus)} if job.modality == "text" else {}
     return {
         "base": view.definition,
         "corpus": job.corpus,
         "samples": sha256_file(samples_path(store.root, job.corpus)),
+        **({"transcripts": sha256_text(canonical_json(heard))} if heard else {}),
         "label_map": {"map": entry.map, **entry.maps[entry.map].model_dump()},
         "settings": asdict(job.settings),
         "version": VERSION,
