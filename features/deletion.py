@@ -24,7 +24,7 @@ from features.claims import claim, held_claims
 from features.pruning import prune_shard
 from features.runs import read_config, run_folders
 from features.selection import Selection
-from features.shards import Commit, commit_path, commits, plan_shards
+from features.shards import Commit, commit_path, commits, plan_shards, read_commit
 from pipelines.corpora import Parsed, RowError
 from pipelines.deletions import (
     Deletions,
@@ -111,6 +111,8 @@ def delete(store: FeatureStore, selection: Selection, progress: Progress | None 
         samples = selection.samples | person.covered(ingested_table(store.root, corpus))
         known = all(listed.names(corpus, name) for name in selection.speakers)
         if not (samples <= listed.samples and known):
+            # Findings name samples and sometimes speakers: `merloco check samples` writes them anew.
+            findings_path(store.root, corpus).unlink(missing_ok=True)
             add_deletions(store.root, corpus, samples, selection.speakers)
     return removed + _apply(store, corpus, progress)
 
@@ -146,15 +148,18 @@ def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[
     removed = []
     for folder, commit in list(_shards(root, corpus)):
         path = folder / f"{commit.shard}.parquet"
-        rows = _hits(path, ids)
-        if rows:
-            before, after = planned(store.modality(folder))
-            fresh = before.get(commit.shard) == commit.inputs  # a shard that was out of date stays out of date
-            with _shard_lock(folder, commit.shard):
-                prune_shard(folder, commit, ids, after.get(commit.shard, "") if fresh else commit.inputs)
-            removed.append(_removal(root, path, rows))
-            if progress:
-                progress(1)
+        if not _hits(path, ids):
+            continue
+        before, after = planned(store.modality(folder))
+        with _shard_lock(folder, commit.shard):
+            now, rows = read_commit(folder, commit.shard), _hits(path, ids)
+            if now is None or not rows:  # an extractor was faster, and obeyed the list
+                continue
+            fresh = before.get(now.shard) == now.inputs  # a shard that was out of date stays out of date
+            prune_shard(folder, now, ids, after.get(now.shard, "") if fresh else now.inputs)
+        removed.append(_removal(root, path, rows))
+        if progress:
+            progress(1)
     _remove_orphans(root, corpus)
     with held_deletions(root, corpus, exclusive=True):  # a trainer may be about to replace a run
         for path in _tables(root):
@@ -177,8 +182,6 @@ def _rewrite_samples(store: FeatureStore, corpus: str, ids: Collection[str]) -> 
     samples = ingested_table(root, corpus)
     left = drop_rows(samples, ids)
     if rows := samples.num_rows - left.num_rows:
-        # Findings name samples and sometimes speakers: `merloco check samples` writes them anew.
-        findings_path(root, corpus).unlink(missing_ok=True)
         _recount(store, corpus, left)
         write_parquet(samples_path(root, corpus), left)
         yield _removal(root, samples_path(root, corpus), rows)

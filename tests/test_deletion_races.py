@@ -339,3 +339,12 @@ def test_writers_share_the_list_and_a_deletion_waits_for_them(kill_server: KillS
         assert kill_server(*argv, after=1.5)["code"] == -9  # killed while it waited
     assert read_deletions(store.root).samples == frozenset()
     assert kill_server(*argv)["code"] == 0
+
+
+def test_findings_of_a_person_go_also_where_an_ingest_took_the_samples_out_first(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", n=20)
+    write_findings(store.root, "meld", [SampleFinding("meld", "x", "warning", 1, (GONE[0],), "Ann")])
+    [selection] = select(store, GONE[:1], [])
+    write_parquet(samples_path(store.root, "meld"), to_table(from_table(store.samples())[1:]))
+    delete(store, selection)
+    assert not findings_path(store.root, "meld").exists()
