@@ -24,10 +24,10 @@ from features.store import FeatureStore
 from pipelines.catalog import load_catalog
 from pipelines.deletions import add_deletions, held_deletions, key_path, read_deletions, speaker_key
 from pipelines.errors import DataError
-from pipelines.files import write_json
+from pipelines.files import write_json, write_parquet
 from pipelines.findings import SampleFinding, findings_path, write_findings
 from pipelines.samples import audit_path, ingest_corpus, ingested_table, read_samples, samples_path
-from pipelines.schema import from_table
+from pipelines.schema import from_table, to_table
 from pipelines.transcripts import Transcript, append_transcripts, read_transcripts
 from tests.kill_server import KillServer
 from tests.run_folder import make_run
