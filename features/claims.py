@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -11,9 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from pipelines.files import storage_errors
-
-NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-"""What a file system answers that has no locks (some cluster file systems, as mounted)."""
+from pipelines.locks import NO_LOCKS
 
 PREFIX = ".claim-"
 _HELD: set[IO[bytes]] = set()

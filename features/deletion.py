@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from features.claims import claim, held_claims
 from features.pruning import prune_shard
 from features.runs import read_config, run_folders
 from features.selection import Selection
-from features.shards import Commit, commit_path, commits, plan_shards
+from features.shards import Commit, commit_path, commits, plan_shards, read_commit
 from pipelines.corpora import Parsed, RowError
 from pipelines.deletions import (
     Deletions,
@@ -35,7 +35,7 @@ from pipelines.deletions import (
     speaker_key,
 )
 from pipelines.errors import BrokenFileError, DataError
-from pipelines.files import read_parquet, remove, sweep, unfinished, write_parquet
+from pipelines.files import read_parquet, remove, sweep, unfinished, walk, write_parquet
 from pipelines.findings import findings_path
 from pipelines.samples import (
     DELETED,
@@ -111,6 +111,8 @@ def delete(store: FeatureStore, selection: Selection, progress: Progress | None 
         samples = selection.samples | person.covered(ingested_table(store.root, corpus))
         known = all(listed.names(corpus, name) for name in selection.speakers)
         if not (samples <= listed.samples and known):
+            # Findings name samples and sometimes speakers: `merloco check samples` writes them anew.
+            findings_path(store.root, corpus).unlink(missing_ok=True)
             add_deletions(store.root, corpus, samples, selection.speakers)
     return removed + _apply(store, corpus, progress)
 
@@ -146,21 +148,24 @@ def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[
     removed = []
     for folder, commit in list(_shards(root, corpus)):
         path = folder / f"{commit.shard}.parquet"
-        rows = _hits(path, ids)
-        if rows:
-            before, after = planned(store.modality(folder))
-            fresh = before.get(commit.shard) == commit.inputs  # a shard that was out of date stays out of date
-            with _shard_lock(folder, commit.shard):
-                prune_shard(folder, commit, ids, after.get(commit.shard, "") if fresh else commit.inputs)
-            removed.append(_removal(root, path, rows))
-            if progress:
-                progress(1)
+        if not _hits(path, ids):
+            continue
+        before, after = planned(store.modality(folder))
+        with _shard_lock(folder, commit.shard):
+            now, rows = read_commit(folder, commit.shard), _hits(path, ids)
+            if now is None or not rows:  # an extractor was faster, and obeyed the list
+                continue
+            fresh = before.get(now.shard) == now.inputs  # a shard that was out of date stays out of date
+            prune_shard(folder, now, ids, after.get(now.shard, "") if fresh else now.inputs)
+        removed.append(_removal(root, path, rows))
+        if progress:
+            progress(1)
     _remove_orphans(root, corpus)
-    for path in _tables(root):
-        if rows := _hits(path, ids):
-            with held_deletions(root, exclusive=True):  # a trainer may be about to replace the run
+    with held_deletions(root, corpus, exclusive=True):  # a trainer may be about to replace a run
+        for path in _tables(root):
+            if rows := _hits(path, ids):
                 write_parquet(path, drop_rows(read_parquet(path), ids))
-            removed.append(_removal(root, path, rows))
+                removed.append(_removal(root, path, rows))
     for folder, rows in (*_caches(root, corpus, ids), *_aside(root, corpus)):
         remove(folder)
         removed.append(_removal(root, folder, rows))
@@ -177,8 +182,6 @@ def _rewrite_samples(store: FeatureStore, corpus: str, ids: Collection[str]) -> 
     samples = ingested_table(root, corpus)
     left = drop_rows(samples, ids)
     if rows := samples.num_rows - left.num_rows:
-        # Findings name samples and sometimes speakers: `merloco check samples` writes them anew.
-        findings_path(root, corpus).unlink(missing_ok=True)
         _recount(store, corpus, left)
         write_parquet(samples_path(root, corpus), left)
         yield _removal(root, samples_path(root, corpus), rows)
@@ -201,9 +204,12 @@ def _shards(root: Path, corpus: str) -> Iterator[tuple[Path, Commit]]:
 def _tables(root: Path) -> list[Path]:
     """Tables of runs and whatever else keeps rows by sample id beside samples and views."""
     found = []
-    for path in sorted(root.rglob("*.parquet")):
-        if path.relative_to(root).parts[0] not in ("samples", "views") and "sample_id" in pq.read_schema(path).names:
-            found.append(path)
+    for path in walk(root):
+        if path.suffix != ".parquet" or path.relative_to(root).parts[0] in ("samples", "views"):
+            continue
+        with suppress(FileNotFoundError):  # a preview takes no lock: a run may make way for a new one
+            if "sample_id" in pq.read_schema(path).names:
+                found.append(path)
     return found
 
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import yaml
 
 from pipelines.deletions import drop_rows, held_deletions
 from pipelines.errors import DataError, UsageError
-from pipelines.files import remove, sync_folder, sync_tree, temporary_name, write_parquet
+from pipelines.files import read_parquet, remove, sync_folder, sync_tree, temporary_name, write_parquet
 from pipelines.labels import apply_map
 from pipelines.samples import read_samples
 
@@ -76,7 +75,7 @@ def _columns(
     if not done:
         raise DataError(f"view {view.name!r} has no features: run `merloco extract --modalities {view.modality}` first")
     paths = [store.folder(view) / f"{commit.shard}.parquet" for commit in done]
-    rows = pa.concat_tables(pq.read_table(path, columns=["sample_id", "status", "pooled"]) for path in paths)
+    rows = pa.concat_tables(read_parquet(path, ["sample_id", "status", "pooled"]) for path in paths)
     rows = rows.combine_chunks()
     taken = rows.take(pc.index_in(ids, value_set=rows["sample_id"].combine_chunks()))
     vectors = taken["pooled"].combine_chunks().cast(pa.list_(pa.float32(), done[0].pooled_dim))

@@ -190,6 +190,8 @@ def _commit(target: Target, rows: Sequence[Row], width: int, seconds: Mapping[st
         return write_shard(target.folder, target.shard, rows, width, seconds, lost)
     with held_deletions(target.store, target.shard.corpus) as deleted:
         shard, left = drop_deleted(target.shard, target.view.modality, rows, deleted)
+        missing = sum(row.status == MISSING for row in left)
+        lost = lost_media(shard.samples, target.view.modality, missing)
         commit = write_shard(target.folder, shard, left, width, seconds, lost)
         if not left:
             drop_shard(target.folder, shard.name)

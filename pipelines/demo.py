@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipelines.demo_corpora import BUILDERS, CORRUPT_CLIP
 from pipelines.demo_media import record
+from pipelines.errors import UsageError
 from pipelines.files import write_json
 
 DEMO_VERSION = 1
@@ -31,14 +32,17 @@ def build_demo(
     """Write the demo corpora; the same seed gives the same bytes.
 
     Args:
-        root: Gets one folder per corpus and, written last, `demo.json`. A finished demo is left as it is, anything
-            else in the corpora's folders is replaced.
+        root: Gets one folder per corpus and `demo.json`. A finished demo is left as it is, another one is replaced;
+            folders that no demo has made are somebody's corpora and never touched.
         seed: Source of all variation.
         progress: Called with files done and files in all.
         corpora: Which corpora to build.
 
     Returns:
         Corpus -> its root folder.
+
+    Raises:
+        UsageError: A corpus's folder is there and was not made by a demo.
     """
     roots = {name: root / name for name in corpora}
     head = {"version": DEMO_VERSION, "seed": seed, "corpora": list(corpora)}
@@ -47,6 +51,12 @@ def build_demo(
         if progress:
             progress(1, 1)
         return roots
+    taken = [folder for folder in roots.values() if folder.exists()]
+    if taken and not marker.is_file():
+        raise UsageError(
+            f"{str(taken[0])!r} is there and no finished demo made it: remove it, or name another --folder"
+        )
+    write_json(marker, {**head, "version": None})  # not finished: these folders may be replaced, and are no demo yet
     recordings = []
     for name, folder in roots.items():
         shutil.rmtree(folder, ignore_errors=True)

@@ -38,6 +38,11 @@ def _host() -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
 
+def walk(root: Path) -> list[Path]:
+    """Files and folders under `root`, sorted; one that a writer takes away meanwhile is no error, as with `rglob`."""
+    return sorted(Path(here, name) for here, folders, files in os.walk(root) for name in (*folders, *files))
+
+
 def unfinished(root: Path) -> list[tuple[Path, str]]:
     """Unfinished files and folders under `root`, sorted, and what is known of their writers.
 
@@ -46,8 +51,9 @@ def unfinished(root: Path) -> list[tuple[Path, str]]:
         What lies inside an unfinished folder is not named again.
     """
     found = []
-    for path in sorted(root.rglob(f"{TEMPORARY}*")):
-        if any(part.startswith(TEMPORARY) for part in path.relative_to(root).parts[:-1]):
+    for path in walk(root):
+        inside = any(part.startswith(TEMPORARY) for part in path.relative_to(root).parts[:-1])
+        if inside or not path.name.startswith(TEMPORARY):
             continue
         host, pid, *_ = [*path.name.removeprefix(TEMPORARY).split("-"), ""]
         if host != _host() or not pid.isdigit():
@@ -269,7 +275,9 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
         OSError: It cannot be read now (no permission, too many open files, a broken disk): it may well be sound.
     """
     try:
-        return pq.read_table(path, columns=columns)
+        # Opened once: `pq.read_table` opens a file twice, and a writer may have replaced it in between.
+        with pa.OSFile(str(path)) as file:
+            return pq.ParquetFile(file).read(columns)
     except pa.ArrowInvalid as error:
         raise BrokenFileError(f"{path}: not a Parquet file ({_first_line(error)})") from None
     except OSError as error:

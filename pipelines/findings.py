@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.deletions import Deletions, unchanged_deletions
-from pipelines.files import TEMPORARY, write_parquet
+from pipelines.files import TEMPORARY, read_parquet, write_parquet
 
 FIRST_IDS = 5
 """Ids that a finding names."""
@@ -89,5 +88,5 @@ def read_findings(store: Path, corpus: str) -> list[SampleFinding] | None:
     path = findings_path(store, corpus)
     if not path.is_file():
         return None
-    rows = pq.read_table(path, schema=FINDINGS_SCHEMA).to_pylist()
+    rows = read_parquet(path).cast(FINDINGS_SCHEMA).to_pylist()
     return [SampleFinding(**{**row, "first_ids": tuple(row["first_ids"])}) for row in rows]

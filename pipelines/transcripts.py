@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.errors import BrokenFileError
-from pipelines.files import atomic_path, sha256_file, storage_errors
+from pipelines.files import atomic_path, sha256_file, storage_errors, sync_folder
 from pipelines.schema import Sample
 
 ASR = "asr"
@@ -109,6 +109,7 @@ def append_transcripts(store: Path, corpus: str, transcripts: Iterable[Transcrip
     path = transcripts_path(store, corpus)
     with storage_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.is_file()
         with path.open("a+b", buffering=0) as handle:
             whole = _whole_size(handle)
             handle.truncate(whole)  # what a killed writer left unfinished
@@ -121,6 +122,8 @@ def append_transcripts(store: Path, corpus: str, transcripts: Iterable[Transcrip
                 with suppress(OSError):
                     handle.truncate(whole)
                 raise
+        if new:
+            sync_folder(path.parent)
 
 
 def _whole_size(handle: Any) -> int:
@@ -165,7 +168,8 @@ def join_transcripts(store: Path, corpus: str, table: pa.Table) -> pa.Table:
         native = {**json.loads(columns["native"][row]), ASR: origin}
         columns["native"][row] = json.dumps(native, ensure_ascii=False, sort_keys=True)
     for name, values in columns.items():
-        table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), pa.array(values))
+        field = table.schema.field(name)
+        table = table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
     return table
 
 

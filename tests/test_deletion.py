@@ -30,6 +30,7 @@ from pipelines.files import temporary_name, write_json, write_parquet
 from pipelines.findings import SampleFinding, findings_path, write_findings
 from pipelines.samples import audit_path, ingest_corpus, read_audit, read_samples, samples_path
 from pipelines.schema import from_table, to_table
+from pipelines.transcripts import Transcript, append_transcripts
 from tests.corpora_files import merloco
 from tests.run_folder import make_run
 from tests.store_files import CATALOG, add_sequences, extract_all, make_store, meld_samples, shard_bytes
@@ -49,6 +50,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     add_sequences(store)
     make_run(store.root, [s.sample_id for s in samples[:50]])
     write_findings(store.root, "meld", [SampleFinding("meld", "x", "warning", 1, (GONE[0],), "Ann")])
+    append_transcripts(store.root, "meld", [Transcript(name, None, None, "hello", model="w") for name in GONE[1:]])
+    append_transcripts(store.root, "meld", [Transcript("meld/train/dia9_utt1", None, None, "hello", model="w")])
     deletions_folder(store.root).mkdir()
     key_path(store.root).write_text(KEY)  # so that copies of this store hash a person alike
     return store
@@ -230,7 +233,8 @@ def test_a_deletion_that_dies_at_any_step_is_completed_by_running_it_again(
         shutil.rmtree(store.root)
         if not died:
             break
-    assert step == 1 + 2 * 2 * 3 + 1 + 1  # list; record, tar and table of two shards in two views; run; samples
+    # The list; record, tar and table of two shards in two views; the run; transcripts; samples.
+    assert step == 1 + 2 * 2 * 3 + 1 + 1 + 1
 
 
 def content(store: FeatureStore) -> dict[str, bytes]:
@@ -244,7 +248,7 @@ def test_a_killed_deletion_is_completed_by_the_next_one(whole: FeatureStore, tmp
     command = [str(Path(sys.executable).parent / "merloco"), *arguments]
     remove(expected, [], ["meld/Ann"])
     process = subprocess.Popen(command, cwd=CATALOG.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not list(deletions_folder(store.root).glob("*.json")):
+    while process.poll() is None and not list(deletions_folder(store.root).glob("meld-*.json")):
         time.sleep(0.001)
     time.sleep(random.Random().uniform(0, 0.1))
     process.send_signal(signal.SIGKILL)

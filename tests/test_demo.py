@@ -1,5 +1,6 @@
 """The demo corpora: native layouts, real media, the same bytes each time, every trap in its place."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from models.faces import Mtcnn
 from pipelines.catalog import load_catalog
 from pipelines.corpora import Parsed, parse_corpus
 from pipelines.demo import build_demo
+from pipelines.errors import UsageError
+from pipelines.files import write_json
 from pipelines.labels import apply_map
 from pipelines.media import probe, read_audio, read_frames
 from pipelines.samples import ingest_corpus
@@ -118,8 +121,8 @@ def test_a_finished_demo_is_left_as_it_is_and_an_interrupted_one_is_built_again(
     before = clip.stat().st_mtime_ns
     build_demo(tmp_path, corpora=("afew",))
     assert clip.stat().st_mtime_ns == before
-    (tmp_path / "demo.json").unlink()
-    clip.write_bytes(b"half")
+    write_json(tmp_path / "demo.json", {**json.loads((tmp_path / "demo.json").read_text()), "version": None})
+    clip.write_bytes(b"half")  # as a killed one leaves them
     build_demo(tmp_path, corpora=("afew",))
     assert clip.stat().st_size > 1000
 
@@ -132,3 +135,12 @@ def test_expressions_move_the_face(demo_corpora: dict[str, Path]) -> None:
     for name in EXPRESSIONS:
         face, _ = render_face(actor, name, 1.0, 0.0, 0.0, 120)
         assert (name == "neutral") == (np.abs(face - rested).mean() < 0.1)
+
+
+def test_a_folder_that_no_demo_has_made_is_somebodys_corpus_and_stays(tmp_path: Path) -> None:
+    annotation = tmp_path / "meld" / "train_sent_emo.csv"
+    annotation.parent.mkdir()
+    annotation.write_text("the real one")
+    with pytest.raises(UsageError, match="no finished demo made it"):
+        build_demo(tmp_path, corpora=("meld", "afew"))
+    assert [p for p in sorted(tmp_path.rglob("*")) if p.is_file()] == [annotation]
