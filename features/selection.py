@@ -52,7 +52,7 @@ def select(store: FeatureStore, sample_ids: Sequence[str], speakers: Sequence[st
     for person in speakers:
         corpus, slash, speaker = person.partition("/")
         if not slash or not corpus or not speaker:
-            raise UsageError(f"--speaker {person!r}: expected CORPUS/SPEAKER, for example --speaker iemocap/Ses01F")
+            raise UsageError(f"--speaker {person!r}: expected CORPUS/SPEAKER, for example --speaker iemocap/Ses01_F")
         here = known(corpus)
         if speaker not in here.speakers and not here.deleted.names(corpus, speaker):
             raise DataError(f"nobody called {speaker!r} speaks in corpus {corpus!r}: {nearest(speaker, here.speakers)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 import pyarrow as pa
@@ -77,8 +77,24 @@ def label_table(rows: Sequence[LabelCount]) -> pa.Table:
     return pa.Table.from_pylist(records, schema=schema)
 
 
-def print_label_map(corpus: str, entry: CorpusEntry, map_name: str, samples: int, rows: Sequence[LabelCount]) -> None:
-    """Print native -> shared with samples per split; splits without samples are left out."""
+def print_label_map(
+    corpus: str,
+    entry: CorpusEntry,
+    map_name: str,
+    samples: int,
+    rows: Sequence[LabelCount],
+    following: Callable[..., str],
+) -> None:
+    """Print native -> shared with samples per split; splits without samples are left out.
+
+    Args:
+        corpus: Name.
+        entry: Its catalog entry.
+        map_name: The map that is shown.
+        samples: Of the corpus.
+        rows: What is counted.
+        following: Makes the next command of its words (`flows.options.next_command`).
+    """
     label_map = entry.maps[map_name]
     state = "the active map" if map_name == entry.map else f"not active; the active map is {entry.map!r}"
     print(f"{corpus}, map {map_name!r} ({state}): {label_map.about or 'no description'}")
@@ -95,12 +111,12 @@ def print_label_map(corpus: str, entry: CorpusEntry, map_name: str, samples: int
     others = [name for name in entry.maps if name != map_name]
     print()
     if others:
-        print(f"Other maps: {', '.join(others)}. Next: merloco labels show {corpus} --map {others[0]}")
+        print(f"Other maps: {', '.join(others)}. Next: {following('labels', 'show', corpus, '--map', others[0])}")
     print(f"To change the active map, set `map:` of {corpus} in the catalog; features stay as they are.")
 
 
-def print_findings(found: Mapping[str, Sequence[SampleFinding]]) -> None:
-    """Print findings by corpus, aligned, with the first ids below each."""
+def print_findings(found: Mapping[str, Sequence[SampleFinding]], following: Callable[..., str]) -> None:
+    """Print findings by corpus, aligned, with the first ids below each; `following` makes the next command."""
     everything = [finding for findings in found.values() for finding in findings]
     severities = max((len(finding.severity) for finding in everything), default=0)
     codes = max((len(finding.code) for finding in everything), default=0)
@@ -116,7 +132,8 @@ def print_findings(found: Mapping[str, Sequence[SampleFinding]]) -> None:
         print()
     print(f"In all: {_counted(everything)}; the numbers are samples.")
     if everything:
-        print('Next: merloco sql "select corpus, code, count, message from findings order by severity, corpus"')
+        query = "select corpus, code, count, message from findings order by severity, corpus"
+        print(f"Next: {following('sql', query)}")
 
 
 def _counted(findings: Sequence[SampleFinding]) -> str:

@@ -9,6 +9,7 @@ from flows.audit import print_audits
 from flows.commands.build import run_extract, run_ingest
 from flows.commands.retrain import run_loco
 from flows.console import progress_bar, show
+from flows.options import next_command
 from pipelines.catalog import load_catalog
 from pipelines.demo import build_demo
 
@@ -66,4 +67,4 @@ def run_demo(folder: Path, catalog: str, flow: bool) -> None:
     for title, query in QUESTIONS.items():
         print(f"\n{title}")
         show(store.sql(query).to_arrow_table())
-    print(f'\nNext: merloco sql --store {store_path} "select * from metrics limit 5"')
+    print(f"\nNext: {next_command('sql', 'select * from metrics limit 5', catalog=catalog, store=store_path)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,18 @@ CATALOG = default_catalog()
 def open_store(catalog: str, store: str | None, create: bool = False) -> FeatureStore:
     """Open the store that the options name."""
     return FeatureStore.open(store, load_catalog(catalog, store), create=create)
+
+
+def next_command(*words: str, catalog: str, store: str | None) -> str:
+    """A command that can be pasted into the same shell: it means the catalog and the store of this one.
+
+    Args:
+        words: The command without `merloco` and without these two options.
+        catalog: As the option says; the default one is not repeated.
+        store: As the option says; None is not repeated.
+    """
+    places = [*(["--store", store] if store else []), *(["--catalog", catalog] if catalog != CATALOG else [])]
+    return shlex.join(["merloco", *words, *places])
 
 
 def split_list(value: str | None) -> list[str] | None:

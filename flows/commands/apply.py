@@ -18,6 +18,7 @@ from flows.options import (
     StoreOption,
     existing_roots,
     find_device,
+    next_command,
     open_store,
     split_list,
 )
@@ -127,7 +128,7 @@ def transcribe(
 ) -> None:
     """Write down samples that have sound and no text; each is heard once and kept with model and revision.
 
-    Example: merloco transcribe --corpora afew --model checkpoints/whisper-small
+    Example: merloco transcribe --corpora afew --model checkpoints/whisper-small --store demo/store
     """
     from flows.build import corpus_root
     from flows.transcription import TranscribeJob, pending_samples, transcribe_corpus
@@ -161,7 +162,8 @@ def transcribe(
             found = [transcribe_corpus(job, bar.update) for job in jobs]
     rows = [{"corpus": job.corpus, **result} for job, result in zip(jobs, found, strict=True)]
     print_records(rows, f"Transcribed with {model}")
-    print(f"\nNext: merloco extract --corpora {','.join(todo)} --modalities text")
+    words = ("extract", "--corpora", ",".join(todo), "--modalities", "text")
+    print(f"\nNext: {next_command(*words, catalog=catalog, store=store)}")
 
 
 @checkpoints.command("convert")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from typing import Annotated
 
 import typer
 
-from flows.console import show
+from flows.console import note, show
 from flows.options import CATALOG, CatalogOption, FormatOption, StoreOption, open_store
 
 
@@ -24,11 +25,11 @@ def sql(
 ) -> None:
     """Ask in SQL over samples, labels, feature views, shards, failures, runs, metrics, epochs, predictions, findings.
 
-    Example: merloco sql "select corpus, split, emotion, count(*) from labels group by all order by all"
+    Example: merloco sql "select corpus, emotion, count(*) from labels group by all" --store demo/store
     """
     import pyarrow as pa
 
-    from features.sql import answer, describe_views
+    from features.sql import NewestFolderWarning, answer, describe_views
 
     opened = open_store(catalog, store)
     if query is None:
@@ -39,4 +40,9 @@ def sql(
         else:
             show(pa.Table.from_pylist(rows), output)
         return
-    show(answer(opened, query), output)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", NewestFolderWarning)
+        table = answer(opened, query)
+    for warning in warned:
+        note(str(warning.message))
+    show(table, output)

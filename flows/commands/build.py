@@ -23,6 +23,7 @@ from flows.options import (
     device_list,
     existing_roots,
     modality_list,
+    next_command,
     open_store,
     parse_roots,
     split_list,
@@ -81,7 +82,8 @@ def ingest(
     if errors:
         raise errors[-1]
     if output == "table":
-        print(f"\nNext: merloco extract --corpora {','.join(folders)} --features light")
+        words = ("extract", "--corpora", ",".join(folders), "--features", "light")
+        print(f"\nNext: {next_command(*words, catalog=catalog, store=store)}")
 
 
 def run_ingest(catalog: str, store: str, roots: dict[str, str], flow: bool) -> dict:
@@ -123,7 +125,7 @@ def plan(
 ) -> None:
     """Show what an extraction would do: shards by view and corpus, done and to do.
 
-    Example: merloco plan --features light --corpora meld
+    Example: merloco plan --features light --corpora meld --store demo/store
     """
     import pyarrow as pa
 
@@ -170,7 +172,7 @@ def extract(
 
     Two extractions may work on one store: each takes the shards that the other does not have in hand.
 
-    Example: merloco extract --corpora meld --features light --modalities text
+    Example: merloco extract --corpora meld --features light --modalities text --store demo/store
     """
     if not flow and (runner != "threads" or workers or address):
         raise UsageError("--runner, --workers and --address belong to the flow: leave --no-flow out")

@@ -106,7 +106,7 @@ def delete(
 
     Shards are rewritten without the person and nothing else is extracted again. Without --yes nothing is changed.
     After an interruption, the same command completes it.
-    Example: merloco delete --speaker iemocap/Ses01F --store demo/store
+    Example: merloco delete --speaker iemocap/Ses01_F --store demo/store
     """
     import pyarrow as pa
 

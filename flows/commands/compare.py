@@ -38,7 +38,7 @@ def compare(
 ) -> None:
     """Compare two runs on the utterances that both predicted: intervals, difference, paired tests.
 
-    Example: merloco compare loco/loco-test-meld-seed0 loco/loco-test-meld-seed1 --metric uar,weighted_f1 --by dialogue
+    Example: merloco compare loco-test-meld-seed0 loco-test-meld-seed1 --metric uar,macro_f1 --store demo/store
     """
     from features.runs import find_run, read_config
     from flows.compare import compare_runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from flows.options import (
     RootOption,
     StoreOption,
     existing_roots,
+    next_command,
     open_store,
 )
 from pipelines.errors import DataError, UsageError, nearest
@@ -57,7 +59,7 @@ def stats(
     """Corpus statistics as in the paper's Table 1, beside the published row, with the reasons where they differ.
 
     Counted are the samples of train, val and test that have a target under the active label map.
-    Example: merloco stats meld --cards cards
+    Example: merloco stats meld --cards cards --store demo/store
     """
     from flows.build import corpus_root
     from flows.corpora import print_stats
@@ -107,7 +109,7 @@ def labels_show(
 ) -> None:
     """Print native -> shared labels of a corpus with counts per split, for the active or another map.
 
-    Example: merloco labels show iemocap --map six_lineage
+    Example: merloco labels show iemocap --map six_lineage --store demo/store
     """
     from flows.corpora import label_table, print_label_map
     from pipelines.label_counts import count_labels, unknown_labels
@@ -121,7 +123,8 @@ def labels_show(
     samples = read_samples(opened.root, corpus)
     rows = count_labels(samples, corpus, entry.maps[name])
     if output == "table":
-        print_label_map(corpus, entry, name, samples.num_rows, rows)
+        following = partial(next_command, catalog=catalog, store=store)
+        print_label_map(corpus, entry, name, samples.num_rows, rows, following)
     else:
         show(label_table(rows), output)
     unknown = unknown_labels(samples, entry.maps[name])
@@ -147,7 +150,7 @@ def check_samples(
     """Check ingested samples: ids, labels, lengths, files, leakage between splits, small classes, known-bad clips.
 
     Findings are kept in the store (SQL view `findings`). Exits with 1 if anything is an error.
-    Example: merloco check samples meld
+    Example: merloco check samples meld --store demo/store
     """
     import pyarrow as pa
 
@@ -182,7 +185,7 @@ def check_samples(
             )
         write_findings(opened.root, name, found[name], deleted)
     if output == "table":
-        print_findings(found)
+        print_findings(found, partial(next_command, catalog=catalog, store=store))
     else:
         show(pa.concat_tables(findings_table(findings) for findings in found.values()), output)
     if any(finding.severity == "error" for findings in found.values() for finding in findings):

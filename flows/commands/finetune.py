@@ -18,6 +18,7 @@ from flows.options import (
     StoreOption,
     existing_roots,
     find_device,
+    next_command,
 )
 from pipelines.catalog import load_catalog
 
@@ -62,7 +63,7 @@ def finetune(
 
     A killed run goes on after its last epoch. The catalog file stays as it is: the store brings its encoders along.
 
-    Example: merloco finetune --modality text --corpus meld
+    Example: merloco finetune --modality text --corpus meld --features light --store demo/store
     """
     from flows.finetuning import run_job
     from flows.finetuning_plan import plan_job
@@ -91,7 +92,7 @@ def finetune(
             outcome = finetune_flow(job, progress, note)
         else:
             outcome = run_job(job, progress, note)
-    _print(outcome, modality, store, output)
+    _print(outcome, modality, catalog, store, output)
 
 
 @contextmanager
@@ -110,7 +111,7 @@ def _bars() -> Iterator[Callable[..., None]]:
         yield progress
 
 
-def _print(outcome: Any, modality: str, store: str | None, output: Any) -> None:
+def _print(outcome: Any, modality: str, catalog: str, store: str | None, output: Any) -> None:
     import pyarrow as pa
 
     about = outcome.about
@@ -135,5 +136,5 @@ def _print(outcome: Any, modality: str, store: str | None, output: Any) -> None:
     print(
         f"leave-one-corpus-out shows '-' where it would be tested on {', '.join(outcome.trained_on)}, its training data"
     )
-    where = f" --store {store}" if store else ""
-    print(f"\nNext: merloco extract --features {outcome.feature_set} --modalities {modality}{where}")
+    words = ("extract", "--features", outcome.feature_set, "--modalities", modality)
+    print(f"\nNext: {next_command(*words, catalog=catalog, store=store)}")

@@ -18,6 +18,7 @@ from flows.options import (
     StoreOption,
     find_device,
     modality_list,
+    next_command,
     open_store,
     split_list,
 )
@@ -67,7 +68,7 @@ def train(
 ) -> None:
     """Train the fusion on cached features and score it.
 
-    Example: merloco train --train meld --test meld --features light --modalities text
+    Example: merloco train --train meld --test meld --modalities text --store demo/store
     """
     from flows.plan import Plan
     from flows.results import print_results
@@ -191,7 +192,8 @@ def experiment(
         print_rows(table.columns, table.rows, table.title)
         print("\n".join(table.notes) + "\n")
     reused = sum(outcome.reused for outcome in outcomes)
-    print(f"{len(outcomes)} runs, {reused} of them read from the store. Next: merloco report {name}")
+    print(f"{len(outcomes)} runs, {reused} of them read from the store.")
+    print(f"\nNext: {next_command('report', name, catalog=catalog, store=store)}")
 
 
 def run_plan(catalog: str, store: str | None, plan: Plan, flow: bool | None, device: str) -> list[Outcome]:
