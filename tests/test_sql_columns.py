@@ -1,9 +1,8 @@
-"""What a query answers is what is printed and handed over: every column under a name of its own, every value a value."""
+"""What a query answers is what is printed and handed over: every column has a name of its own, every value is there."""
 
 import csv
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -30,9 +29,7 @@ SELF_JOIN = """
 ANSWER = {"text": "line 0 says neutral", "text_1": "line 1 says anger"}
 
 
-def test_a_self_join_keeps_both_columns_in_every_format(
-    capsys: pytest.CaptureFixture, store: FeatureStore, tmp_path: Path, capfdbinary: pytest.CaptureFixture
-) -> None:
+def test_a_self_join_keeps_both_columns_in_every_format(capsys: pytest.CaptureFixture, store: FeatureStore) -> None:
     code, out, _ = merloco(capsys, store, "sql", SELF_JOIN)
     head, _, row = out.splitlines()
     assert code == 0 and head.split() == list(ANSWER) and all(value in row for value in ANSWER.values())
