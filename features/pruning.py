@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.shards import OK, Commit, Row, Shard, commit_path, drop_shard, inputs_digest
+from features.shards import OK, Commit, Row, Shard, commit_path, drop_shard, inputs_digest, values_digest
 from pipelines.deletions import Deletions, drop_rows
 from pipelines.errors import BrokenFileError
 from pipelines.files import atomic_paths, read_parquet, sha256_file, write_json
@@ -60,6 +60,7 @@ def prune_shard(folder: Path, commit: Commit, ids: Collection[str], inputs: str)
                 parquet_sha256=made[1],
                 tar_bytes=new_tar.stat().st_size,
                 parquet_bytes=new_parquet.stat().st_size,
+                values_sha256=values_digest(table),
             )
             write_json(commit_path(folder, commit.shard), asdict(record))
     except _DamagedError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from pipelines.errors import DataError, UsageError, nearest
 from pipelines.files import (
     TEMPORARY,
     canonical_json,
+    json_text,
     sha256_text,
     storage_errors,
     sync_folder,
@@ -37,6 +39,7 @@ RUNS_SCHEMA = pa.schema(
         ("feature_set", pa.string()),
         ("seed", pa.int64()),
         ("config", pa.string()),
+        ("collapsed", pa.list_(pa.string())),
     ]
 )
 METRICS_SCHEMA = pa.schema(
@@ -66,12 +69,23 @@ PREDICTIONS_SCHEMA = pa.schema(
     ]
 )
 CONFIG_KEYS = ("experiment", "protocol", "train", "test", "feature_set", "seed")
+NAMES = frozenset({"experiment", "protocol", "feature_set"})
+"""Keys of a config that say what a run is for, not what comes out of it."""
+CORPORA = ("train", "test", "also", "selected_on_test")
+"""Keys of a config that list corpora: rows come in the order of the samples, whatever the order of these."""
+SCORES = ("uar", "macro_f1", "weighted_f1", "accuracy", "wacc", "f1")
 
 
 def run_name(config: Mapping[str, Any]) -> str:
     """Name of a run: readable parts and a hash of everything that can change its result."""
     parts = [config["protocol"], *(f"test-{name}" for name in config["test"]), f"seed{config['seed']}"]
     return "-".join([*parts, sha256_text(canonical_json(config))[:8]])
+
+
+def run_identity(config: Mapping[str, Any]) -> str:
+    """What two runs of one result share, whatever experiments they are part of and in whatever order of corpora."""
+    told = {key: value for key, value in config.items() if key not in NAMES}
+    return sha256_text(canonical_json({**told, **{key: sorted(told.get(key, ())) for key in CORPORA}}))
 
 
 def run_path(store: Path, config: Mapping[str, Any]) -> Path:
@@ -120,6 +134,56 @@ def write_run(
     return path
 
 
+def adopt_run(store: Path, source: Path, config: Mapping[str, Any]) -> Path:
+    """Write a finished run once more, under the name that another experiment has for it.
+
+    Args:
+        store: Root of the store.
+        source: Folder of a run with the same `run_identity`.
+        config: The run's config in the other experiment.
+
+    Returns:
+        The new folder. Its weights are the same file where the file system can link.
+    """
+    path = run_path(store, config)
+    temporary = path.parent / temporary_name(path.name)
+    with storage_errors(path.parent):
+        temporary.mkdir(parents=True)
+        try:
+            record = read_config(source)
+            for file in sorted(source.iterdir()):
+                if file.suffix == ".parquet":
+                    _write_renamed(file, temporary / file.name, path.name)
+                elif file.name != "config.json":
+                    _link(file, temporary / file.name)
+            adopted = {"adopted_from": f"{source.parent.name}/{source.name}"}
+            _write_config(temporary, path.name, config, {**record["environment"], **adopted})
+            _replace_folder(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return path
+
+
+def _write_renamed(source: Path, target: Path, run: str) -> None:
+    """Copy a table of a run, with another name in its column `run`."""
+    table = pq.read_table(source)
+    place = table.column_names.index("run")
+    column = pa.array([run] * table.num_rows, pa.string())
+    pq.write_table(table.set_column(place, table.schema.field(place), column), target, compression="zstd")
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
+
+
+def _write_config(folder: Path, name: str, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+    record = {"run": name, "config": dict(config), "environment": dict(environment)}
+    (folder / "config.json").write_text(json_text(record, sort_keys=False), encoding="utf-8")
+
+
 def _write_files(
     folder: Path,
     name: str,
@@ -139,8 +203,7 @@ def _write_files(
         arrays = {key: np.ascontiguousarray(array) for key, array in weights.items()}
         # Its own `save_file` makes files that only their user can read.
         (folder / "weights.safetensors").write_bytes(save(arrays))
-    record = {"run": name, "config": dict(config), "environment": dict(environment)}
-    (folder / "config.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    _write_config(folder, name, config, environment)
 
 
 def _replace_folder(new: Path, path: Path) -> None:
@@ -161,22 +224,40 @@ def _replace_folder(new: Path, path: Path) -> None:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The config.json of a run folder: `run`, `config`, `environment`.
+    """The config.json of a run folder: `run`, `config`, `environment`; scores that are null in it are NaN here.
 
     Raises:
         DataError: There is none, or it is broken.
     """
     try:
         record: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        return record
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a run folder ({error})") from None
+    results = record.get("environment", {}).get("results", [])
+    record.get("environment", {})["results"] = [_undefined_as_nan(row) for row in results]
+    return record
+
+
+def _undefined_as_nan(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of results with NaN for the scores that JSON could only call null."""
+    nan = float("nan")
+
+    def scores(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: nan if value is None else value for key, value in values.items()}
+
+    found = {key: scores(value) if isinstance(value, dict) else value for key, value in row.items()}
+    return {key: nan if value is None and key in SCORES else value for key, value in found.items()}
 
 
 def run_folders(store: Path) -> list[Path]:
     """All finished runs, sorted by experiment and name."""
     found = (store / "runs").glob("*/*/config.json")
     return sorted(path.parent for path in found if not path.parent.name.startswith(TEMPORARY))
+
+
+def finished_runs(store: Path) -> dict[str, Path]:
+    """`run_identity` -> folder of a finished run that has it."""
+    return {run_identity(read_config(folder)["config"]): folder for folder in run_folders(store)}
 
 
 def runs_table(store: Path) -> pa.Table:
@@ -186,7 +267,8 @@ def runs_table(store: Path) -> pa.Table:
         record = read_config(folder)
         config = record["config"]
         row = {key: config[key] for key in CONFIG_KEYS}
-        rows.append({**row, "run": record["run"], "config": json.dumps(config, sort_keys=True)})
+        row["collapsed"] = record["environment"].get("collapsed")
+        rows.append({**row, "run": record["run"], "config": json.dumps(config, sort_keys=True, allow_nan=False)})
     return pa.Table.from_pylist(rows, schema=RUNS_SCHEMA)
 
 

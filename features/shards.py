@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections import Counter
@@ -128,6 +129,8 @@ class Commit:
     tar_bytes: int | None = None
     parquet_bytes: int | None = None
     """Sizes of both files; None in a record of merloco 0.1.0."""
+    values_sha256: str | None = None
+    """`values_digest` of the rows; None in a record of merloco 0.2 and before."""
     lost: int = 0
     """Rows without media that the ingest had seen: a fault of the moment (`lost_media`), not a fact of the samples."""
 
@@ -192,6 +195,7 @@ def write_shard(
             tar_bytes=tar.stat().st_size,
             parquet_bytes=parquet.stat().st_size,
             lost=lost,
+            values_sha256=values_digest(table),
         )
         record.write_text(json_text(asdict(commit)), encoding="utf-8")
     return commit
@@ -226,6 +230,29 @@ def _to_table(shard: str, rows: Sequence[Row], pooled_dim: int) -> pa.Table:
         [shard] * len(rows),
     ]
     return pa.table(columns, schema=shard_schema(pooled_dim))
+
+
+def values_digest(table: pa.Table) -> str:
+    """Hash of what training takes of a shard: the ids that have a pooled vector, and the vectors.
+
+    It is the same whatever wrote the Parquet file: compression, row groups and versions play no part.
+
+    Args:
+        table: The columns `sample_id` and `pooled`, in the order of the shard.
+    """
+    table = table.filter(pc.is_valid(table["pooled"])).combine_chunks()
+    digest = hashlib.sha256("\n".join(table["sample_id"].to_pylist()).encode())
+    digest.update(f"\n{table['pooled'].type.list_size}\n".encode())
+    for chunk in table["pooled"].chunks:
+        digest.update(chunk.flatten().to_numpy(zero_copy_only=False).astype("<f4", copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def shard_values(folder: Path, commit: Commit) -> str:
+    """The `values_digest` of a committed shard: of its record, or, where an older one lacks it, of its rows."""
+    if commit.values_sha256 is not None:
+        return commit.values_sha256
+    return values_digest(pq.read_table(folder / f"{commit.shard}.parquet", columns=["sample_id", "pooled"]))
 
 
 def commit_path(folder: Path, shard: str) -> Path:

@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from features.columns import unique_names
 from features.runs import EPOCHS_SCHEMA, METRICS_SCHEMA, PREDICTIONS_SCHEMA, run_folders, runs_table
 from features.shards import Commit, commits, shard_schema
 from models.encoders import ModelError
@@ -58,7 +59,7 @@ def run_query(store: FeatureStore, query: str) -> duckdb.DuckDBPyRelation:
     connection = connect(store, query)
     try:
         _check_statements(connection.extract_statements(query))
-        relation = connection.sql(query)
+        relation = _with_unique_names(connection.sql(query))
     except duckdb.CatalogException as error:
         reason = _reason(error).split(" Did you mean")[0].rstrip("!. ")
         unknown = _UNKNOWN_TABLE.search(reason)
@@ -67,6 +68,19 @@ def run_query(store: FeatureStore, query: str) -> duckdb.DuckDBPyRelation:
     except duckdb.Error as error:
         raise DataError(f"SQL: {_reason(error)}") from None
     return relation
+
+
+def _with_unique_names(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    """The same rows under names that no two columns share: whoever reads them by name must not get another's values."""
+    names = unique_names(relation.columns)
+    if names == relation.columns:
+        return relation
+    columns = (f"#{number} as {_quoted(name)}" for number, name in enumerate(names, 1))
+    return relation.project(", ".join(columns))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _check_statements(statements: list[duckdb.Statement]) -> None:

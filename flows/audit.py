@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from flows.console import print_rows
+from flows.console import Key, print_records, print_rows
 from pipelines.samples import Audit
 from pipelines.schema import MODALITIES, SPLITS
 
@@ -17,7 +17,7 @@ def print_audits(audits: Sequence[Audit]) -> None:
     """Print counts that add up, classes per split, and why rows are out."""
     if not audits:
         return
-    rows = [
+    records: list[dict[Key, object]] = [
         {
             "corpus": audit.corpus,
             "rows found": audit.found,
@@ -30,7 +30,7 @@ def print_audits(audits: Sequence[Audit]) -> None:
         }
         for audit in audits
     ]
-    print_rows(rows, list(rows[0]), "Audit (rows found = left out + samples; samples = dropped + usable)")
+    print_records(records, "Audit (rows found = left out + samples; samples = dropped + usable)")
     _print_classes(audits)
     for audit in audits:
         _print_reasons(audit)
@@ -38,13 +38,13 @@ def print_audits(audits: Sequence[Audit]) -> None:
 
 def _print_classes(audits: Sequence[Audit]) -> None:
     classes = list(dict.fromkeys(name for a in audits for split in a.classes.values() for name in split))
-    rows: list[dict[str, object]] = []
+    rows: list[list[object]] = []
     for audit in audits:
         for split in (s for s in SPLITS if s in audit.classes):
             counts = audit.classes[split]
-            rows.append({"corpus": audit.corpus, "split": split, **counts, "total": sum(counts.values())})
+            rows.append([audit.corpus, split, *map(counts.get, classes), sum(counts.values())])
     print()
-    print_rows(rows, ["corpus", "split", *classes, "total"], "Usable samples per split and class (-: not annotated)")
+    print_rows(["corpus", "split", *classes, "total"], rows, "Usable samples per split and class (-: not annotated)")
 
 
 def _print_reasons(audit: Audit) -> None:

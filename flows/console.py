@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
+from features.columns import unique_names
 from pipelines.errors import UsageError
 
 Format = Literal["table", "csv", "json", "parquet"]
@@ -22,7 +24,11 @@ WIDE = 200
 
 
 def show(table: pa.Table, output: Format = "table", title: str | None = None) -> None:
-    """Print a table in one of the formats; `parquet` writes bytes and wants a redirected standard output."""
+    """Print a table in one of the formats; `parquet` writes bytes and wants a redirected standard output.
+
+    Columns of the same name get names of their own (`unique_names`): no format may lose one.
+    """
+    table = table.rename_columns(unique_names(table.column_names))
     if output == "parquet":
         import pyarrow.parquet as pq
 
@@ -32,15 +38,16 @@ def show(table: pa.Table, output: Format = "table", title: str | None = None) ->
         pq.write_table(table, sink)
         sys.stdout.buffer.write(sink.getvalue())
         return
-    rows = [dict(zip(table.column_names, values, strict=True)) for values in _rows(table)]
+    rows = list(_rows(table))
     if output == "json":
-        print(json.dumps([{k: _plain(v) for k, v in row.items()} for row in rows], indent=2, ensure_ascii=False))
+        records = [{name: _plain(value) for name, value in zip(table.column_names, row, strict=True)} for row in rows]
+        print(json.dumps(records, indent=2, ensure_ascii=False, allow_nan=False))
     elif output == "csv":
-        writer = csv.writer(sys.stdout)
+        writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(table.column_names)
-        writer.writerows([_plain_cell(value) for value in row.values()] for row in rows)
+        writer.writerows([_plain_cell(value) for value in row] for row in rows)
     else:
-        print_rows(rows, table.column_names, title)
+        print_rows(table.column_names, rows, title)
 
 
 def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
@@ -49,12 +56,16 @@ def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON can hold: maps come from Arrow as lists of pairs."""
+    """A value that JSON can hold: maps come from Arrow as lists of pairs, and JSON has no NaN and no infinity."""
     if isinstance(value, list) and value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
-        return dict(value)
-    if isinstance(value, float) and value != value:
-        return None
-    return value if isinstance(value, (str, int, float, bool, list, dict, type(None))) else str(value)
+        value = {key if isinstance(key, str) else str(key): item for key, item in value}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 def _plain_cell(value: Any) -> Any:
@@ -62,15 +73,32 @@ def _plain_cell(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str | None = None) -> None:
+Key = str | tuple[str, str]
+"""What a record calls a column: its title, or (kind, title) where the title is a name of the data such as a class."""
+K = TypeVar("K", bound=Key)
+
+
+def tabulate(records: Sequence[Mapping[K, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Columns, in order of appearance, and rows of records; a class that is called `corpus` has a column of its own."""
+    keys = list(dict.fromkeys(key for record in records for key in record))
+    titles = [key if isinstance(key, str) else key[1] for key in keys]
+    return titles, [[record.get(key) for key in keys] for record in records]
+
+
+def print_records(records: Sequence[Mapping[K, Any]], title: str | None = None) -> None:
+    """Print records as an aligned table (see `tabulate`)."""
+    print_rows(*tabulate(records), title)
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
     """Print rows as an aligned table: numbers to the right, text to the left, `-` for nothing."""
-    cells = [[cell_text(row.get(column)) for column in columns] for row in rows]
+    cells = [[cell_text(value) for value in row] for row in rows]
     if sum(max([len(c), *(len(line[i]) for line in cells)]) + 2 for i, c in enumerate(columns)) > WIDE:
         cells = [[_cut(text) for text in line] for line in cells]
     numeric = [
-        any(isinstance(row.get(c), (int, float)) for row in rows)
-        and all(isinstance(row.get(c), (int, float, type(None))) or row.get(c) in ("-", "") for row in rows)
-        for c in columns
+        any(isinstance(row[i], (int, float)) for row in rows)
+        and all(isinstance(row[i], (int, float, type(None))) or row[i] in ("-", "") for row in rows)
+        for i in range(len(columns))
     ]
     widths = [max([len(column), *(len(line[i]) for line in cells)]) for i, column in enumerate(columns)]
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from flows.console import print_rows
+from flows.console import Key, print_records, print_rows
 from pipelines.catalog_entries import CorpusEntry
 from pipelines.findings import SampleFinding
 from pipelines.label_counts import UNKNOWN, LabelCount
@@ -24,17 +24,17 @@ MANY = 4
 
 def print_stats(comparisons: Sequence[Comparison]) -> None:
     """Print Table 1: our row above the published one, then what differs and why."""
-    rows = []
+    rows: list[dict[Key, object]] = []
     for item in comparisons:
         rows.append({"corpus": item.stats.corpus, **_printed(OURS, item.stats.figures), "map": item.stats.label_map})
         if item.published:
             rows.append({"corpus": item.stats.corpus, **_printed(PAPER, item.published.figures)})
-    print_rows(rows, list(rows[0]), "Corpus statistics (samples with a target under the active map; paper: Table 1)")
+    print_records(rows, "Corpus statistics (samples with a target under the active map; paper: Table 1)")
     for item in comparisons:
         _print_differences(item)
 
 
-def _printed(source: str, figures: Figures) -> dict[str, object]:
+def _printed(source: str, figures: Figures) -> dict[Key, object]:
     text = {name: as_printed(name, value) for name, value in asdict(figures).items()}
     return {
         "row": source,
@@ -85,7 +85,8 @@ def print_label_map(corpus: str, entry: CorpusEntry, map_name: str, samples: int
     print(f"{samples:,} samples; classes: {', '.join(label_map.annotated)}\n")
     table = label_table(rows)
     used = [split for split in SPLITS if any(row.per_split[split] for row in rows)]
-    print_rows(table.to_pylist(), ["native", "shared", "counted", *used, "total"])
+    shown = table.select(["native", "shared", "counted", *used, "total"])
+    print_rows(shown.column_names, list(zip(*shown.to_pydict().values(), strict=True)))
     if any(row.counted == "present" for row in rows):
         print("\npresent: intensity above the map's limit, several per sample; dominant: the strongest alone.")
     if any(row.shared == UNKNOWN for row in rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from prefect import flow, task
@@ -18,9 +19,9 @@ finetune_task = task(
 
 
 @flow(name="finetune", validate_parameters=False)
-def finetune_flow(job: FinetuneJob, progress: Progress | None = None) -> Outcome:
+def finetune_flow(job: FinetuneJob, progress: Progress | None = None, notice: Callable[[str], None] = print) -> Outcome:
     """Fine-tune the encoder of a job that a command made; a killed flow goes on after its last epoch."""
-    return finetune_task(job, progress)
+    return finetune_task(job, progress, notice)
 
 
 @flow(name="finetune-encoder")

@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from features.shards import INPUT_COLUMNS
 from features.store import FeatureStore
 from features.view import FeatureView
 from flows.finetuning_plan import FinetuneJob, base_view, classes_of, mask_of
 from flows.finetuning_record import about_run, register
 from flows.finetuning_units import read_units
-from flows.snapshots import read_snapshot, write_snapshot
+from flows.snapshots import differences, read_snapshot, write_snapshot
 from models.finetune import finetune
 from models.finetune_run import seeded
 from models.trainable import make_trainable
@@ -23,8 +24,8 @@ from pipelines.catalog import load_catalog
 from pipelines.errors import DataError
 from pipelines.files import canonical_json, sha256_file, sha256_text, sweep
 from pipelines.fragments import Fragment, encoder_folder, read_fragments
-from pipelines.samples import samples_path
-from pipelines.transcripts import read_transcripts
+from pipelines.labels import apply_map
+from pipelines.samples import read_samples, samples_path
 
 VERSION = 1
 """Raised when the code of fine-tuning changes its result."""
@@ -48,12 +49,13 @@ class Outcome:
     """It was there already."""
 
 
-def run_job(job: FinetuneJob, progress: Progress | None = None) -> Outcome:
+def run_job(job: FinetuneJob, progress: Progress | None = None, notice: Callable[[str], None] = print) -> Outcome:
     """Fine-tune one encoder and register it; a killed run goes on after its last epoch.
 
     Args:
         job: What to do.
         progress: See `Progress`.
+        notice: Called with a sentence where what an earlier start has done is of no use.
 
     Raises:
         DataError: The encoder is there with other settings, is being made by another process, or the corpus has no
@@ -66,13 +68,14 @@ def run_job(job: FinetuneJob, progress: Progress | None = None) -> Outcome:
     folder = encoder_folder(store.root, job.name)
     fragment = read_fragments(store.root).get(job.name)
     if fragment is not None:
-        _same(fragment, config, folder)
+        _same(fragment, config, folder, store, job.corpus)
         (folder / SNAPSHOT).unlink(missing_ok=True)
         return _outcome(job.name, folder, fragment, reused=True)
     folder.mkdir(parents=True, exist_ok=True)
     classes = classes_of(store, job.corpus)
     with _alone(folder):
         sweep(folder)
+        snapshot = read_snapshot(folder / SNAPSHOT, config, notice)
         with seeded(job.settings.seed, job.device):
             trainable = make_trainable(view.spec, len(classes), job.device)
         train, val, left_out = read_units(store, job, view, trainable, partial(progress, "read") if progress else None)
@@ -84,7 +87,7 @@ def run_job(job: FinetuneJob, progress: Progress | None = None) -> Outcome:
             mask_of(store, job.corpus),
             job.settings,
             job.device,
-            read_snapshot(folder / SNAPSHOT, config),
+            snapshot,
             lambda snapshot: write_snapshot(folder / SNAPSHOT, snapshot, config),
             partial(progress, "train") if progress else None,
         )
@@ -97,27 +100,31 @@ def run_job(job: FinetuneJob, progress: Progress | None = None) -> Outcome:
 def _config(store: FeatureStore, job: FinetuneJob, view: FeatureView) -> dict[str, Any]:
     """Everything that decides the weights."""
     entry = store.catalog.corpus(job.corpus)
-    heard = {t.sample_id: t.text for t in read_transcripts(store.root, job.corpus)} if job.modality == "text" else {}
     return {
         "base": view.definition,
         "corpus": job.corpus,
-        "samples": sha256_file(samples_path(store.root, job.corpus)),
-        **({"transcripts": sha256_text(canonical_json(heard))} if heard else {}),
+        "rows": _rows_digest(store, job),
         "label_map": {"map": entry.map, **entry.maps[entry.map].model_dump()},
         "settings": asdict(job.settings),
         "version": VERSION,
     }
 
 
-def _same(fragment: Fragment, config: Mapping[str, Any], folder: Path) -> None:
+def _rows_digest(store: FeatureStore, job: FinetuneJob) -> str:
+    """Hash of what is read of a corpus, and of its labels: of values, not of the file that holds them."""
+    table = read_samples(store.root, job.corpus)
+    entry = store.catalog.corpus(job.corpus)
+    emotions = apply_map(table, job.corpus, entry.maps[entry.map])["emotion"].to_pylist()
+    columns = table.select(["split", *INPUT_COLUMNS[job.modality]]).to_pydict()
+    return sha256_text(canonical_json({**columns, "emotion": emotions}))
+
+
+def _same(fragment: Fragment, config: Mapping[str, Any], folder: Path, store: FeatureStore, corpus: str) -> None:
     made = fragment.about.get("config", {})
-    differs = [key for key in config if canonical_json(made.get(key)) != canonical_json(config[key])]
-    if "settings" in differs:
-        settings, now = made.get("settings", {}), config["settings"]
-        changed = [
-            f"{key} {settings.get(key)}, now {value}" for key, value in now.items() if settings.get(key) != value
-        ]
-        differs[differs.index("settings")] = f"settings ({'; '.join(changed)})"
+    if "rows" not in made:  # an encoder of merloco 0.2 and before
+        config = {key: value for key, value in config.items() if key != "rows"}
+        config["samples"] = sha256_file(samples_path(store.root, corpus))
+    differs = differences(made, config)
     if differs:
         raise DataError(
             f"encoder {folder.name!r} is there already, made with other {' and '.join(differs)}: give another --name, "

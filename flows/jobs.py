@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from features.dataset import load_matrices
-from features.runs import read_config, run_path
+from features.runs import adopt_run, read_config, run_identity, run_path
 from features.store import FeatureStore
+from flows.data_digests import DataDigests
 from flows.plan import Outcome, Plan, run_config
 from models.data import Dataset
 from models.protocols import Cell, fold_rows
@@ -54,6 +55,27 @@ class Job:
             validated_on=self.validated_on,
         )
 
+    @property
+    def identity(self) -> str:
+        """The same for two jobs that have the same result."""
+        return run_identity(self.config)
+
+    def adopted(self, root: Path, finished: Mapping[str, Path]) -> Outcome | None:
+        """The run as another experiment has trained it, written into this one as well; None if none has.
+
+        Args:
+            root: Root of the store.
+            finished: Identity -> folder of the store's runs.
+        """
+        configs = [self.config, *self.twins]
+        known = [(config, path) for config in configs if (path := finished.get(run_identity(config))) is not None]
+        if len(known) < len(configs):
+            return None
+        for config, path in known:
+            if path != run_path(root, config):
+                adopt_run(root, path, config)
+        return self.stored(root)
+
     def stored(self, root: Path) -> Outcome | None:
         """The run as a store holds it, with its nullified twins; None if one of them is not there."""
         paths = [run_path(root, config) for config in (self.config, *self.twins)]
@@ -91,37 +113,43 @@ def plan_jobs(store: FeatureStore, plan: Plan, skip: Callable[[str], None], load
         DataError: Samples or features are missing.
     """
     store = FeatureStore(store.root, store.catalog.with_maps(dict(plan.maps)))
-    every = tuple(dict.fromkeys(c for cell in plan.cells for c in (*cell.fold.train, *cell.fold.test)))
+    data = DataDigests(store)
+    # Sorted, so that the rows of a run have the same order whatever else is planned.
+    every = tuple(sorted({c for cell in plan.cells for c in (*cell.fold.train, *cell.fold.test)}))
     store.corpora(every)
     wanted: dict[str, set[str]] = {}
     for cell in plan.cells:
         wanted.setdefault(cell.feature_set, set()).update(store.views(cell.feature_set, cell.modalities))
     loaded: dict[tuple[str, tuple[str, ...]], Dataset | None] = {}
+    parts: dict[tuple[Any, tuple[str, ...]], Dataset] = {}
     done: set[Cell] = set()
     for cell in plan.cells:
-        corpora = tuple(dict.fromkeys((*cell.fold.train, *cell.fold.test))) if plan.apart else every
+        corpora = tuple(sorted({*cell.fold.train, *cell.fold.test})) if plan.apart else every
         key = cell.feature_set, corpora
         if key not in loaded:
             available = store.catalog.feature_set(cell.feature_set).views
             loaded[key] = load(store, *key, [m for m in available if m in wanted[cell.feature_set]])
-        dataset = loaded[key]
-        if dataset is None:
+        whole = loaded[key]
+        if whole is None:
             continue
+        cell, without = _trainable(store, whole, cell)
+        if cell.modalities == ():
+            skip(f"{', '.join(cell.fold.train)}: no training row has {' or '.join(without)}; left out")
+            continue
+        # What other cells read beside it must not lend a run rows that have none of its own modalities.
+        chosen = tuple(store.views(cell.feature_set, cell.modalities))
+        dataset = parts.setdefault((key, chosen), whole.select_modalities(chosen))
         lacking = [c for c in cell.fold.test if not len(dataset.rows((c,), "test", cell.task))]
         if lacking:
             names = " or ".join(store.views(cell.feature_set, cell.modalities))
             skip(f"{', '.join(lacking)}: no test row has a label and {names}; left out")
             continue
-        cell, without = _trainable(store, dataset, cell)
         if replace(cell, nullify=False) in done:
             continue  # leaving a modality out that is not there is the model of all of them once more
         done.add(replace(cell, nullify=False))
-        if cell.modalities == ():
-            skip(f"{', '.join(cell.fold.train)}: no training row has {' or '.join(without)}; left out")
-            continue
         _, chosen_by = fold_rows(dataset, cell.fold, cell.task, plan.selected_on_test)
         for seed in plan.seeds:
-            yield Job(cell, seed, dataset, run_config(store, plan, cell, seed), without, len(chosen_by))
+            yield Job(cell, seed, dataset, run_config(plan, cell, seed, data, dataset), without, len(chosen_by))
 
 
 def _trainable(store: FeatureStore, dataset: Dataset, cell: Cell) -> tuple[Cell, tuple[str, ...]]:

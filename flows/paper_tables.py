@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from features.runs import read_config
+from flows.console import Key, tabulate
 from flows.plan import Outcome
-from flows.results import TITLES, Score, held_out, notes, scores_of
+from flows.results import TITLES, Score, notes, scores_of, tested_scores
 from models.evaluation import MULTI, SINGLE
 from models.gates import ORDER
 from models.published_results import (
@@ -19,6 +21,8 @@ from models.published_results import (
     CROSS_CORPUS_OTHERS,
     LOCO,
     LOCO_AVERAGE,
+    SHARED_CLASSES,
+    SINGLE_CLASSES,
 )
 from models.published_results import SINGLE as PUBLISHED_SINGLE
 from models.statistics import mean_std
@@ -32,13 +36,18 @@ class ResultTable:
     """A table for people: every cell is text."""
 
     title: str
-    rows: list[dict[str, str]]
+    records: list[dict[Key, str]]
     notes: list[str] = field(default_factory=list)
 
     @property
     def columns(self) -> list[str]:
         """Columns of all rows, in order of appearance."""
-        return list(dict.fromkeys(name for row in self.rows for name in row))
+        return tabulate(self.records)[0]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """Values in the order of the columns; None where a row has none."""
+        return tabulate(self.records)[1]
 
 
 def result_tables(protocol: str, outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[ResultTable]:
@@ -67,6 +76,36 @@ def _number(value: float) -> str:
     return "-" if value != value else f"{value:.1f}"
 
 
+def differences(
+    scores: Sequence[Score], classes: Mapping[str, frozenset[str]], corpora: Sequence[str] = (), balanced: bool = True
+) -> list[str]:
+    """What sets our scores apart from the published ones; those stand beside ours only where nothing does.
+
+    Args:
+        scores: Ours.
+        classes: Corpus -> the classes on which the paper scores it.
+        corpora: The corpora of the published protocol, where it takes all of them together.
+        balanced: Whether the paper trains with the balanced loss.
+    """
+    used = {c for s in scores for o in s.outcomes for c in (*o.cell.fold.train, *o.cell.fold.test)}
+    found = [] if not corpora or used == set(corpora) else [f"it is over {', '.join(corpora)}"]
+    for score in scores:
+        first = score.results[0]
+        lacking = [m for m in ORDER if not first["coverage"].get(m) and first["nullified"] != m]
+        if lacking:
+            found.append(f"{score.corpus} has no {' and no '.join(lacking)} here")
+        if set(first["support"]) != classes.get(score.corpus, frozenset()):
+            found.append(f"{score.corpus} has other classes here ({', '.join(first['support'])})")
+    losses = {read_config(o.path)["config"]["training"]["loss"] for s in scores for o in s.outcomes}
+    if balanced and losses - {"balanced"}:
+        found.append("it is trained with the balanced loss")
+    return list(dict.fromkeys(found))
+
+
+def _left_out(reasons: Sequence[str]) -> list[str]:
+    return [f"Published values are not shown, because they do not compare: {'; '.join(reasons)}."] if reasons else []
+
+
 def _mean(values: Iterable[float]) -> float:
     return mean_std(list(values))[0]
 
@@ -84,10 +123,10 @@ def loco_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTab
     scores = scores_of(outcomes)
     sets = list(dict.fromkeys(o.cell.feature_set for o in outcomes))
     corpora = list(dict.fromkeys(o.cell.fold.test[0] for o in outcomes))
-    rows: list[dict[str, str]] = []
+    rows: list[dict[Key, str]] = []
     columns: dict[str, list[float]] = {}
     for name in sets:
-        row = {"features": name}
+        row: dict[Key, str] = {"features": name}
         for corpus in corpora:
             cell = next((o.cell for o in outcomes if (o.cell.feature_set, o.cell.fold.test) == (name, (corpus,))), None)
             fold = [s for s in scores if s.outcomes[0].cell == cell]
@@ -101,20 +140,23 @@ def loco_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTab
                 columns.setdefault(f"w/o {corpus}", []).append(seen)
                 columns.setdefault(f"LOCO {corpus}", []).append(_value(unseen))
         rows.append(row)
-    rows.append({"features": "average", **{c: _number(_mean(columns.get(c, []))) for c in list(rows[0])[1:]}})
-    known = [c for c in corpora if c in LOCO_AVERAGE]
-    if set(known) == set(CORPORA):
+    if len(sets) > 1:
+        means: dict[Key, str] = {str(c): _number(_mean(columns.get(str(c), []))) for c in list(rows[0])[1:]}
+        rows.append({"features": f"average of the {len(sets)} feature sets", **means})
+    apart = differences(tested_scores(scores), SHARED_CLASSES, CORPORA)
+    if not apart:
         for encoders, cells in LOCO.items():
-            rows.append({"features": f"{PUBLISHED}, encoders tuned on {encoders}", **_loco_cells(known, cells)})
-        rows.append({"features": f"{PUBLISHED}, average", **_loco_cells(known, LOCO_AVERAGE)})
+            rows.append({"features": f"{PUBLISHED}, encoders tuned on {encoders}", **_loco_cells(corpora, cells)})
+        rows.append({"features": f"{PUBLISHED}, average over the encoders", **_loco_cells(corpora, LOCO_AVERAGE)})
     about = (
         "UAR, %. w/o X: trained without X, mean over the test parts of its training corpora; LOCO X: the same model "
         "on the unseen X."
     )
-    return [ResultTable("Leave one corpus out (the paper's Table 4)", rows, [about, *notes(outcomes, show_leaks)])]
+    title = "Leave one corpus out (the paper's Table 4)"
+    return [ResultTable(title, rows, [about, *_left_out(apart), *notes(outcomes, show_leaks)])]
 
 
-def _loco_cells(corpora: Sequence[str], cells: dict[str, tuple[float, float]]) -> dict[str, str]:
+def _loco_cells(corpora: Sequence[str], cells: dict[str, tuple[float, float]]) -> dict[Key, str]:
     nothing = (float("nan"), float("nan"))
     return {f"{kind} {c}": _number(cells.get(c, nothing)[i]) for c in corpora for i, kind in enumerate(("w/o", "LOCO"))}
 
@@ -128,28 +170,31 @@ def cross_corpus_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[R
         trained = list(dict.fromkeys(t for t, _ in scores))
         tested = list(dict.fromkeys(t for _, t in scores))
         values = {pair: float("nan") if s.leaked else _value(s) for pair, s in scores.items()}
-        rows = []
+        rows: list[dict[Key, str]] = []
         for a in trained:
-            cells = {b: _shown(scores.get((a, b)), show_leaks) for b in tested}
+            cells: dict[Key, str] = {b: _shown(scores.get((a, b)), show_leaks) for b in tested}
             others = _mean(values.get((a, b), float("nan")) for b in tested if b != a)
             rows.append({"trained on": a, **cells, "average of the others": _number(others)})
         columns = {b: _mean(values.get((a, b), float("nan")) for a in trained if a != b) for b in tested}
         gaps = {b: values.get((b, b), float("nan")) - columns[b] for b in tested}
         rows.append({"trained on": "average of the others", **{b: _number(v) for b, v in columns.items()}})
         rows.append({"trained on": "gap to its own corpus", **{b: _number(v) for b, v in gaps.items()}})
-        if set(tested) == set(CORPORA):
+        apart = differences(list(scores.values()), SHARED_CLASSES, CORPORA)
+        if not apart:
             rows += _published_cross_corpus(tested)
         about = "UAR, %. The diagonal is a corpus tested on its own test part; averages leave it out."
         tables.append(
             ResultTable(
-                f"Cross-corpus, features {name} (the paper's Table 3)", rows, [about, *notes(chosen, show_leaks)]
+                f"Cross-corpus, features {name} (the paper's Table 3)",
+                rows,
+                [about, *_left_out(apart), *notes(chosen, show_leaks)],
             )
         )
     return tables
 
 
-def _published_cross_corpus(tested: Sequence[str]) -> list[dict[str, str]]:
-    rows = [
+def _published_cross_corpus(tested: Sequence[str]) -> list[dict[Key, str]]:
+    rows: list[dict[Key, str]] = [
         {
             "trained on": f"{PUBLISHED}, {a}",
             **{b: _number(CROSS_CORPUS[a][b]) for b in tested},
@@ -166,28 +211,32 @@ def single_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultT
     """Table 5: every corpus with plain and balanced loss; single-label and multi-label corpora have other scores."""
     tables = []
     for metrics, what in ((SINGLE, "one label"), (MULTI, "several labels")):
-        rows = []
+        rows: list[dict[Key, str]] = []
+        apart: list[str] = []
         chosen = [o for o in outcomes if (o.cell.task == "multi") == (metrics is MULTI)]
-        for score in held_out(scores_of(chosen)):
+        for score in tested_scores(scores_of(chosen)):
             cell = score.outcomes[0].cell
             loss = dict(cell.overrides)["loss"]
-            ours = {TITLES[m]: _shown(score, show_leaks, m) for m in metrics}
+            ours: dict[Key, str] = {TITLES[m]: _shown(score, show_leaks, m) for m in metrics}
             n = str(score.results[0]["n"])
             rows.append({"corpus": score.corpus, "features": cell.feature_set, "loss": loss, "n": n, **ours})
             published = PUBLISHED_SINGLE.get(score.corpus, {}).get(loss)
-            if published:
-                theirs = {TITLES[m]: _number(published.get(m, float("nan"))) for m in metrics}
+            reasons = differences([score], SINGLE_CLASSES, balanced=False) if published else []
+            apart += reasons
+            if published and not reasons:
+                theirs: dict[Key, str] = {TITLES[m]: _number(published.get(m, float("nan"))) for m in metrics}
                 rows.append({"corpus": score.corpus, "features": PUBLISHED, "loss": loss, "n": "", **theirs})
         if rows:
             title = f"Single corpus, {what} per utterance (the paper's Table 5)"
-            tables.append(ResultTable(title, rows, [*_undefined(chosen), *notes(chosen, show_leaks)]))
+            about = [*_left_out(list(dict.fromkeys(apart))), *_undefined(chosen)]
+            tables.append(ResultTable(title, rows, [*about, *notes(chosen, show_leaks)]))
     return tables
 
 
 def _undefined(outcomes: Sequence[Outcome]) -> list[str]:
     """Classes without a weighted accuracy, because the test part has only one side of them."""
     sentences = []
-    for score in held_out(scores_of(outcomes)):
+    for score in tested_scores(scores_of(outcomes)):
         names = [name for name, value in score.results[0]["class_wacc"].items() if value != value]
         if names:
             sentences.append(f"{score.corpus}: wAcc is undefined for {', '.join(names)} and averaged over the others")
@@ -196,13 +245,15 @@ def _undefined(outcomes: Sequence[Outcome]) -> list[str]:
 
 def ablation_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTable]:
     """Table 2: UAR with all modalities, with each nullified, with each excluded; then recall per class with arrows."""
-    tables, recalls = [], []
+    tables: list[ResultTable] = []
+    recalls: list[dict[Key, str]] = []
     for name in dict.fromkeys(o.cell.feature_set for o in outcomes):
         chosen = [o for o in outcomes if o.cell.feature_set == name]
         scores = scores_of(chosen)
         used = {m for o in chosen for m in (*o.results[0]["coverage"], *o.without)}
         columns = [f"{how} {m}" for how in ("nullified", "excluded") for m in ORDER if m in used]
-        rows = []
+        rows: list[dict[Key, str]] = []
+        apart: list[str] = []
         for corpus in dict.fromkeys(o.cell.fold.test[0] for o in chosen):
             here = [s for s in scores if s.corpus == corpus]
             whole = next(s for s in here if s.outcomes[0].cell.nullify and s.results[0]["nullified"] is None)
@@ -215,46 +266,52 @@ def ablation_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[Resul
             }
             variants = {f"nullified {m}": nullified[m] for m in every}
             variants |= {f"excluded {m}": excluded[m] for m in every if m in excluded}
-            cells = {column: _shown(variants.get(column), show_leaks) for column in columns}
+            cells: dict[Key, str] = {column: _shown(variants.get(column), show_leaks) for column in columns}
             rows.append({"corpus": corpus, "all": _shown(whole, show_leaks), **cells})
-            if corpus in ABLATION:
+            reasons = differences([whole], SINGLE_CLASSES) if corpus in ABLATION else []
+            apart += reasons
+            if corpus in ABLATION and not reasons:
                 together, zeroed, without = ABLATION[corpus]
                 titles = [f"{how} {m}" for how in ("nullified", "excluded") for m in ORDER]
-                theirs = dict(zip(titles, map(_number, (*zeroed, *without)), strict=True))
+                theirs: dict[Key, str] = dict(zip(titles, map(_number, (*zeroed, *without)), strict=True))
                 rows.append({"corpus": f"{corpus}, {PUBLISHED}", "all": _number(together), **theirs})
             recalls += _recall_changes(corpus, whole, variants)
         about = "UAR, %, balanced loss. Nullified: zeros in place of the modality; excluded: trained without it."
         title = f"Modality ablation, features {name} (the paper's Table 2)"
-        tables.append(ResultTable(title, rows, [about, *notes(chosen, show_leaks)]))
+        tables.append(ResultTable(title, rows, [about, *_left_out(apart), *notes(chosen, show_leaks)]))
     about = f"In %; {ARROWS[1]} and {ARROWS[-1]}: higher and lower than with all modalities by a point or more."
     tables.append(ResultTable("Recall per class", recalls, [about]))
     return tables
 
 
-def _recall_changes(corpus: str, whole: Score, variants: dict[str, Score]) -> list[dict[str, str]]:
+def _recall_changes(corpus: str, whole: Score, variants: dict[str, Score]) -> list[dict[Key, str]]:
     names = list(whole.results[0]["recall"])
     base = {name: whole.recall(name) for name in names}
-    rows = [{"corpus": corpus, "modalities": "all", **{n: _number(v) for n, v in base.items()}}]
+    rows: list[dict[Key, str]] = [
+        {"corpus": corpus, "modalities": "all", **{("class", n): _number(v) for n, v in base.items()}}
+    ]
     for variant, score in variants.items():
-        cells = {}
+        cells: dict[Key, str] = {}
         for n in names:
             change = score.recall(n) - base[n]
-            cells[n] = _number(score.recall(n)) + ARROWS[(change >= 1) - (change <= -1)]
+            cells["class", n] = _number(score.recall(n)) + ARROWS[(change >= 1) - (change <= -1)]
         rows.append({"corpus": corpus, "modalities": variant, **cells})
     return rows
 
 
 def grid_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTable]:
     """Every combination of settings: UAR on each corpus and their mean, chosen on validation only."""
-    rows: list[dict[str, str]] = []
+    rows: list[dict[Key, str]] = []
     by_cell: dict[Any, list[Score]] = {}
-    for score in held_out(scores_of(outcomes)):
+    for score in tested_scores(scores_of(outcomes)):
         by_cell.setdefault(score.outcomes[0].cell, []).append(score)
     chosen = max(by_cell, key=lambda cell: _mean(o.validation for o in by_cell[cell][0].outcomes), default=None)
     for cell, scores in by_cell.items():
-        settings = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in cell.overrides}
+        settings: dict[Key, str] = {
+            name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in cell.overrides
+        }
         validation = _mean(100 * o.validation for o in scores[0].outcomes)
-        tested = {s.corpus: _shown(s, show_leaks) for s in scores}
+        tested: dict[Key, str] = {("corpus", s.corpus): _shown(s, show_leaks) for s in scores}
         rows.append(
             {
                 "features": cell.feature_set,
@@ -262,7 +319,7 @@ def grid_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTab
                 "validation UAR": _number(validation),
                 "chosen": "yes" if cell == chosen else "",
                 **tested,
-                "test mean": _number(_mean(_value(s) for s in scores if not s.leaked)),
+                f"mean of {len(tested)} corpora": _number(_mean(_value(s) for s in scores if not s.leaked)),
             }
         )
     about = "UAR, %. Chosen: the best on validation; test columns did not choose."

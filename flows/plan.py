@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from features.store import FeatureStore
+from flows.data_digests import DataDigests
+from models.data import Dataset
 from models.protocols import (
     Cell,
     ablation_cells,
@@ -18,10 +20,8 @@ from models.protocols import (
 )
 from models.spec import TrainConfig
 from pipelines.catalog_entries import Training
-from pipelines.files import canonical_json, sha256_file, sha256_text
-from pipelines.samples import samples_path
 
-RUN_VERSION = 2
+RUN_VERSION = 3
 """Raised when training or scoring code changes results."""
 
 
@@ -112,12 +112,20 @@ def train_config(settings: Training, modalities: Sequence[str], task: str) -> Tr
     return TrainConfig(modalities=tuple(modalities), task=task, **known)
 
 
-def run_config(store: FeatureStore, plan: Plan, cell: Cell, seed: int) -> dict[str, Any]:
-    """Everything that decides the result of a run, with the catalog that the run uses."""
+def run_config(plan: Plan, cell: Cell, seed: int, data: DataDigests, dataset: Dataset) -> dict[str, Any]:
+    """Everything that decides the result of a run: settings by name, rows and vectors by the hash of their values.
+
+    Args:
+        plan: What is trained.
+        cell: The run but for its seed.
+        seed: Its seed.
+        data: Of the store, with the label maps that the run uses.
+        dataset: The rows that it learns from and is scored on.
+    """
+    store = data.store
     corpora = (*cell.fold.train, *cell.fold.test)
     maps = {name: store.catalog.corpus(name) for name in corpora}
     views = store.views(cell.feature_set, cell.modalities)
-    shards = {m: {c.shard: c.parquet_sha256 for c in store.committed(v, corpora)} for m, v in views.items()}
     selected = [c for c in plan.selected_on_test if c in cell.fold.train]
     return {
         "experiment": plan.experiment,
@@ -131,8 +139,8 @@ def run_config(store: FeatureStore, plan: Plan, cell: Cell, seed: int) -> dict[s
         "modalities": list(views),
         "views": {m: v.fingerprint for m, v in views.items()},
         "trained_on": {m: list(v.trained_on) for m, v in views.items()},
-        "shards": sha256_text(canonical_json(shards)),
-        "samples": {name: sha256_file(samples_path(store.root, name)) for name in sorted(set(corpora))},
+        "vectors": {m: {name: data.vectors(v, name) for name in sorted(set(corpora))} for m, v in views.items()},
+        "rows": {name: data.rows(dataset, name) for name in sorted(set(corpora))},
         "label_maps": {name: {"map": entry.map, **entry.maps[entry.map].model_dump()} for name, entry in maps.items()},
         "training": training_settings(store, plan, cell).model_dump(),
         "selected_on_test": selected,

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.console import Format, print_rows, show
+from flows.console import Format, Key, print_records, show
 from flows.plan import Outcome
 from models.resampling import bootstrap
 from models.statistics import mean_std
@@ -94,7 +94,7 @@ def scores_of(outcomes: Iterable[Outcome]) -> list[Score]:
     return [Score(tuple(o for o, _ in members), tuple(r for _, r in members)) for members in groups.values()]
 
 
-def held_out(scores: Iterable[Score]) -> list[Score]:
+def tested_scores(scores: Iterable[Score]) -> list[Score]:
     """Those on the corpora that a fold tests, without its training corpora's own test parts."""
     return [score for score in scores if score.corpus in score.outcomes[0].cell.fold.test]
 
@@ -106,7 +106,7 @@ def result_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[d
     """
     rows = []
     averages: dict[str, list[float]] = {}
-    scores = held_out(scores_of(outcomes))
+    scores = tested_scores(scores_of(outcomes))
     used = [m for m in MODALITIES if any(m in score.results[0]["coverage"] for score in scores)]
     for score in scores:
         cell, first = score.outcomes[0].cell, score.results[0]
@@ -131,7 +131,7 @@ def result_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[d
         rows.append(row)
     if len(averages.get("uar", [])) > 1:
         means = {TITLES[metric]: f"{mean_std(values)[0]:.1f}" for metric, values in averages.items()}
-        rows.append({**dict.fromkeys(rows[0], ""), "tested on": "average", **means})
+        rows.append({**dict.fromkeys(rows[0], ""), "tested on": f"average of {len(averages['uar'])} corpora", **means})
     return rows
 
 
@@ -141,11 +141,9 @@ def print_results(outcomes: Sequence[Outcome], title: str, output: Format, show_
         show(plain_table(outcomes), output)
         return
     rows = result_rows(outcomes, show_leaks)
-    print_rows(rows, list(rows[0]), title)
+    print_records(rows, title)
     print()
-    recalls = recall_rows(outcomes, show_leaks)
-    columns = list(dict.fromkeys(k for row in recalls for k in row))
-    print_rows(recalls, columns, "Recall per class, % (-: not annotated)")
+    print_records(recall_rows(outcomes, show_leaks), "Recall per class, % (-: not annotated)")
     for sentence in notes(outcomes, show_leaks):
         print(sentence)
     print("audio, video, text: share of the n test rows that have it.")
@@ -174,6 +172,7 @@ def notes(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[str]:
     for corpus in sorted({corpus for outcome in outcomes for corpus in outcome.leaks}):
         shown = "shown, not averaged" if show_leaks else "-; --show-leaks shows it"
         sentences.append(f"{corpus}: leak, an encoder of a feature set here was trained on it ({shown})")
+    sentences += collapsed_runs(outcomes)
     seeds = len({outcome.seed for outcome in outcomes})
     averaged = f", mean ± STD over {seeds} seeds" if seeds > 1 else ""
     sentences.append(f"\nScores in %{averaged}, on the classes that the tested corpus annotates.")
@@ -181,14 +180,35 @@ def notes(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[str]:
     return sentences
 
 
-def recall_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[dict[str, Any]]:
+def collapsed_runs(outcomes: Sequence[Outcome]) -> list[str]:
+    """A sentence for every cell and tested corpus of which all rows got the same class from some seeds."""
+    sentences = []
+    for score in scores_of(outcomes):
+        if score.results[0]["nullified"] is not None:
+            continue
+        found = [
+            (o.seed, said) for o, r in zip(score.outcomes, score.results, strict=True) if (said := r.get("collapsed"))
+        ]
+        if found:
+            cell = score.outcomes[0].cell
+            settings = "".join(f", {name} {value}" for name, value in cell.overrides)
+            seeds = ", ".join(f"{said} (seed {seed})" for seed, said in found)
+            sentences.append(
+                f"collapsed: trained on {', '.join(cell.fold.train)} ({cell.feature_set}{settings}), every row of "
+                f"{score.corpus} gets one class: {seeds}"
+            )
+    return sentences
+
+
+def recall_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[dict[Key, str]]:
     """Recall per class of every held-out corpus, averaged over the seeds."""
-    rows = []
-    for score in held_out(scores_of(outcomes)):
+    rows: list[dict[Key, str]] = []
+    for score in tested_scores(scores_of(outcomes)):
         if score.leaked and not show_leaks:
             continue
         values = {name: score.recall(name) for name in score.results[0]["recall"]}
-        rows.append({"tested on": score.corpus, **{n: "-" if v != v else f"{v:.1f}" for n, v in values.items()}})
+        recalls: dict[Key, str] = {("class", n): "-" if v != v else f"{v:.1f}" for n, v in values.items()}
+        rows.append({"tested on": score.corpus, **recalls})
     return rows
 
 
@@ -205,7 +225,7 @@ def plain_table(outcomes: Sequence[Outcome], own: bool = False) -> pa.Table:
                     "run": outcome.path.name,
                     "train": ",".join(cell.fold.train),
                     "corpus": result["corpus"],
-                    "held_out": result["corpus"] in cell.fold.test,
+                    "held_out": result["corpus"] not in cell.fold.train,
                     "feature_set": cell.feature_set,
                     "modalities": ",".join(cell.modalities or result["coverage"]),
                     "nullified": result["nullified"],
@@ -213,6 +233,7 @@ def plain_table(outcomes: Sequence[Outcome], own: bool = False) -> pa.Table:
                     "settings": json.dumps(dict(cell.overrides)),
                     "leak": result["corpus"] in outcome.leaks,
                     "n": result["n"],
+                    "collapsed": result.get("collapsed"),
                     **{metric: result.get(metric) for metric in TITLES},
                     **{f"majority_{key}": value for key, value in result["majority"].items()},
                     **{f"coverage_{m}": share for m, share in result["coverage"].items()},

@@ -24,6 +24,7 @@ def result_row(e: Evaluation, nullified: str | None = None) -> dict[str, Any]:
         "split": e.split,
         "nullified": nullified,
         "n": len(e.rows),
+        "collapsed": e.collapsed,
         "coverage": e.coverage,
         **e.scores,
         "recall": e.recall,
@@ -79,6 +80,7 @@ def environment(result: RunResult, results: Sequence[dict[str, Any]]) -> dict[st
     """What is recorded beside a run's config: its results, how long it took, versions, the state of the code."""
     return {
         "results": list(results),
+        "collapsed": sorted({row["corpus"] for row in results if row["collapsed"] is not None}),
         "validation": max(row["val_uar"] for row in result.history),
         "best_epoch": result.best_epoch,
         "epochs": len(result.history),

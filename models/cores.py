@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -99,7 +99,7 @@ def at_once(loads: Mapping[str, int], cores: int) -> Iterator[Each]:
         yield each
 
 
-def run_parallel(tasks: Sequence[Callable[[threading.Event], Iterator[T]]], workers: int) -> Iterator[T]:
+def run_parallel(tasks: Sequence[Callable[[threading.Event], Iterator[T]]], workers: int) -> Generator[T]:
     """Go through iterators in worker threads, each product in one thread; their values as they come.
 
     Closing the generator, or the first error, stops all: tasks that have not begun never do, and one at work ends when

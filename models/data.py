@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +31,11 @@ class Dataset:
     mask: np.ndarray
     """bool (N, K): classes that the row's corpus annotates; none where the row has no usable annotation."""
     classes: tuple[str, ...]
+
+    def select_modalities(self, modalities: Sequence[str]) -> Dataset:
+        """The same rows with some of their modalities; nothing is copied."""
+        features = {m: self.features[m] for m in modalities if m in self.features}
+        return replace(self, features=features, present={m: self.present[m] for m in modalities})
 
     def rows(self, corpora: tuple[str, ...], split: str, task: str = "single") -> np.ndarray:
         """Indices of the rows of some corpora and one split that have an annotation and at least one modality.

@@ -24,7 +24,7 @@ def diverged(spec: RunSpec, epoch: int, what: str, modalities: Iterable[str]) ->
         what: What is not finite.
         modalities: Whose features, products or weights are not finite; none where only the fused layers are.
     """
-    named = ", ".join(modalities) or "the fused layers"
+    named = ", ".join(modalities) or f"the fused layers of {', '.join(spec.config.modalities)}"
     rate = spec.config.learning_rate
     return DivergedError(
         f"run {spec.name!r} diverged in epoch {epoch}: {what} ({named}): expected finite numbers, give a lower "

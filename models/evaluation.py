@@ -47,6 +47,8 @@ class Evaluation:
     """Guessing; empty for several labels."""
     coverage: dict[str, float]
     """Modality -> share of the rows that have it."""
+    collapsed: str | None
+    """What is predicted for every row although the rows differ: a class, or classes that are present; else None."""
 
 
 def evaluate(dataset: Dataset, result: RunResult, corpus: str, split: str, nullify: Sequence[str] = ()) -> Evaluation:
@@ -71,7 +73,9 @@ def evaluate(dataset: Dataset, result: RunResult, corpus: str, split: str, nulli
     prediction = masked_prediction(probabilities, mask)
     truth, seen = dataset.label[rows], result.spec.train_rows
     wacc: dict[str, float] = {}
+    said, true = np.eye(len(classes), dtype=bool)[prediction], np.eye(len(classes), dtype=bool)[truth]
     if config.task == "multi":
+        said, true = (probabilities > PRESENT) & mask, (dataset.target[rows] > 0) & mask
         multi = score_multi(dataset.target[rows], probabilities > PRESENT, classes, mask)
         usual = dataset.target[seen].mean(axis=0) > PRESENT
         always = score_multi(dataset.target[rows], np.tile(usual, (len(rows), 1)), classes, mask)
@@ -98,4 +102,12 @@ def evaluate(dataset: Dataset, result: RunResult, corpus: str, split: str, nulli
         majority=most,
         chance=guessed,
         coverage={m: float(dataset.present[m][rows].mean()) for m in config.modalities},
+        collapsed=_collapsed(said, true, classes),
     )
+
+
+def _collapsed(said: np.ndarray, true: np.ndarray, classes: Sequence[str]) -> str | None:
+    """See `Evaluation.collapsed`; `said` and `true` are bool (n, K)."""
+    if (said != said[0]).any() or not (true != true[0]).any():
+        return None
+    return ", ".join(name for name, there in zip(classes, said[0], strict=True) if there) or "no class"

@@ -14,6 +14,7 @@ import numpy as np
 
 from models.errors import ModelError
 from models.finetune_run import FinetuneConfig, Run, Snapshot, Units
+from models.precision import float32_products
 from models.trainable import Trainable
 
 
@@ -71,7 +72,14 @@ def finetune(
     for what, part in (("training", train), ("validation", val)):
         if len(part.units) == 0:
             raise ModelError(f"no {what} utterance has a label and something to encode")
-    run = Run(trainable, train, val, classes, mask, config, device)
+    with float32_products():
+        return _train(Run(trainable, train, val, classes, mask, config, device), resume, keep, progress)
+
+
+def _train(
+    run: Run, resume: Snapshot | None, keep: Callable[[Snapshot], None] | None, progress: Progress | None
+) -> Finetuned:
+    trainable, train, config = run.trainable, run.train, run.config
     history, best = run.begin(resume)
     batches = -(-len(train.units) // config.batch_size)
 
@@ -84,7 +92,7 @@ def finetune(
                 f"epoch {epoch}/{config.epochs}, best validation UAR {100 * top:.1f}",
             )
 
-    while not _finished(history, config):
+    while not _finished(history, config.epochs, config.patience):
         epoch = len(history)
         loss = run.train_epoch(epoch, partial(tell, epoch))
         history.append({"epoch": epoch, "loss": loss, "val_uar": run.validate()})
@@ -103,6 +111,17 @@ def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
     return 1 + int(np.argmax(scores)) if scores else 0
 
 
-def _finished(history: Sequence[Mapping[str, float]], config: FinetuneConfig) -> bool:
+def resumed(history: Sequence[dict[str, float]], epochs: int, patience: int) -> list[dict[str, float]] | None:
+    """The epochs that a training of which some are done has with these settings.
+
+    Returns:
+        Them; None if it would have ended with weights that are gone, because a later epoch was better.
+    """
+    ends = (end for end in range(1, len(history)) if _finished(history[:end], epochs, patience))
+    found = list(history[: next(ends, len(history))])
+    return found if best_epoch(found) == best_epoch(history) else None
+
+
+def _finished(history: Sequence[Mapping[str, float]], epochs: int, patience: int) -> bool:
     done = len(history) - 1
-    return done >= config.epochs or done - best_epoch(history) >= config.patience
+    return done >= epochs or done - best_epoch(history) >= patience

@@ -159,7 +159,8 @@ class Run:
                 self.scaler.update()
                 total += float(loss.detach()) * len(chosen)
                 tell(number)
-        if not np.isfinite(total):
+        learnt = all(bool(torch.isfinite(weight).all()) for weight in self.trainable.network.parameters())
+        if not np.isfinite(total) or not learnt:
             raise ModelError(
                 f"training diverged in epoch {epoch}: lower the learning rate ({self.config.learning_rate})"
             )

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 CORPORA = ("iemocap", "mosei", "meld", "afew")
 
+SIX = frozenset({"happy", "sad", "surprise", "fear", "disgust", "angry"})
+SEVEN = SIX | {"neutral"}
+SINGLE_CLASSES = {
+    "iemocap": frozenset({"neutral", "happy", "sad", "angry", "excited", "frustrated"}),
+    "mosei": SIX,
+    "meld": SEVEN,
+    "afew": SEVEN,
+}
+"""Corpus -> classes that it is scored on when it is trained and tested by itself (Tables 2 and 5)."""
+SHARED_CLASSES = {"iemocap": SEVEN, "mosei": SIX, "meld": SEVEN, "afew": SEVEN}
+"""Corpus -> classes that it is scored on in the schema that all corpora share (Tables 3 and 4)."""
+
 ABLATION = {
     # corpus: all modalities; nullified audio, video, text; excluded audio, video, text (UAR, balanced loss)
     "iemocap": (71.6, (64.6, 64.2, 52.9), (67.9, 66.2, 65.9)),

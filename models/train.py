@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 
@@ -58,7 +58,7 @@ def train_run(dataset: Dataset, spec: RunSpec, progress: Progress | None = None,
 
 def train_runs(
     runs: Sequence[tuple[Dataset, RunSpec]], progress: Progress | None = None, device: str = "cpu"
-) -> Iterator[RunResult]:
+) -> Generator[RunResult]:
     """Train runs; results come as runs finish, not in the given order. Closing the iterator ends the training.
 
     Args:

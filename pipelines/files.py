@@ -6,6 +6,7 @@ import errno
 import hashlib
 import itertools
 import json
+import math
 import os
 import platform
 import shutil
@@ -229,9 +230,17 @@ def sync_tree(folder: Path) -> None:
     sync_folder(folder)
 
 
-def json_text(value: Any) -> str:
-    """Readable JSON, keys sorted."""
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+def json_text(value: Any, sort_keys: bool = True) -> str:
+    """Readable JSON; a number that is not finite, for which JSON has no word, is null."""
+    return json.dumps(_finite(value), indent=2, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def usual_mode(path: Path) -> None:

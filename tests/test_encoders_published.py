@@ -13,6 +13,7 @@ from models.checkpoints import convert
 from models.encoders import Encoder, EncoderSpec, Encoding, registered
 from models.face_inputs import find_faces, frame_inputs
 from models.faces import NO_FACE, Faces
+from models.precision import float32_products
 from models.resnet_affectnet import preprocess
 from models.retinaface import make_network
 from tests.tiny_models import (
@@ -130,12 +131,32 @@ def test_text_values_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     assert largest_difference(encoder.encode(items), [encoder.encode([item])[0] for item in items]) < 1e-4
 
 
-def test_values_do_not_depend_on_tf32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_do_not_depend_on_tf32_and_torchs_setting_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Torch's default on a GPU would round convolutions to ten bits."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    build(EncoderSpec("wav2vec2_projector", str(save_audio(tmp_path))))
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
+    encoder = build(EncoderSpec("wav2vec2_projector", str(save_audio(tmp_path))))
+    seen = []
+    hook = torch.nn.modules.module.register_module_forward_hook(lambda *_: seen.append(allowed()))
+    encoder.encode([np.zeros((1, 16000), np.float32)])
+    hook.remove()
+    assert set(seen) == {(False, False)}
+    assert allowed() == (True, False)
+
+
+def allowed() -> tuple[bool, bool]:
+    return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+
+def test_tf32_is_on_only_while_it_will_do_for_all_that_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    with float32_products(tf32=True):
+        assert allowed() == (True, True)
+        with float32_products():
+            assert allowed() == (False, False)
+        assert allowed() == (True, True)
+    assert allowed() == (True, False)
 
 
 def test_face_values_do_not_depend_on_the_batch(face_encoder: Encoder) -> None:

@@ -86,7 +86,37 @@ def test_loco_has_the_papers_columns_and_an_average(
         f"{kind} {c}" for c in ("iemocap", "meld", "mosei", "afew") for kind in ("w/o", "LOCO")
     ]
     assert all(uar(cell) > 40 for cell in rows["light"][1:])
-    assert rows["published, average"][1:] == ["47.1", "44.3", "48.4", "32.7", "59.8", "30.6", "51.1", "46.8"]
+    assert rows["published, average over the encoders"][1:] == [
+        "47.1",
+        "44.3",
+        "48.4",
+        "32.7",
+        "59.8",
+        "30.6",
+        "51.1",
+        "46.8",
+    ]
+
+
+def test_published_values_stand_only_beside_what_they_can_be_compared_with(
+    capsys: pytest.CaptureFixture, planted: tuple[FeatureStore, Path], tmp_path: Path
+) -> None:
+    three = planted_catalog(tmp_path, experiments__loco={"corpora": ["iemocap", "meld", "afew"]})
+    out = run(capsys, (planted[0], three), "loco", "--seeds", "0")
+    assert "44.3" not in out and "it is over iemocap, mosei, meld, afew" in out
+    four = planted_catalog(tmp_path, experiments__cross_corpus={"maps": {"iemocap": "four"}})
+    out = run(capsys, (planted[0], four), "cross_corpus", "--seeds", "0")
+    assert "published, meld" not in out and "iemocap has other classes here (neutral, happy, sad, angry)" in out
+    plain = planted_catalog(tmp_path, experiments__cross_corpus={"training": {"loss": "plain"}})
+    out = run(capsys, (planted[0], plain), "cross_corpus", "--seeds", "0")
+    assert "published, meld" not in out and "it is trained with the balanced loss" in out
+
+
+def test_held_out_is_what_the_run_did_not_train_on(
+    capsys: pytest.CaptureFixture, planted: tuple[FeatureStore, Path]
+) -> None:
+    rows = json.loads(run(capsys, planted, "cross_corpus", "--seeds", "0", "--format", "json"))
+    assert all(row["held_out"] == (row["corpus"] != row["train"]) for row in rows) and len(rows) == 16
 
 
 def test_cross_corpus_averages_leave_the_diagonal_out(
@@ -131,11 +161,15 @@ def test_a_grid_chooses_on_validation(capsys: pytest.CaptureFixture, planted: tu
 def test_a_planted_leak_is_blanked_and_not_averaged(
     capsys: pytest.CaptureFixture, planted: tuple[FeatureStore, Path], tmp_path: Path
 ) -> None:
-    leaky = planted_catalog(tmp_path, encoders__minilm={"trained_on": ["meld"]})
+    twice = {"feature_sets": ["light", "again"]}
+    again = {"audio": "prosody", "video": "face_hog", "text": "minilm"}
+    leaky = planted_catalog(
+        tmp_path, encoders__minilm={"trained_on": ["meld"]}, experiments__loco=twice, feature_sets__again=again
+    )
     out = run(capsys, (planted[0], leaky), "loco", "--seeds", "0")
     rows = lines_of(out)
     at = rows["features"].index("LOCO meld")
-    assert rows["light"][at - 1 : at + 1] == ["-", "-"] and rows["average"][at] == "-"
+    assert rows["light"][at - 1 : at + 1] == ["-", "-"] and rows["average of the 2 feature sets"][at] == "-"
     assert "meld: leak" in out
     assert uar(lines_of(run(capsys, (planted[0], leaky), "loco", "--seeds", "0", "--show-leaks"))["light"][at]) > 40
 
@@ -193,8 +227,8 @@ def test_a_corpus_without_a_modality_is_trained_without_it(capsys: pytest.Captur
     store = planted_store(tmp_path / "store", catalog, n=120, lacking={"afew": "text"})
     out = run(capsys, (store, catalog), "ablation", "--seeds", "0")
     assert "afew: no training row has text; trained without it" in out
-    cells = lines_of(out)
-    assert len(cells["afew, published"]) == 8
+    assert "afew, published" not in lines_of(out) and "meld, published" in lines_of(out)
+    assert "Published values are not shown, because they do not compare: afew has no text here." in out
     modalities = store.sql("""
         select distinct config->>'$.modalities' from runs
         where experiment = 'ablation' and list_contains(test, 'afew')""").fetchall()

@@ -1,7 +1,7 @@
 """The trainer of fine-tuning: what it learns, what it validates on, when it stops, and how it goes on."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from flows.snapshots import read_snapshot, write_snapshot
 from models.encoders import EncoderSpec
 from models.errors import ModelError
-from models.finetune import Finetuned, finetune
+from models.finetune import Finetuned, finetune, resumed
 from models.finetune_run import FinetuneConfig, Snapshot, Units, seeded
 from models.trainable import Trainable
 from pipelines.errors import DataError
@@ -156,11 +156,59 @@ def test_nothing_to_learn_from_and_divergence_are_one_sentence() -> None:
 # ---- snapshots on disk
 
 
-def test_a_snapshot_of_other_settings_is_of_no_use(tmp_path: Path) -> None:
-    path = tmp_path / "training.safetensors"
-    write_snapshot(path, run(replace(CONFIG, epochs=1))[2][0], {"seed": 3})
-    assert read_snapshot(path, {"seed": 4}) is None
-    assert read_snapshot(tmp_path / "none.safetensors", {"seed": 3}) is None
+def settings(config: FinetuneConfig) -> dict[str, Any]:
+    return {"corpus": "meld", "settings": asdict(config)}
+
+
+def test_a_snapshot_of_other_settings_is_discarded_with_a_word(tmp_path: Path) -> None:
+    path, said = tmp_path / "training.safetensors", []
+    write_snapshot(path, run(replace(CONFIG, epochs=1))[2][0], settings(CONFIG))
+    assert read_snapshot(path, settings(replace(CONFIG, seed=4, learning_rate=0.5, epochs=9)), said.append) is None
+    assert read_snapshot(path, {**settings(CONFIG), "corpus": "afew"}, said.append) is None
+    assert said == [
+        "a snapshot of 1 epochs is discarded, and training begins anew: it was made with other settings (learning_rate "
+        "0.01, now 0.5; seed 3, now 4)",
+        "a snapshot of 1 epochs is discarded, and training begins anew: it was made with other corpus",
+    ]
+    assert read_snapshot(tmp_path / "none.safetensors", settings(CONFIG), said.append) is None and len(said) == 2
+
+
+@pytest.mark.parametrize("stop", [{"epochs": 9}, {"epochs": 4}, {"patience": 2}, {"epochs": 30, "patience": 1}])
+@pytest.mark.parametrize("after", [2, 4, 6])
+def test_with_other_epochs_or_patience_it_goes_on_where_that_gives_the_same_weights(
+    stop: dict[str, int], after: int, tmp_path: Path
+) -> None:
+    path, said = tmp_path / "training.safetensors", []
+    write_snapshot(path, run()[2][after - 1], settings(CONFIG))
+    wanted = replace(CONFIG, **stop)
+    snapshot = read_snapshot(path, settings(wanted), said.append)
+    result, weights, trained = run(wanted, resume=snapshot)
+    afresh = run(wanted)
+    assert result.history == afresh[0].history and same(weights, afresh[1])
+    if snapshot is None:
+        assert len(said) == 1 and "the weights of its best epoch come after" in said[0]
+    else:
+        assert not said and len(trained) == max(0, len(result.history) - 1 - after)
+
+
+def test_some_snapshots_of_more_epochs_are_used_and_some_are_not(tmp_path: Path) -> None:
+    history = [{"epoch": n, "val_uar": uar} for n, uar in enumerate((0.1, 0.5, 0.7, 0.6, 0.6, 0.9))]
+    assert resumed(history, epochs=30, patience=5) == history
+    assert resumed(history[:5], epochs=3, patience=5) == history[:4]
+    assert resumed(history, epochs=3, patience=5) is None
+    assert resumed(history[:5], epochs=30, patience=1) == history[:4]
+
+
+class Edge(Points):
+    """The loss is finite and its gradient is not: that of a square root at 0."""
+
+    def logits(self, prepared: list[Any]) -> Tensor:
+        return super().logits(prepared) + (0 * self.network[0].weight).sqrt().sum()
+
+
+def test_weights_that_left_the_finite_numbers_in_the_last_step_are_not_kept() -> None:
+    with pytest.raises(ModelError, match="training diverged in epoch 1"):
+        finetune(Edge(), TRAIN, VAL, CLASSES, ALL, replace(CONFIG, epochs=1, batch_size=1000))
 
 
 def test_a_damaged_snapshot_is_one_sentence(tmp_path: Path) -> None:

@@ -104,6 +104,70 @@ def test_loco_tests_every_corpus_on_a_model_that_never_saw_it(capsys: pytest.Cap
     assert store.sql(leaked).fetchall() == [(0,)]
 
 
+def test_a_run_that_diverges_is_not_stored_and_the_sound_ones_of_its_sweep_are(
+    capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    make_store(tmp_path, n=200)
+    code, out, err = merloco(capsys, *TRAIN, "--learning-rate", "1e30", "--store", str(tmp_path))
+    assert code == 1 and not out and run_folders(tmp_path) == []
+    assert "run 'meld -> meld, seed 0' diverged in epoch 1: " in the_sentence(err) and "of text)" in err
+    raw = yaml.safe_load(CATALOG.read_text())
+    raw["training"]["light"] = {"standardize": True, "epochs": 2}
+    grid = {"learning_rate": [1e-3, 1e30, 1e-2]}
+    raw["experiments"] = {"mine": {"protocol": "grid", "feature_sets": ["light"], "corpora": ["meld"], "grid": grid}}
+    raw["feature_sets"]["light"] = {"text": "minilm"}
+    catalog = tmp_path / "catalog.yaml"
+    catalog.write_text(yaml.safe_dump(raw, sort_keys=False))
+    arguments = ["experiment", "mine", "--seeds", "0,1", "--store", str(tmp_path), "--catalog", str(catalog)]
+    for _ in range(2):  # what is stored is read, what diverged is tried again
+        code, out, err = merloco(capsys, *arguments)
+        assert code == 1 and not out
+        assert "; 1 more runs diverged: run 'meld -> meld, seed " in the_sentence(err)
+        assert "nothing is stored of what diverged; the other 4 runs are in the store" in err
+        stored = [json.loads((f / "config.json").read_text())["config"]["training"] for f in run_folders(tmp_path)]
+        assert sorted(training["learning_rate"] for training in stored) == [1e-3, 1e-3, 1e-2, 1e-2]
+
+
+def test_a_run_that_predicts_one_class_is_marked_wherever_it_is_shown(
+    capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    store = make_store(tmp_path, n=200)
+    arguments = [*TRAIN, "--learning-rate", "1e8", "--seeds", "0,1", "--store", str(tmp_path)]
+    for _ in range(2):  # trained, then read from the store
+        _, out, _ = merloco(capsys, *arguments)
+        (line,) = [line for line in out.splitlines() if line.startswith("collapsed: ")]
+        assert line.startswith("collapsed: trained on meld (light), every row of meld gets one class: ")
+        _, out, _ = merloco(capsys, *arguments, "--format", "json")
+        said = {row["seed"]: row["collapsed"] for row in json.loads(out)}
+    predicted = dict(
+        store.sql(
+            "select seed, string_agg(distinct prediction) from predictions join runs using (run) group by all"
+        ).fetchall()
+    )
+    assert said == {seed: None if "," in classes else classes for seed, classes in predicted.items()}
+    marked = dict(store.sql("select seed, collapsed from runs").fetchall())
+    assert marked == {seed: ["meld"] if name else [] for seed, name in said.items()} and any(marked.values())
+    merloco(capsys, *TRAIN, "--store", str(tmp_path))
+    assert store.sql("select collapsed from runs where config->>'$.training.learning_rate' <> '100000000.0'").fetchall()
+
+
+def test_a_score_that_is_not_defined_is_null_in_the_record_and_a_dash_in_the_table(
+    capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    make_store(tmp_path, n=200)
+    _, first, _ = merloco(capsys, *TRAIN, "--store", str(tmp_path))
+    (folder,) = run_folders(tmp_path)
+
+    def no_number(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    record = json.loads((folder / "config.json").read_text(), parse_constant=no_number)
+    recall = record["environment"]["results"][0]["recall"]
+    assert None in recall.values() and any(isinstance(value, float) for value in recall.values())
+    _, again, _ = merloco(capsys, *TRAIN, "--store", str(tmp_path))
+    assert again.splitlines()[:9] == first.splitlines()[:9]
+
+
 def test_loco_of_one_corpus_and_of_missing_features_is_one_sentence(
     capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:

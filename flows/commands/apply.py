@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.console import CELL, Format, note, print_rows, progress_bar, show
+from flows.console import CELL, Format, note, print_records, print_rows, progress_bar, show
 from flows.options import (
     CATALOG,
     CatalogOption,
@@ -99,14 +99,15 @@ def _print_predictions(predictions: list, run: str, output: Format) -> None:
         ]
         show(pa.Table.from_pylist(rows), output)
         return
-    lines = [{"file": _tail(p.name), "emotion": p.emotion, **p.probabilities} for p in predictions]
-    print_rows(lines, list(lines[0]), f"Run {run}: probabilities")
+    classes = list(predictions[0].probabilities)
+    lines = [[_tail(p.name), p.emotion, *p.probabilities.values()] for p in predictions]
+    print_rows(["file", "emotion", *classes], lines, f"Run {run}: probabilities")
     print()
     gates = [
         {"file": _tail(p.name), **{m: f"{p.gates[m]:.3f}" if s == "ok" else s for m, s in p.statuses.items()}}
         for p in predictions
     ]
-    print_rows(gates, list(gates[0]), "Gate share of each modality, or why it is not there")
+    print_records(gates, "Gate share of each modality, or why it is not there")
 
 
 def _tail(name: str) -> str:
@@ -159,7 +160,7 @@ def transcribe(
         with progress_bar(sum(counts.values()), "transcribe", "samples") as bar:
             found = [transcribe_corpus(job, bar.update) for job in jobs]
     rows = [{"corpus": job.corpus, **result} for job, result in zip(jobs, found, strict=True)]
-    print_rows(rows, list(rows[0]), f"Transcribed with {model}")
+    print_records(rows, f"Transcribed with {model}")
     print(f"\nNext: merloco extract --corpora {','.join(todo)} --modalities text")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flows.console import note, print_rows, progress_bar
+from flows.console import note, print_records, progress_bar
 from flows.options import (
     CATALOG,
     CatalogOption,
@@ -249,11 +249,7 @@ def run_extract(
             else:
                 done = run_here(queue, devices)
     wall = time.perf_counter() - begun
-    print_rows(
-        coverage_table(opened, views, opened.corpora(corpora)),
-        ["view", "corpus", "samples", "ok", "coverage", "not ok"],
-        "Coverage",
-    )
+    print_records(coverage_table(opened, views, opened.corpora(corpora)), "Coverage")
     print(f"\n{legs_sentence(summarize(done.commits), len(planned), wall)}")
     if lost := sum(commit.lost for view in views for commit in opened.committed(view, corpora)):
         note(

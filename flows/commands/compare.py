@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows.console import note, print_rows, show
+from flows.console import note, print_records, show
 from flows.options import CATALOG, CatalogOption, FormatOption, StoreOption, open_store, split_list
 from pipelines.errors import UsageError, nearest
 
@@ -83,7 +83,7 @@ def _print(rows: Sequence[Comparison], agreements: Sequence[Agreement], by: str)
         }
         for row in rows
     ]
-    print_rows(lines, list(lines[0]), "Scores in % with 95 % intervals")
+    print_records(lines, "Scores in % with 95 % intervals")
     print()
     tables = [
         {
@@ -98,7 +98,7 @@ def _print(rows: Sequence[Comparison], agreements: Sequence[Agreement], by: str)
         }
         for a in agreements
     ]
-    print_rows(tables, list(tables[0]), "McNemar: utterances")
+    print_records(tables, "McNemar: utterances")
     print(f"\nIntervals: percentile bootstrap, 2,000 resamples of {by}s. only A, only B: not in both, left out.")
     print(f"p: two-sided paired permutation test, 10,000 random swaps of {by}s. Holm: over all rows of a table.")
     if by == "utterance":

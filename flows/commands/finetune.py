@@ -88,9 +88,9 @@ def finetune(
         if flow:
             from flows.finetune import finetune_flow
 
-            outcome = finetune_flow(job, progress)
+            outcome = finetune_flow(job, progress, note)
         else:
-            outcome = run_job(job, progress)
+            outcome = run_job(job, progress, note)
     _print(outcome, modality, store, output)
 
 

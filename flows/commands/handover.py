@@ -64,6 +64,6 @@ def export(
         table = export_table(opened, features, names, chosen)
         about = card(opened, features, names, chosen)
         counts = write_one_parquet(opened, table, out) if to == "parquet" else write_hf(opened, table, about, out)
-    print_rows([{"split": split, "rows": n} for split, n in counts.items()], ["split", "rows"], f"Wrote {out}")
+    print_rows(["split", "rows"], list(counts.items()), f"Wrote {out}")
     if left_out:
         note("Not in it: " + ", ".join(f"{reason} {n}" for reason, n in left_out.most_common()))

@@ -188,7 +188,7 @@ def experiment(
         show(plain_table(outcomes, own=True), output)
         return
     for table in result_tables(plan.protocol, outcomes, show_leaks):
-        print_rows(table.rows, table.columns, table.title)
+        print_rows(table.columns, table.rows, table.title)
         print("\n".join(table.notes) + "\n")
     reused = sum(outcome.reused for outcome in outcomes)
     print(f"{len(outcomes)} runs, {reused} of them read from the store. Next: merloco report {name}")

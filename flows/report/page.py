@@ -29,7 +29,7 @@ class Tabular(Protocol):
     def columns(self) -> Sequence[str]: ...  # noqa: D102
 
     @property
-    def rows(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102
+    def rows(self) -> Sequence[Sequence[Any]]: ...  # noqa: D102
 
     @property
     def notes(self) -> Sequence[str]: ...  # noqa: D102
@@ -41,10 +41,15 @@ class Table:
 
     title: str
     columns: Sequence[str]
-    rows: Sequence[Mapping[str, Any]]
+    records: Sequence[Mapping[str, Any]]
     """Column -> value; None and what is missing show as `-`."""
     notes: Sequence[str] = ()
     """Sentences below the table."""
+
+    @property
+    def rows(self) -> list[list[Any]]:
+        """Values in the order of the columns."""
+        return [[record.get(column) for column in self.columns] for record in self.records]
 
 
 @dataclass(slots=True)
@@ -76,7 +81,7 @@ class Page:
     def table(self, table: Tabular) -> None:
         """Add a table; columns of numbers are set to the right."""
         self._tables += 1
-        cells = [[cell_text(row.get(column)) for column in table.columns] for row in table.rows]
+        cells = [[cell_text(value) for value in row] for row in table.rows]
         kinds = [_kind([line[i] for line in cells]) for i in range(len(table.columns))]
         head = "".join(
             f'<th scope="col" class="{kind}">{escaped(name)}</th>'
