@@ -19,6 +19,7 @@ from features.export import export_table, write_hf, write_one_parquet
 from features.extract import Item, Target, extract_views
 from features.inputs import cache_inputs
 from features.mmsa import write_mmsa
+from features.runs import adopt_run, read_config
 from features.selection import select
 from features.store import FeatureStore
 from pipelines.catalog import load_catalog
@@ -156,8 +157,13 @@ def delete_beside(write: Callable[[int], object], root: Path) -> None:
 
 
 def write_runs_and_delete(root: str) -> None:
-    """Trainings that end before, at and after a deletion (called in a child)."""
-    delete_beside(lambda number: make_run(Path(root), GONE, seed=number % 5), Path(root))
+    """Trainings that end before, at and after a deletion, and copies of their runs (called in a child)."""
+
+    def write(number: int) -> None:
+        run = make_run(Path(root), GONE, seed=number % 5)
+        adopt_run(Path(root), run, {**read_config(run)["config"], "experiment": "copies"})
+
+    delete_beside(write, Path(root))
 
 
 def ingest_and_delete(root: str, release_: str) -> None:
