@@ -25,6 +25,7 @@ from pipelines.errors import DataError
 from pipelines.files import canonical_json, sha256_file, sha256_text, sweep
 from pipelines.fragments import Fragment, encoder_folder, read_fragments
 from pipelines.labels import apply_map
+from pipelines.locks import NO_LOCKS
 from pipelines.samples import read_samples, samples_path
 
 VERSION = 1
@@ -134,14 +135,20 @@ def _same(fragment: Fragment, config: Mapping[str, Any], folder: Path, store: Fe
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes out; the lock of a killed one is gone with it."""
+    """Keep other processes out; the lock of a killed one is gone with it.
+
+    A file system without locks keeps nobody out: two processes then write the same snapshots and weights.
+    """
     with (folder / ".lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise DataError(
                 f"encoder {folder.name!r} is being fine-tuned by another process: give another --name"
             ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
         yield
 
 
