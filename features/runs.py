@@ -150,15 +150,16 @@ def adopt_run(store: Path, source: Path, config: Mapping[str, Any]) -> Path:
     with storage_errors(path.parent):
         temporary.mkdir(parents=True)
         try:
-            record = read_config(source)
-            for file in sorted(source.iterdir()):
-                if file.suffix == ".parquet":
-                    _write_renamed(file, temporary / file.name, path.name)
-                elif file.name != "config.json":
-                    _link(file, temporary / file.name)
-            adopted = {"adopted_from": f"{source.parent.name}/{source.name}"}
-            _write_config(temporary, path.name, config, {**record["environment"], **adopted})
-            _replace_folder(temporary, path)
+            with held_deletions(store):  # whom the source names, a deletion finds here too
+                record = read_config(source)
+                for file in sorted(source.iterdir()):
+                    if file.suffix == ".parquet":
+                        _write_renamed(file, temporary / file.name, path.name)
+                    elif file.name != "config.json":
+                        _link(file, temporary / file.name)
+                adopted = {"adopted_from": f"{source.parent.name}/{source.name}"}
+                _write_config(temporary, path.name, config, {**record["environment"], **adopted})
+                _replace_folder(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return path

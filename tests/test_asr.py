@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.asr import Transcriber, split_at_quiet
+from models.asr import BATCH, Transcriber, split_at_quiet
 from models.errors import ModelError
 from tests.tiny_models import save_roberta, save_whisper, waves
 
@@ -35,6 +35,15 @@ def test_transcripts_come_in_order_with_model_and_revision(transcriber: Transcri
 def test_same_sound_gives_the_same_text_alone_and_among_others(transcriber: Transcriber) -> None:
     sounds = [waves(1, RATE * (1 + i % 4), seed=i)[0] for i in range(10)]
     assert [t.text for t in transcriber.transcribe(sounds)] == [transcriber.transcribe([s])[0].text for s in sounds]
+
+
+def test_the_encoder_runs_once_for_a_batch(transcriber: Transcriber) -> None:
+    sizes: list[int] = []
+    encoder = transcriber.network.get_encoder()
+    handle = encoder.register_forward_hook(lambda _module, _given, output: sizes.append(len(output[0])))
+    transcriber.transcribe([waves(1, RATE, seed=i)[0] for i in range(BATCH + 2)])
+    handle.remove()
+    assert sizes == [BATCH, 2]
 
 
 @pytest.mark.parametrize("sound", [np.zeros(RATE), np.zeros(0), np.full(RATE, 5e-5)], ids=["zeros", "empty", "faint"])

@@ -19,10 +19,11 @@ from features.export import export_table, write_hf, write_one_parquet
 from features.extract import Item, Target, extract_views
 from features.inputs import cache_inputs
 from features.mmsa import write_mmsa
+from features.runs import adopt_run, read_config, run_folders
 from features.selection import select
 from features.store import FeatureStore
 from pipelines.catalog import load_catalog
-from pipelines.deletions import add_deletions, held_deletions, key_path, read_deletions, speaker_key
+from pipelines.deletions import Deletions, add_deletions, held_deletions, key_path, read_deletions, speaker_key
 from pipelines.errors import DataError
 from pipelines.files import write_json, write_parquet
 from pipelines.findings import SampleFinding, findings_path, write_findings
@@ -156,8 +157,13 @@ def delete_beside(write: Callable[[int], object], root: Path) -> None:
 
 
 def write_runs_and_delete(root: str) -> None:
-    """Trainings that end before, at and after a deletion (called in a child)."""
-    delete_beside(lambda number: make_run(Path(root), GONE, seed=number % 5), Path(root))
+    """Trainings that end before, at and after a deletion, and copies of their runs (called in a child)."""
+
+    def write(number: int) -> None:
+        run = make_run(Path(root), GONE, seed=number % 5)
+        adopt_run(Path(root), run, {**read_config(run)["config"], "experiment": "copies"})
+
+    delete_beside(write, Path(root))
 
 
 def ingest_and_delete(root: str, release_: str) -> None:
@@ -348,3 +354,33 @@ def test_findings_of_a_person_go_also_where_an_ingest_took_the_samples_out_first
     write_parquet(samples_path(store.root, "meld"), to_table(from_table(store.samples())[1:]))
     delete(store, selection)
     assert not findings_path(store.root, "meld").exists()
+
+
+def write_what_waits(kind: str, root: str, place: str) -> None:
+    """One commit of a kind of writer (called in a child of the kill server)."""
+    store = FeatureStore.open(root, load_catalog(CATALOG))
+    if kind == "adopt":
+        [run] = run_folders(store.root)
+        adopt_run(store.root, run, {**read_config(run)["config"], "experiment": "copies"})
+    elif kind == "export":
+        write_one_parquet(store, export_table(store, "light", ["meld"], ["text"]), Path(place))
+    elif kind == "findings":
+        write_findings(store.root, "meld", [], Deletions())
+
+
+@pytest.mark.parametrize("kind", ["adopt", "export", "findings"])
+def test_no_writer_commits_while_somebody_is_put_on_the_list(
+    kind: str, kill_server: KillServer, tmp_path: Path
+) -> None:
+    store = make_store(tmp_path / "store", n=20)
+    make_run(store.root, GONE)
+    request = {"call": "tests.test_deletion_races:write_what_waits", "args": [kind, str(store.root), f"{tmp_path}/out"]}
+    places = {"adopt": store.root / "runs" / "copies", "export": tmp_path / "out", "findings": store.root / "checks"}
+
+    def written() -> list[Path]:
+        found = [places[kind], *places[kind].rglob("*")]
+        return [path for path in found if path.is_file() and ".tmp-" not in str(path)]
+
+    with held_deletions(store.root, exclusive=True):
+        assert kill_server(**request, after=1.5)["code"] == -9 and written() == []
+    assert kill_server(**request)["code"] == 0 and written() != []
