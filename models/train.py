@@ -23,7 +23,7 @@ from torch import Tensor
 
 from models.cores import Each, at_once, run_parallel, threads
 from models.data import Dataset
-from models.divergence import DivergedError, diverged, joined, modality_of, require_finite
+from models.divergence import DivergedError, diverged, joined, modality_of, require_finite, require_finite_steps
 from models.errors import ModelError
 from models.fusion import FusionNet
 from models.learner import Learner
@@ -171,7 +171,7 @@ def _train(
         going = []
         for r, learner in enumerate(learners):
             try:
-                _require_finite_steps(learner, finite[..., r], table.modalities)
+                require_finite_steps(learner.spec, learner.epoch, finite[..., r], table.modalities)
                 if learner.left:
                     going.append(r)
                     continue
@@ -199,21 +199,6 @@ def _train(
                     part.keep(going)
                 noise = None if noise is None else noise[going]
                 totals = totals[going]
-
-
-def _require_finite_steps(learner: Learner, finite: Tensor, modalities: Sequence[str]) -> None:
-    """Raise `DivergedError` at the first step of a run whose loss is not finite, or what a modality brought to it.
-
-    Args:
-        learner: The run.
-        finite: bool (1 + modalities, steps): the loss's row first.
-        modalities: In the order of the rows.
-    """
-    steps = (~finite.all(dim=0)).nonzero()
-    if len(steps):
-        first = finite[:, int(steps[0])].tolist()
-        named = [m for m, fine in zip(modalities, first[1:], strict=True) if not fine]
-        raise diverged(learner.spec, learner.epoch, "the loss is not finite", named)
 
 
 def _end_epoch(learner: Learner, stack: Stack, run: int, table: Table, scales: Scales, loss: float) -> bool:
