@@ -41,9 +41,6 @@ BLOCK = 8
 STACK = {"cpu": 1, "cuda": 128}
 """Most runs in a stack."""
 
-_SEEDING = threading.Lock()
-"""Fresh weights come from torch's one global generator, and stacks are made in threads."""
-
 Progress = Callable[[RunSpec, dict[str, float]], None]
 """Called after every epoch, in the thread that asks for results."""
 Event = RunResult | DivergedError | tuple[RunSpec, dict[str, float]]
@@ -117,7 +114,7 @@ def _train_stack(
     if not sound:
         return
     config, widths = sound[0][2].config, _widths(sound[0][1], sound[0][2].config)
-    networks = [_seeded_network(dataset, spec) for _, dataset, spec in sound]
+    networks = [build_network(dataset, spec.config, spec.seed) for _, dataset, spec in sound]
     stack = Stack(networks, device, config.precision)
     shared = torch.device(device).type == "cpu" and networks[0].bytes >= CACHE  # else too little work to share
     with (
@@ -249,15 +246,14 @@ def _widths(dataset: Dataset, config: TrainConfig) -> dict[str, int]:
     return {m: dataset.features[m].shape[1] for m in config.modalities}
 
 
-def _seeded_network(dataset: Dataset, spec: RunSpec) -> FusionNet:
-    with _SEEDING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        return build_network(dataset, spec.config)
+def build_network(dataset: Dataset, config: TrainConfig, seed: int = 0) -> FusionNet:
+    """A fresh network for a dataset's widths and classes.
 
-
-def build_network(dataset: Dataset, config: TrainConfig) -> FusionNet:
-    """A fresh network for a dataset's widths and classes."""
-    return FusionNet(_widths(dataset, config), config.gated_dim, len(dataset.classes), config.gate, config.dropout)
+    Its weights come from a generator of its own: torch's global one is shared by threads that train and score at once.
+    """
+    widths, classes = _widths(dataset, config), len(dataset.classes)
+    generator = torch.Generator().manual_seed(seed)
+    return FusionNet(widths, config.gated_dim, classes, config.gate, config.dropout, generator)
 
 
 def _probabilities(logits: Tensor, task: str) -> np.ndarray:
