@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -128,59 +127,14 @@ def write_run(
             with held_deletions(store) as deleted:  # a training takes minutes, in which somebody may be deleted
                 tables = metrics, epochs, drop_rows(predictions, deleted.samples)
                 _write_files(temporary, path.name, config, tables, weights, environment)
-                _replace_folder(temporary, path)
+                replace_folder(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return path
 
 
-def adopt_run(store: Path, source: Path, config: Mapping[str, Any]) -> Path:
-    """Write a finished run once more, under the name that another experiment has for it.
-
-    Args:
-        store: Root of the store.
-        source: Folder of a run with the same `run_identity`.
-        config: The run's config in the other experiment.
-
-    Returns:
-        The new folder. Its weights are the same file where the file system can link.
-    """
-    path = run_path(store, config)
-    temporary = path.parent / temporary_name(path.name)
-    with storage_errors(path.parent):
-        temporary.mkdir(parents=True)
-        try:
-            with held_deletions(store):  # whom the source names, a deletion finds here too
-                record = read_config(source)
-                for file in sorted(source.iterdir()):
-                    if file.suffix == ".parquet":
-                        _write_renamed(file, temporary / file.name, path.name)
-                    elif file.name != "config.json":
-                        _link(file, temporary / file.name)
-                adopted = {"adopted_from": f"{source.parent.name}/{source.name}"}
-                _write_config(temporary, path.name, config, {**record["environment"], **adopted})
-                _replace_folder(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return path
-
-
-def _write_renamed(source: Path, target: Path, run: str) -> None:
-    """Copy a table of a run, with another name in its column `run`."""
-    table = pq.read_table(source)
-    place = table.column_names.index("run")
-    column = pa.array([run] * table.num_rows, pa.string())
-    pq.write_table(table.set_column(place, table.schema.field(place), column), target, compression="zstd")
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)
-
-
-def _write_config(folder: Path, name: str, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+def write_config(folder: Path, name: str, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+    """Write the config.json of a run folder."""
     record = {"run": name, "config": dict(config), "environment": dict(environment)}
     (folder / "config.json").write_text(json_text(record, sort_keys=False), encoding="utf-8")
 
@@ -204,10 +158,10 @@ def _write_files(
         arrays = {key: np.ascontiguousarray(array) for key, array in weights.items()}
         # Its own `save_file` makes files that only their user can read.
         (folder / "weights.safetensors").write_bytes(save(arrays))
-    _write_config(folder, name, config, environment)
+    write_config(folder, name, config, environment)
 
 
-def _replace_folder(new: Path, path: Path) -> None:
+def replace_folder(new: Path, path: Path) -> None:
     """Give a finished folder its name; a run of the same config that is there already makes way for it."""
     old = path.parent / temporary_name(path.name)
     sync_tree(new)

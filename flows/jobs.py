@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from features.adoption import adopt_run
 from features.dataset import load_matrices
-from features.runs import adopt_run, read_config, run_identity, run_path
+from features.runs import read_config, run_identity, run_path
 from features.store import FeatureStore
 from flows.data_digests import DataDigests
 from flows.plan import Outcome, Plan, run_config

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from models.data import Dataset
 from models.errors import ModelError
@@ -55,6 +56,22 @@ def require_finite(dataset: Dataset, rows: np.ndarray, modalities: Sequence[str]
                 f"{what}: the {modality} features of {len(bad)} rows are not finite, first of "
                 f"{str(dataset.sample_id[bad[0]])!r}: expected finite numbers, extract them again"
             )
+
+
+def require_finite_steps(spec: RunSpec, epoch: int, finite: Tensor, modalities: Sequence[str]) -> None:
+    """Raise `DivergedError` at the first step of a run whose loss is not finite, or what a modality brought to it.
+
+    Args:
+        spec: The run.
+        epoch: From 1.
+        finite: bool (1 + modalities, steps): the loss's row first.
+        modalities: In the order of the rows.
+    """
+    steps = (~finite.all(dim=0)).nonzero()
+    if len(steps):
+        first = finite[:, int(steps[0])].tolist()
+        named = [m for m, fine in zip(modalities, first[1:], strict=True) if not fine]
+        raise diverged(spec, epoch, "the loss is not finite", named)
 
 
 def modality_of(weight: str) -> str | None:

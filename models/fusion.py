@@ -6,6 +6,7 @@ networks that train together (`models.stack`) compute the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -72,13 +73,21 @@ def fuse(
 class GatedFeatureLayer(nn.Module):
     """Weights of one gated layer, under their published names."""
 
-    def __init__(self, dim1: int, dim2: int, gated_dim: int) -> None:
+    def __init__(self, dim1: int, dim2: int, gated_dim: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.WF1 = nn.Parameter(torch.empty(dim1, gated_dim))
         self.WF2 = nn.Parameter(torch.empty(dim2, gated_dim))
         self.WF = nn.Parameter(torch.empty(dim1 + dim2, gated_dim))
         for weight in (self.WF1, self.WF2, self.WF):
-            nn.init.xavier_normal_(weight)
+            nn.init.xavier_normal_(weight, generator=generator)
+
+
+def _linear(width: int, out: int, generator: torch.Generator | None) -> nn.Linear:
+    """A linear layer with weights as torch draws them, but from a generator: the layer would take the global one."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, width, out)
+    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+    nn.init.uniform_(layer.bias, -1 / math.sqrt(width), 1 / math.sqrt(width), generator=generator)
+    return layer
 
 
 class FusionNet(nn.Module):
@@ -90,10 +99,17 @@ class FusionNet(nn.Module):
         classes: Number of classes.
         gate: `softmax` (published code and checkpoints) or `sigmoid` (the paper's figure).
         dropout: Share of dropped values.
+        generator: Draws the weights; None takes torch's global one, which all threads share.
     """
 
     def __init__(
-        self, dims: Mapping[str, int], gated_dim: int, classes: int, gate: str = "softmax", dropout: float = 0.1
+        self,
+        dims: Mapping[str, int],
+        gated_dim: int,
+        classes: int,
+        gate: str = "softmax",
+        dropout: float = 0.1,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         unknown = sorted(set(dims) - set(ORDER))
@@ -106,14 +122,14 @@ class FusionNet(nn.Module):
         self.gate = gate
         self.modalities = tuple(m for m in ORDER if m in dims)
         for modality in self.modalities:
-            setattr(self, f"fc_{modality}", nn.Linear(dims[modality], dims[modality]))
+            setattr(self, f"fc_{modality}", _linear(dims[modality], dims[modality], generator))
         pairs = pairs_of(self.modalities)
         for first, second in pairs:
-            setattr(self, layer_of((first, second)), GatedFeatureLayer(dims[first], dims[second], gated_dim))
+            setattr(self, layer_of((first, second)), GatedFeatureLayer(dims[first], dims[second], gated_dim, generator))
         width = len(pairs) * gated_dim or dims[self.modalities[0]]
         self.dropout = nn.Dropout(dropout)
-        self.fc_avt = nn.Linear(width, gated_dim)
-        self.classifier = nn.Linear(gated_dim, classes)
+        self.fc_avt = _linear(width, gated_dim, generator)
+        self.classifier = _linear(gated_dim, classes, generator)
 
     @property
     def bytes(self) -> int:

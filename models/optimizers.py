@@ -59,6 +59,8 @@ class StackOptimizer:
         self.second = {name: torch.zeros_like(w) for name, w in stack.weights.items()} if needs_second else {}
         self.steps = 0
         self.settings: list[tuple[float, float]] = []
+        self.counts: dict[int, Tensor] = {}
+        """Step that has begun -> how many it makes, for torch's updates."""
 
     def begin(self, steps: int, rates: Sequence[float], decays: Sequence[float]) -> None:
         """Begin some steps.
@@ -70,6 +72,7 @@ class StackOptimizer:
         """
         self.settings = list(zip(rates, decays, strict=True))
         self.steps = steps
+        self.counts = {}
 
     def update(self, step: int, names: tuple[str, ...], runs: slice, gradients: list[Tensor]) -> None:
         """Update some weights of some runs.
@@ -104,7 +107,9 @@ class StackOptimizer:
             )  # fmt: skip
         else:
             fused = torch._fused_adam_ if self.kind == "adam" else torch._fused_adamw_
-            count = torch.tensor(float(self.steps + step + 1), device=weights[0].device)
+            count = self.counts.get(step)
+            if count is None:
+                count = self.counts[step] = torch.tensor(float(self.steps + step + 1), device=weights[0].device)
             fused(
                 weights, gradients, first, [self.second[name][runs] for name in names], [], [count] * len(names),
                 lr=rate, beta1=BETA1, beta2=BETA2, weight_decay=decay, eps=EPSILON, amsgrad=False, maximize=False,

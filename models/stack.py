@@ -69,16 +69,17 @@ class Stack:
         """Copies of the wide layers' weights in the precision of the products, and room for a gradient per modality."""
         wide = [f"{kind}_{m}.weight" for m in self.modalities for kind in ("fc", "pairs")]
         self.factors = {name: self.weights[name].to(self.dtype) for name in wide if name in self.weights}
+        runs = len(self)
+        self.together = {  # runs whose gradients of a layer (R, d', D) are computed at once
+            name.removesuffix(".weight"): runs if self.on_gpu else min(runs, max(1, CACHE // weight[0].nbytes))
+            for name, weight in (self.weights | self.factors).items()
+        }
         self.room = {}
         for m in self.modalities:  # each its own: they may be worked on at the same time
-            layers = [weight for name, weight in self.factors.items() if name.endswith(f"_{m}.weight")]
-            most = max(self._together(layer) * layer[0].numel() for layer in layers)
-            room = torch.empty(most, device=layers[0].device)
+            names = [name for name in self.factors if name.endswith(f"_{m}.weight")]
+            most = max(self.together[n.removesuffix(".weight")] * self.factors[n][0].numel() for n in names)
+            room = torch.empty(most, device=self.factors[names[0]].device)
             self.room[m] = room, room.to(self.dtype)
-
-    def _together(self, layer: Tensor) -> int:
-        """Runs whose gradients of a layer (R, d', D) are computed at once."""
-        return len(self) if self.on_gpu else min(len(self), max(1, CACHE // layer[0].nbytes))
 
     def product(self, rows: Tensor, layer: str) -> Tensor:
         """Rows (R, B, D) times a layer's weights, plus its bias if it has one: (R, B, d')."""
@@ -106,9 +107,9 @@ class Stack:
         factor, bias = self._factor(layer), f"{layer}.bias" in self.weights
         of_bias = gradient.sum(dim=1) if bias else None
         low_rows, low = rows.to(factor.dtype), gradient.mT.to(factor.dtype)
-        size = self._together(factor)
-        for start in range(0, len(self), size):
-            runs = slice(start, min(start + size, len(self)))
+        size, all_runs = self.together[layer], len(gradient)
+        for start in range(0, all_runs, size):
+            runs = slice(start, min(start + size, all_runs))
             found = {f"{layer}.weight": self._outer(low[runs], low_rows[runs], layer.rpartition("_")[-1])}
             if of_bias is not None:
                 found[f"{layer}.bias"] = of_bias[runs]

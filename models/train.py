@@ -23,7 +23,7 @@ from torch import Tensor
 
 from models.cores import Each, at_once, run_parallel, threads
 from models.data import Dataset
-from models.divergence import DivergedError, diverged, joined, modality_of, require_finite
+from models.divergence import DivergedError, diverged, joined, modality_of, require_finite, require_finite_steps
 from models.errors import ModelError
 from models.fusion import FusionNet
 from models.learner import Learner
@@ -40,9 +40,6 @@ BLOCK = 8
 """Steps for which dropout is drawn at once, and between two looks at whether training goes on."""
 STACK = {"cpu": 1, "cuda": 128}
 """Most runs in a stack."""
-
-_SEEDING = threading.Lock()
-"""Fresh weights come from torch's one global generator, and stacks are made in threads."""
 
 Progress = Callable[[RunSpec, dict[str, float]], None]
 """Called after every epoch, in the thread that asks for results."""
@@ -117,7 +114,7 @@ def _train_stack(
     if not sound:
         return
     config, widths = sound[0][2].config, _widths(sound[0][1], sound[0][2].config)
-    networks = [_seeded_network(dataset, spec) for _, dataset, spec in sound]
+    networks = [build_network(dataset, spec.config, spec.seed) for _, dataset, spec in sound]
     stack = Stack(networks, device, config.precision)
     shared = torch.device(device).type == "cpu" and networks[0].bytes >= CACHE  # else too little work to share
     with (
@@ -171,7 +168,7 @@ def _train(
         going = []
         for r, learner in enumerate(learners):
             try:
-                _require_finite_steps(learner, finite[..., r], table.modalities)
+                require_finite_steps(learner.spec, learner.epoch, finite[..., r], table.modalities)
                 if learner.left:
                     going.append(r)
                     continue
@@ -199,21 +196,6 @@ def _train(
                     part.keep(going)
                 noise = None if noise is None else noise[going]
                 totals = totals[going]
-
-
-def _require_finite_steps(learner: Learner, finite: Tensor, modalities: Sequence[str]) -> None:
-    """Raise `DivergedError` at the first step of a run whose loss is not finite, or what a modality brought to it.
-
-    Args:
-        learner: The run.
-        finite: bool (1 + modalities, steps): the loss's row first.
-        modalities: In the order of the rows.
-    """
-    steps = (~finite.all(dim=0)).nonzero()
-    if len(steps):
-        first = finite[:, int(steps[0])].tolist()
-        named = [m for m, fine in zip(modalities, first[1:], strict=True) if not fine]
-        raise diverged(learner.spec, learner.epoch, "the loss is not finite", named)
 
 
 def _end_epoch(learner: Learner, stack: Stack, run: int, table: Table, scales: Scales, loss: float) -> bool:
@@ -264,15 +246,14 @@ def _widths(dataset: Dataset, config: TrainConfig) -> dict[str, int]:
     return {m: dataset.features[m].shape[1] for m in config.modalities}
 
 
-def _seeded_network(dataset: Dataset, spec: RunSpec) -> FusionNet:
-    with _SEEDING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        return build_network(dataset, spec.config)
+def build_network(dataset: Dataset, config: TrainConfig, seed: int = 0) -> FusionNet:
+    """A fresh network for a dataset's widths and classes.
 
-
-def build_network(dataset: Dataset, config: TrainConfig) -> FusionNet:
-    """A fresh network for a dataset's widths and classes."""
-    return FusionNet(_widths(dataset, config), config.gated_dim, len(dataset.classes), config.gate, config.dropout)
+    Its weights come from a generator of its own: torch's global one is shared by threads that train and score at once.
+    """
+    widths, classes = _widths(dataset, config), len(dataset.classes)
+    generator = torch.Generator().manual_seed(seed)
+    return FusionNet(widths, config.gated_dim, classes, config.gate, config.dropout, generator)
 
 
 def _probabilities(logits: Tensor, task: str) -> np.ndarray:

@@ -82,6 +82,36 @@ def test_scores_are_the_same_on_any_number_of_cores() -> None:
     assert len(set(found)) == 1
 
 
+def test_random_numbers_that_others_draw_play_no_part() -> None:
+    data = planted(n=60)
+    specs = [run_of(data, seed, epochs=1) for seed in range(30)]
+    alone = {spec.seed: bits(train_run(data, spec)) for spec in specs}
+    over = threading.Event()
+
+    def draw() -> None:
+        while not over.is_set():
+            torch.rand(3)
+
+    noise = threading.Thread(target=draw)
+    noise.start()
+    try:
+        with threads(2):
+            together = {result.spec.seed: bits(result) for result in train_runs([(data, spec) for spec in specs])}
+    finally:
+        over.set()
+        noise.join()
+    assert together == alone
+
+
+def test_training_and_scoring_draw_no_number_of_torchs_generator() -> None:
+    data = planted(n=60)
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    evaluate(data, train_run(data, run_of(data, 0, epochs=1)), "c", "test")
+    assert torch.rand(1) == expected
+
+
 def test_training_leaves_torchs_settings_as_they_were() -> None:
     data = planted(n=120)
     before = torch.get_num_threads()
