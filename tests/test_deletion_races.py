@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from features.adoption import adopt_run
 from features.checks import check_store
 from features.claims import claim
 from features.deletion import _remove_orphans, delete
@@ -19,7 +20,7 @@ from features.export import export_table, write_hf, write_one_parquet
 from features.extract import Item, Target, extract_views
 from features.inputs import cache_inputs
 from features.mmsa import write_mmsa
-from features.runs import adopt_run, read_config, run_folders
+from features.runs import read_config, run_folders
 from features.selection import select
 from features.store import FeatureStore
 from pipelines.catalog import load_catalog
