@@ -69,7 +69,7 @@ class Audit:
     """Hash of the release's file listing and the catalog entry: the same state needs no second reading."""
 
 
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 """Raised when a parser reads the same files differently."""
 
 

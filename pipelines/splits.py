@@ -12,19 +12,26 @@ import numpy as np
 from pipelines.catalog_entries import Validation
 from pipelines.errors import DataError
 
+ORDERS = 100
+"""Orders of the groups that are tried; the best choice of all is taken."""
+COUNTED = 10
+"""A label of which validation should hold fewer rows than this counts for less: its share is a matter of chance."""
+ENOUGH = 3
+"""Groups that have to hold a label before validation must hold it too."""
 
-def seeded_validation(groups: Mapping[str, str], validation: Validation) -> set[str]:
+
+def seeded_validation(groups: Mapping[str, str], labels: Mapping[str, str | None], validation: Validation) -> set[str]:
     """Choose validation samples out of a training part.
 
     Args:
         groups: Sample id -> group that stays together (dialogue, film neighbourhood); `by: utterance` ignores it.
+        labels: Sample id -> native label, on which whole groups are stratified; no map of labels plays a part.
         validation: How much, by what, with which seed.
 
     Returns:
-        The chosen ids. By utterance exactly `size` of the given ones, or `fraction` of them, rounded. By group
-        whole groups: in seeded order a group is taken if that brings the number of ids nearer to the fraction and
-        leaves something to train on, so that in the end no further group would. A group of twice the fraction or
-        more is therefore never taken.
+        The chosen ids. By utterance exactly `size` of the given ones, or `fraction` of them, rounded. By group whole
+        groups, so that validation holds the fraction of the ids and of every label as nearly as whole groups allow,
+        every label that `ENOUGH` groups hold is in it, and none is there alone. Of a few huge groups it may be empty.
 
     Raises:
         DataError: `size` without `by: utterance`, or a size that leaves no sample to train on.
@@ -48,11 +55,41 @@ def seeded_validation(groups: Mapping[str, str], validation: Validation) -> set[
     members: dict[str, list[str]] = {}
     for sample_id in ids:
         members.setdefault(groups[sample_id], []).append(sample_id)
+    return {i for name in _stratified(members, labels, validation.fraction, generator) for i in members[name]}
+
+
+def _stratified(
+    members: Mapping[str, list[str]], labels: Mapping[str, str | None], fraction: float, generator: np.random.Generator
+) -> set[str]:
+    """The groups that come nearest to the fraction of every label and of the whole, of `ORDERS` greedy choices."""
     names = sorted(members)
-    chosen: set[str] = set()
-    for i in generator.permutation(len(names)):
-        group = members[names[i]]
-        size = len(chosen) + len(group)
-        if abs(size - wanted) < abs(len(chosen) - wanted) and size < len(ids):
-            chosen.update(group)
-    return chosen
+    strata = sorted({labels.get(i) or "" for ids in members.values() for i in ids})
+    place = {label: k for k, label in enumerate(strata)}
+    counts = np.zeros((len(names), len(strata) + 1))
+    for row, name in enumerate(names):
+        for i in members[name]:
+            counts[row, place[labels.get(i) or ""]] += 1
+    counts[:, -1] = counts.sum(axis=1)  # the size is one more thing to come near to
+    totals = counts.sum(axis=0)
+    held = (counts > 0).sum(axis=0)
+    weights = np.minimum(totals * fraction / COUNTED, 1.0)
+    weights[-1] = len(strata)
+
+    def distance(chosen: np.ndarray) -> float:
+        lacking = (chosen == 0) & (held >= ENOUGH)
+        alone = chosen == totals  # nothing is left to train on
+        missed = weights * ((chosen / totals - fraction) / fraction) ** 2
+        return float(missed.sum() + lacking.sum() + 1e6 * alone.sum())
+
+    nothing = np.zeros(len(totals))
+    best, nearest = np.zeros(len(names), dtype=bool), distance(nothing)
+    for _ in range(ORDERS):
+        order = generator.permutation(len(names))
+        taken, chosen, now = np.zeros(len(names), dtype=bool), nothing, distance(nothing)
+        for row in (*order, *order):  # taken in the first round, and where that helps, put back or taken in the second
+            changed = chosen - counts[row] if taken[row] else chosen + counts[row]
+            if (then := distance(changed)) < now:
+                taken[row], chosen, now = not taken[row], changed, then
+        if now < nearest:
+            best, nearest = taken, now
+    return {name for name, there in zip(names, best, strict=True) if there}

@@ -176,6 +176,24 @@ def test_transcripts_split_at_the_first_bracket_colon_and_keep_tags_natively(tmp
     assert [(e.code, e.line) for e in parsed.errors] == [("overlap_turn", 2), ("bad_transcript", 4)]
 
 
+@pytest.mark.parametrize("tags", ["strip", "keep"])
+def test_an_utterance_of_tags_alone_has_no_text_and_keeps_its_tag_as_a_fact(tmp_path: Path, tags: str) -> None:
+    text = "Ses01F_impro01_F000 [0.0000-2.0000]: [BREATHING]\n"
+    write_dialogue(tmp_path, "Ses01F_impro01", block("Ses01F_impro01_F000", 0, "sad"), text)
+    (sample,) = parse_corpus("iemocap", ENTRY.model_copy(update={"tags": tags}), tmp_path).samples
+    assert sample.text_status == "no_text" and sample.native["transcript"] == "[BREATHING]"
+    assert "only_tags" in sample.marks and sample.text_source == "transcript", "there is nothing to transcribe"
+
+
+def test_a_second_block_of_an_utterance_says_both_places(tmp_path: Path) -> None:
+    blocks = block("Ses01F_impro01_F000", 0, "sad") + block("Ses01F_impro01_F000", 0, "ang")
+    write_dialogue(tmp_path, "Ses01F_impro01", blocks)
+    parsed = parse(tmp_path)
+    (error,) = [e for e in parsed.errors if e.code == "duplicate_row"]
+    assert "Ses01F_impro01_F000 is also in Session1/dialog/EmoEvaluation/Ses01F_impro01.txt:" in error.message
+    assert [s.label for s in parsed.samples] == ["sad"] and error.line > 1
+
+
 def test_tags_stay_in_the_text_where_the_catalog_says_so(tmp_path: Path) -> None:
     text = "Ses01F_impro01_F000 [0.0000-2.0000]: [LAUGHTER] Look.\n"
     write_dialogue(tmp_path, "Ses01F_impro01", block("Ses01F_impro01_F000", 0, "hap"), text)

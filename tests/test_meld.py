@@ -187,6 +187,7 @@ def test_no_annotation_at_all_names_the_expected_files(tmp_path: Path) -> None:
 def test_a_duplicate_row_keeps_the_first(tmp_path: Path) -> None:
     parsed = parse(release(tmp_path, [row(1, 0, 0, "first"), row(2, 0, 0, "second")]))
     assert [e.code for e in parsed.errors] == ["duplicate_row"]
+    assert "is also in train_sent_emo.csv:" in parsed.errors[0].message
     assert parsed.errors[0].line == 3
     assert next(s for s in parsed.samples if s.split == "train").text == "first"
 

@@ -156,7 +156,7 @@ def test_without_folds_a_note_names_the_file(tmp_path: Path) -> None:
 
 def test_a_segment_without_transcript_keeps_its_row(tmp_path: Path) -> None:
     sample = parse(csd(tmp_path, truth())).samples[1]
-    assert sample.sample_id == "mosei/-3g5yACwYnA/t3125"
+    assert sample.sample_id == "mosei/-3g5yACwYnA/t3125-5500"
     assert (sample.text_status, sample.marks) == ("no_text", ("no_transcript",))
 
 
@@ -382,3 +382,22 @@ def test_samples_survive_the_table(tmp_path: Path) -> None:
     samples: list[Sample] = parse(csd(tmp_path, truth())).samples
     back = from_table(to_table(samples))
     assert back == sorted((replace(s) for s in samples), key=lambda s: s.sample_id)
+
+
+def test_two_segments_that_begin_at_zero_are_two_samples(tmp_path: Path) -> None:
+    values = [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    parsed = parse(csd(tmp_path, {"180971": {0: (0.0, 4.5, values, "a"), 1: (0.0, 9.25, values, "b")}}))
+    assert [s.sample_id for s in parsed.samples] == ["mosei/180971/t0-4500", "mosei/180971/t0-9250"]
+    assert parsed.errors == []
+
+
+def test_a_row_that_is_there_twice_says_both_places(tmp_path: Path) -> None:
+    table = tmp_path / "Labels" / "Data_Train_modified.csv"
+    table.parent.mkdir()
+    line = "180971,0.0,4.5,0.3,1,0,0,0,0,0,text"
+    head = "video,start_time,end_time,sentiment,happy,sad,anger,surprise,disgust,fear,text"
+    table.write_text("\n".join([head, line, line]) + "\n")
+    parsed = parse(tmp_path)
+    (error,) = parsed.errors
+    assert (error.code, error.file, error.line) == ("duplicate_row", "Data_Train_modified.csv", 3)
+    assert "is also in Data_Train_modified.csv:2" in error.message and len(parsed.samples) == 1

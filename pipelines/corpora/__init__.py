@@ -34,6 +34,20 @@ class RowError:
     """What was found and what was expected."""
 
 
+def duplicate(file: str, line: int, name: str, first: tuple[str, int]) -> RowError:
+    """The error of a row that stands once more: the first is kept, and both places are said.
+
+    Args:
+        file: Of this row, relative to the corpus root.
+        line: Of this row; 0 where the file itself is the row.
+        name: What the rows are of.
+        first: File and line of the row that is kept.
+    """
+    kept, number = first
+    where = f"{kept}:{number}" if number else kept
+    return RowError("duplicate_row", file, line, f"{name} is also in {where}: that one is kept; expected it once")
+
+
 @dataclass(slots=True)
 class Parsed:
     """What a parser found: every usable row as a sample, every other row and every damaged line as an error."""

@@ -24,7 +24,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from pipelines.catalog_entries import CorpusEntry
-from pipelines.corpora import Parsed, RowError, register_parser
+from pipelines.corpora import Parsed, RowError, duplicate, register_parser
 from pipelines.errors import DataError
 from pipelines.schema import Sample
 from pipelines.splits import seeded_validation
@@ -106,8 +106,7 @@ def _samples(
             parsed.errors.append(RowError("bad_row", where, 0, message))
             continue
         if path.stem in first:
-            message = f"clip {path.stem} is also {first[path.stem]}: the first is kept; expected one folder per clip"
-            parsed.errors.append(RowError("duplicate_row", where, 0, message))
+            parsed.errors.append(duplicate(where, 0, f"clip {path.stem}", (first[path.stem], 0)))
             continue
         first[path.stem] = where
         yield Sample(
@@ -180,7 +179,7 @@ def _carve_validation(parsed: Parsed, entry: CorpusEntry) -> None:
     if validation.by == "dialogue":
         raise DataError("AFEW validation by 'dialogue': its clips have none; expected by: film_time or by: utterance")
     blocks = {s.sample_id: s.sample_id if s.start is None else f"{s.start // NEIGHBOURHOOD:.0f}" for s in training}
-    chosen = seeded_validation(blocks, validation)
+    chosen = seeded_validation(blocks, {s.sample_id: s.label for s in training}, validation)
     if not chosen:
         parsed.notes.append(
             f"validation is empty: no block of clips is small enough for {validation.fraction:g} of them"

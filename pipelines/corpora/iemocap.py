@@ -33,6 +33,8 @@ from pipelines.splits import seeded_validation
 RELEASE = "IEMOCAP_full_release"
 DIALOGUES = {1: 28, 2: 30, 3: 32, 4: 30, 5: 31}
 """Session -> dialogues in the release (corpora.md 1.1)."""
+ONLY_TAGS = "only_tags"
+"""Mark of an utterance whose transcript is tags alone, such as `[BREATHING]`; `native` has the tags."""
 SAME_TIME = 0.01
 """Seconds by which label and transcript may disagree about an interval; in the release they are equal."""
 
@@ -137,6 +139,7 @@ def _sample(
     native = evaluation.native()
     if turn and turn.text != spoken(turn.text):
         native["transcript"] = turn.text
+    only_tags = turn is not None and turn.text != "" and not spoken(turn.text)
     differs = turn and max(abs(turn.start - evaluation.start), abs(turn.end - evaluation.end)) > SAME_TIME
     avi = f"{folder}/dialog/avi/DivX/{dialogue}.avi"
     audio, (audio_start, audio_end) = _audio(evaluation, dialogue, folder, media)
@@ -163,9 +166,10 @@ def _sample(
         audio_end=audio_end,
         audio_status="ok" if audio in media else "missing_media",
         text=text or None,
-        text_source="transcript" if text else "none",
-        text_status="ok" if text else "no_text",
-        marks=("interval_differs",) if differs else (),
+        # Nothing is said in `[BREATHING]`: a fact of the transcript, and no gap that somebody should fill.
+        text_source="transcript" if text or only_tags else "none",
+        text_status="ok" if text and not only_tags else "no_text",
+        marks=(*(("interval_differs",) if differs else ()), *((ONLY_TAGS,) if only_tags else ())),
         native=native,
     )
 
@@ -197,7 +201,7 @@ def _carve_validation(parsed: Parsed, entry: CorpusEntry) -> None:
         labels = apply_map(to_table(known), "iemocap", label_map)
         kept = labels.filter(labels["emotion"].is_valid())["sample_id"].to_pylist()
         pool = {sample_id: pool[sample_id] for sample_id in kept}
-    chosen = seeded_validation(pool, validation)
+    chosen = seeded_validation(pool, {s.sample_id: s.label for s in training}, validation)
     if not chosen:
         parsed.notes.append(f"validation is empty: no dialogue is small enough for {validation.fraction:g} of the rows")
     parsed.samples = [replace(s, split="val") if s.sample_id in chosen else s for s in parsed.samples]

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.corpora import Parsed, RowError
+from pipelines.corpora import Parsed, RowError, duplicate
 
 CODES = ("ang", "dis", "exc", "fea", "fru", "hap", "neu", "oth", "sad", "sur", "xxx")
 VOTES = ("Neutral", "Frustration", "Excited", "Happiness", "Anger", "Sadness", "Surprise", "Fear", "Disgust", "Other")
@@ -90,6 +90,7 @@ def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -
         The readable blocks in the order of the file, which is not that of time.
     """
     found: dict[str, Evaluation] = {}
+    first: dict[str, int] = {}
     block: Evaluation | None = None
     inside = False  # in a block, which may be one whose summary line cannot be read
     try:
@@ -105,12 +106,13 @@ def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -
                 continue  # the header
             made, inside = _summary(line, number, where, file.stem), True
             if isinstance(made, Evaluation) and made.utterance in found:
-                made = RowError("duplicate_row", where, number, f"{made.utterance} occurs twice: the first is kept")
+                made = duplicate(where, number, made.utterance, (where, first[made.utterance]))
             if isinstance(made, RowError):
                 parsed.errors.append(made)
                 block = None
             else:
                 block = found[made.utterance] = made
+                first[made.utterance] = number
         elif block is not None:
             problem = _add_vote(block, line)
             if problem is not None:

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.catalog_entries import CorpusEntry, MediaRules
-from pipelines.corpora import Parsed, RowError, register_parser
+from pipelines.corpora import Parsed, RowError, duplicate, register_parser
 from pipelines.corpora.tables import read_rows
 from pipelines.errors import DataError
 from pipelines.schema import Sample
@@ -103,7 +103,7 @@ def _read_rows(file: Path, part: str, root: Path, parsed: Parsed) -> Iterator[Sa
     missing = [column for column in COLUMNS if column not in header]
     if missing:
         raise DataError(f"{name}: column {missing[0]!r} is missing: expected the columns {', '.join(COLUMNS)}")
-    seen: set[str] = set()
+    seen: dict[str, tuple[str, int]] = {}
     for number, cells in lines:
         if isinstance(cells, str):
             parsed.errors.append(RowError("bad_row", name, number, cells))
@@ -115,11 +115,9 @@ def _read_rows(file: Path, part: str, root: Path, parsed: Parsed) -> Iterator[Sa
         if isinstance(sample, str):
             parsed.errors.append(RowError("bad_row", name, number, sample))
         elif sample.sample_id in seen:
-            parsed.errors.append(
-                RowError("duplicate_row", name, number, f"{sample.sample_id} occurs twice: first kept")
-            )
+            parsed.errors.append(duplicate(name, number, sample.sample_id, seen[sample.sample_id]))
         else:
-            seen.add(sample.sample_id)
+            seen[sample.sample_id] = name, number
             yield sample
 
 

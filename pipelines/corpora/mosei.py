@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.catalog_entries import CorpusEntry
-from pipelines.corpora import Parsed, RowError, register_parser
+from pipelines.corpora import Parsed, RowError, duplicate, register_parser
 from pipelines.corpora.mosei_csd import read_csd
 from pipelines.corpora.mosei_folds import CODES, FOLDS_FILE, FOLDS_TABLE, NAMES, read_folds
 from pipelines.corpora.mosei_labels import EMOTIONS, LabelRow, csv_files, read_table, read_workers, table_kind
@@ -59,20 +59,22 @@ def parse_mosei(entry: CorpusEntry, root: Path) -> Parsed:
     transcripts = dict(read_transcripts(_first_folder(root, *TRANSCRIPTS), root, parsed))
     if not transcripts:
         source = "texts are those of the label table" if any(row.text for row in rows) else "samples have no text"
-        parsed.notes.append(f"no segmented transcripts: {source}, and ids come from start times")
+        parsed.notes.append(f"no segmented transcripts: {source}, and ids come from start and end times")
     media = _find_media(root)
     folds = read_folds(root)
     if folds is None and not any(row.split for row in rows):
         parsed.notes.append(f"no fold list: every split is none; put {FOLDS_FILE} of the CMU SDK into the root")
     samples: dict[str, Sample] = {}
+    first: dict[str, tuple[str, int]] = {}
     for row in rows:
         sample = _sample(row, transcripts.get(row.video, []), media, folds)
         if isinstance(sample, RowError):
             parsed.errors.append(sample)
         elif sample.sample_id in samples:
-            parsed.errors.append(RowError("duplicate_row", row.file, row.line, f"{sample.sample_id} occurs twice"))
+            parsed.errors.append(duplicate(row.file, row.line, sample.sample_id, first[sample.sample_id]))
         else:
             samples[sample.sample_id] = sample
+            first[sample.sample_id] = row.file, row.line
     _note_unlabelled(transcripts, samples, parsed)
     parsed.samples = list(_with_turns(samples))
     return parsed
@@ -169,7 +171,7 @@ def _sample(row: LabelRow, segments: list[Segment], media: _Media, folds: dict[s
     text = (segment.text if segment else None) or row.text
     if segment is None and text is None:
         marks.append("no_transcript")
-    clip = segment.clip if segment else f"t{round(begin * 1000)}"
+    clip = segment.clip if segment else f"t{round(begin * 1000)}-{round(end * 1000)}"  # starts alone recur in a video
     code = row.split or ""
     split = folds.get(row.video, "none") if folds is not None else CODES.get(code, NAMES.get(code.lower(), "none"))
     return Sample(
