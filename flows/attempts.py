@@ -20,8 +20,14 @@ class TasksFailedError(DataError):
         Args:
             outcomes: Task -> what it returned, or its error.
         """
-        super().__init__("; ".join(str(error) for error in outcomes.values() if isinstance(error, Exception)))
+        errors = [outcome for outcome in outcomes.values() if isinstance(outcome, Exception)]
+        super().__init__("; ".join(dict.fromkeys(str(error) for error in errors)))
         self.outcomes = outcomes
+        self.exit_code = max(getattr(error, "exit_code", 1) for error in errors)
+
+    def __reduce__(self) -> tuple[type[TasksFailedError], tuple[Mapping[str, Any]]]:
+        """Prefect hands the errors of flows from process to process."""
+        return type(self), (self.outcomes,)
 
 
 def attempt_all(tasks: Mapping[str, Callable[[], T]]) -> dict[str, T]:

@@ -26,11 +26,13 @@ def finetune_task(job: FinetuneJob, progress: Progress | None, notice: Callable[
 
 
 @flow(name="finetune", flow_run_name="finetune {job.modality} {job.corpus}", validate_parameters=False)
-def finetune_flow(job: FinetuneJob, progress: Progress | None = None, notice: Callable[[str], None] = note) -> Outcome:
+def finetune_flow(
+    job: FinetuneJob, progress: Progress | None = None, notice: Callable[[str], None] | None = None
+) -> Outcome:
     """Fine-tune the encoder of a job that a command made; a killed flow goes on after its last epoch."""
     tags = corpus_tags([job.corpus]) | feature_tags([job.features])
     tag_flow_run(tags)
-    outcome = finetune_task.with_options(tags=tags)(job, progress, notice)
+    outcome = finetune_task.with_options(tags=tags)(job, progress, notice or note)
     scores = [{"encoder": outcome.name, "epoch": when, "UAR": 100 * v} for when, v in outcome.about["val_uar"].items()]
     record_table(f"finetuned-{outcome.name}", scores, "Validation UAR in percent before and after")
     return outcome
