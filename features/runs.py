@@ -6,7 +6,7 @@ import errno
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,12 @@ METRICS_SCHEMA = pa.schema(
         ("class", pa.string()),
         ("value", pa.float64()),
         ("n", pa.int64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("resampled", pa.string()),
     ]
 )
+"""Scores of a run, and their 95 % intervals where there are predictions to resample."""
 EPOCHS_SCHEMA = pa.schema(
     [("run", pa.string()), ("epoch", pa.int32()), ("loss", pa.float64()), ("val_uar", pa.float64())]
 )
@@ -64,7 +68,8 @@ PREDICTIONS_SCHEMA = pa.schema(
         ("truth", pa.string()),
         ("prediction", pa.string()),
         ("probabilities", pa.map_(pa.string(), pa.float32())),
-        ("gates", pa.map_(pa.string(), pa.float32())),
+        ("contributions", pa.map_(pa.string(), pa.float32())),
+        ("cluster", pa.string()),
     ]
 )
 CONFIG_KEYS = ("experiment", "protocol", "train", "test", "feature_set", "seed")
@@ -227,13 +232,14 @@ def runs_table(store: Path) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=RUNS_SCHEMA)
 
 
-def find_run(store: Path, name: str | None = None, trained: bool = False) -> Path:
+def find_run(store: Path, name: str | None = None, trained: bool = False, default: Collection[str] = ()) -> Path:
     """The folder of a run.
 
     Args:
         store: Root of the store.
         name: `experiment/run`, a run's name, or the beginning of either if only one run begins so; None: the newest.
         trained: Only runs that have weights: a nullified twin is a score, not a network.
+        default: Protocols whose newest run is meant where no name is given; all if empty.
 
     Raises:
         DataError: The store has no run.
@@ -243,6 +249,13 @@ def find_run(store: Path, name: str | None = None, trained: bool = False) -> Pat
     folders = {f"{folder.parent.name}/{folder.name}": folder for folder in found}
     if not folders:
         raise DataError(f"store {str(store)!r} holds no run: run `merloco train` or `merloco loco` first")
+    if name is None and default:
+        found = [folder for folder in found if read_config(folder)["config"].get("protocol") in default]
+        if not found:
+            raise DataError(
+                f"store {str(store)!r} holds no run of the protocols {', '.join(default)}: name one of another with "
+                f"--run ({nearest('', folders)}), or run `merloco train` or `merloco loco`"
+            )
     if name is None:
         return max(found, key=lambda folder: ((folder / "config.json").stat().st_mtime_ns, folder.name))
     exact = [full for full in folders if name in (full, full.partition("/")[2])]

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from features.store import FeatureStore
+from models.intervals import DIALOGUES, UTTERANCES, clusters_of, score_intervals
 from models.resampling import Interval, bootstrap, permutation_test
 from models.statistics import McNemar, holm, mcnemar
 from pipelines.errors import DataError
@@ -27,7 +28,9 @@ class Comparison:
     metric: str
     n: int
     units: int
-    """Utterances or dialogues that are resampled."""
+    """How many utterances or dialogues are resampled."""
+    resampled: str
+    """`utterances` or `dialogues`."""
     only_first: int
     """Utterances that only the first run predicted: left out."""
     only_second: int
@@ -51,7 +54,7 @@ class Agreement:
 
 
 def compare_runs(
-    store: FeatureStore, first: Path, second: Path, metrics: Sequence[str] = ("uar",), by: By = "utterance"
+    store: FeatureStore, first: Path, second: Path, metrics: Sequence[str] = ("uar",), by: By | None = None
 ) -> tuple[list[Comparison], list[Agreement]]:
     """Compare two runs on every corpus that both tested.
 
@@ -60,7 +63,7 @@ def compare_runs(
         first: Folder of the first run.
         second: Folder of the second run.
         metrics: Scores to compare, names of `models.resampling.METRICS`.
-        by: Whether utterances are resampled and swapped, or whole dialogues.
+        by: Whether utterances are resampled and swapped, or whole dialogues; None: what the runs' own intervals take.
 
     Returns:
         A row per corpus and metric, and a McNemar table per corpus.
@@ -69,7 +72,7 @@ def compare_runs(
         DataError: The runs share no utterance, or disagree on what is true.
     """
     here, there = _predictions(first), _predictions(second)
-    dialogues = _dialogues(store) if by == "dialogue" else {}
+    dialogues = _dialogues(store) if by != "utterance" else {}
     rows, agreements = [], []
     for corpus in sorted(here.keys() & there.keys()):
         a, b = here[corpus], there[corpus]
@@ -77,16 +80,20 @@ def compare_runs(
         if not shared:
             continue
         truth, one, other, names = _paired(corpus, shared, a, b)
-        groups = np.array([dialogues.get(i) or i for i in shared]) if by == "dialogue" else None
+        clusters = np.array([dialogues.get(i) or i for i in shared])
+        groups = {"utterance": None, "dialogue": clusters, None: clusters_of(clusters)}[by]
         if groups is not None and len(set(groups)) < 2:
             raise DataError(f"{corpus}: all {len(shared)} shared utterances are of one dialogue: use --by utterance")
         drawn = bootstrap(truth, np.stack([one, other]), len(names), groups)
         p_values = permutation_test(truth, one, other, len(names), metrics, groups)
+        resampled = UTTERANCES if groups is None else DIALOGUES
+        own = [score_intervals(*_named(names, truth, said), clusters).metrics for said in (one, other)]
         for metric in metrics:
-            intervals = drawn.interval(metric, 0), drawn.interval(metric, 1), drawn.difference(metric)
+            ours, theirs = (drawn.interval(metric, k) if by else own[k][metric] for k in (0, 1))
+            intervals = ours, theirs, drawn.difference(metric)
             left_out = len(a) - len(shared), len(b) - len(shared)
             p = p_values[metric]
-            rows.append(Comparison(corpus, metric, len(shared), drawn.units, *left_out, *intervals, p, p))
+            rows.append(Comparison(corpus, metric, len(shared), drawn.units, resampled, *left_out, *intervals, p, p))
         table = mcnemar(truth, one, other)
         agreements.append(Agreement(corpus, table, table.p))
     if not rows:
@@ -108,6 +115,11 @@ def _predictions(folder: Path) -> dict[str, dict[str, tuple[str, str]]]:
         if row["truth"] is not None:
             found.setdefault(row["corpus"], {})[row["sample_id"]] = row["truth"], row["prediction"]
     return found
+
+
+def _named(names: Sequence[str], truth: np.ndarray, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    known = np.array(names)
+    return known[truth], known[said][None]
 
 
 def _dialogues(store: FeatureStore) -> dict[str, str | None]:

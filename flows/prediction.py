@@ -19,7 +19,7 @@ from flows.plan import train_config
 from models.data import Dataset
 from models.encoders import Encoder
 from models.spec import RunResult, RunSpec
-from models.train import predict
+from models.train import contributions, predict
 from pipelines.catalog_entries import Training
 from pipelines.errors import DataError
 
@@ -42,8 +42,8 @@ class Prediction:
     name: str
     emotion: str
     probabilities: dict[str, float]
-    gates: dict[str, float]
-    """Modality -> mean share of the gates."""
+    contributions: dict[str, float | None]
+    """Modality -> fall of the emotion's probability when it is left out; None where it is not there, or alone."""
     statuses: dict[str, str]
     """Modality -> `ok`, or why there is none."""
 
@@ -68,6 +68,15 @@ def load_run(folder: Path) -> tuple[RunResult, tuple[str, ...], dict[str, Any]]:
     except KeyError as error:
         raise DataError(f"{folder}: the run's config has no {error}: train it again with this version") from None
     return RunResult(spec, weights), classes, config
+
+
+def describe_run(folder: Path, config: Mapping[str, Any]) -> str:
+    """Which run predicts, and from what it learned: for the head of a table."""
+    features = ", ".join(config["modalities"])
+    return (
+        f"{folder.parent.name}/{folder.name}: protocol {config['protocol']}, trained on {', '.join(config['train'])}, "
+        f"features {config['feature_set']} ({features}), seed {config['seed']}"
+    )
 
 
 def predict_sources(
@@ -125,12 +134,18 @@ def _predict(
         mask=np.ones((1, len(classes)), bool),
         classes=classes,
     )
-    probabilities, gates = predict(result, dataset, np.arange(1))
+    first = np.arange(1)
+    probabilities = predict(result, dataset, first)
+    chosen = probabilities.argmax(axis=1)
+    added = contributions(result, dataset, first, chosen)[0]
     return Prediction(
         name=source.name,
-        emotion=classes[int(probabilities[0].argmax())],
+        emotion=classes[int(chosen[0])],
         probabilities=dict(zip(classes, probabilities[0].tolist(), strict=True)),
-        gates=dict(zip(result.spec.config.modalities, gates[0].tolist(), strict=True)),
+        contributions={
+            m: None if np.isnan(value) else float(value)
+            for m, value in zip(result.spec.config.modalities, added, strict=True)
+        },
         statuses=statuses,
     )
 

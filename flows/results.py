@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from flows.console import Format, Key, print_records, show
+from flows.intervals import intervals_of
 from flows.plan import Outcome
-from models.resampling import bootstrap
+from models.intervals import ScoreIntervals, resampling_sentence
 from models.statistics import mean_std
 from pipelines.schema import MODALITIES
 
@@ -33,7 +33,7 @@ ABOUT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Score:
     """One evaluation of one cell over its seeds."""
 
@@ -65,22 +65,16 @@ class Score:
             return "-"
         return f"{mean:.1f}" if std != std else f"{mean:.1f} ± {std:.1f}"
 
+    @cached_property
+    def intervals(self) -> ScoreIntervals | None:
+        """Intervals of the mean scores over the seeds; None without predictions of one label."""
+        return intervals_of([outcome.path for outcome in self.outcomes], self.corpus)
+
     def interval(self) -> str:
-        """95 % bootstrap interval of the UAR, utterances drawn again, averaged over the seeds."""
-        columns = ["corpus", "sample_id", "truth", "prediction"]
-        rows: list[dict[str, Any]] = []
-        predictions = []
-        for outcome in self.outcomes:
-            table = pq.read_table(outcome.path / "predictions.parquet", columns=columns).to_pylist()
-            rows = sorted((r for r in table if r["corpus"] == self.corpus), key=lambda row: str(row["sample_id"]))
-            predictions.append([row["prediction"] for row in rows])
-        if not rows or any(row["truth"] is None for row in rows):
+        """95 % interval of the UAR, in percent."""
+        if self.intervals is None:
             return "-"
-        names = sorted({row["truth"] for row in rows} | {p for said in predictions for p in said})
-        index = {name: k for k, name in enumerate(names)}
-        truth = np.array([index[row["truth"]] for row in rows])
-        drawn = bootstrap(truth, np.array([[index[p] for p in said] for said in predictions]), len(names))
-        found = drawn.interval("uar")
+        found = self.intervals.metrics["uar"]
         return f"{100 * found.low:.1f} to {100 * found.high:.1f}"
 
 
@@ -147,7 +141,8 @@ def print_results(outcomes: Sequence[Outcome], title: str, output: Format, show_
     for sentence in notes(outcomes, show_leaks):
         print(sentence)
     print("audio, video, text: share of the n test rows that have it.")
-    print("95 % CI: of the UAR, over resampled test utterances.")
+    if drawn := {s.intervals.resampled for s in tested_scores(scores_of(outcomes)) if s.intervals}:
+        print(f"95 % CI: of the UAR. {resampling_sentence(sorted(drawn))}")
     print("majority: always the most frequent training class; its UAR is chance level. chance: guessing every class.")
     reused = sum(outcome.reused for outcome in outcomes)
     print(
@@ -212,9 +207,25 @@ def recall_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[d
     return rows
 
 
+def _over_seeds(score: Score) -> dict[str, Any]:
+    found: dict[str, Any] = {"seeds": len(score.outcomes)}
+    for metric in TITLES:
+        if metric in score.results[0]:
+            found[f"mean_{metric}"], found[f"std_{metric}"] = mean_std([result[metric] for result in score.results])
+    if score.intervals is not None:
+        interval = score.intervals.metrics["uar"]
+        found |= {"mean_low": interval.low, "mean_high": interval.high}
+    return found
+
+
 def plain_table(outcomes: Sequence[Outcome], own: bool = False) -> pa.Table:
-    """One row per run and tested corpus, unrounded, for machines; with `own` also the training corpora's test parts."""
+    """One row per run and tested corpus, unrounded, for machines; with `own` also the training corpora's test parts.
+
+    `low` and `high` are the 95 % interval of the run's UAR. `mean_*`, `std_*`, `mean_low` and `mean_high` are those of
+    the cell over its `seeds`, as the printed table shows them, the same in each of its rows.
+    """
     rows = []
+    over_seeds = {id(result): _over_seeds(score) for score in scores_of(outcomes) for result in score.results}
     for outcome in outcomes:
         cell = outcome.cell
         for result in outcome.results:
@@ -235,7 +246,10 @@ def plain_table(outcomes: Sequence[Outcome], own: bool = False) -> pa.Table:
                     "n": result["n"],
                     "collapsed": result.get("collapsed"),
                     **{metric: result.get(metric) for metric in TITLES},
+                    **{key: (result.get("interval") or {}).get(key) for key in ("low", "high", "resampled")},
+                    **over_seeds[id(result)],
                     **{f"majority_{key}": value for key, value in result["majority"].items()},
+                    **{f"chance_{key}": value for key, value in result["chance"].items()},
                     **{f"coverage_{m}": share for m, share in result["coverage"].items()},
                 }
             )

@@ -129,7 +129,7 @@ def _write(root: Path, job: Job, result: RunResult) -> Outcome:
         (left_out,) = config["nullify"]
         blind = blinded[left_out]
         rows = [result_row(e, left_out) for e in blind]
-        metrics, predictions = metrics_table(blind), predictions_table(dataset, result, blind)
+        metrics, predictions = metrics_table(blind), predictions_table(dataset, result, blind, (left_out,))
         write_run(root, config, metrics, epochs_table(result).slice(0, 0), predictions, {}, environment(result, rows))
         results += rows
     return job.outcome(root, record["validation"], results, reused=False)

@@ -9,12 +9,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from features.runs import EPOCHS_SCHEMA, METRICS_SCHEMA, PREDICTIONS_SCHEMA
 from models.data import Dataset
 from models.evaluation import Evaluation
+from models.resampling import Interval
 from models.spec import RunResult
+from models.train import contributions
 
 
 def result_row(e: Evaluation, nullified: str | None = None) -> dict[str, Any]:
@@ -32,7 +35,12 @@ def result_row(e: Evaluation, nullified: str | None = None) -> dict[str, Any]:
         "class_wacc": e.wacc,
         "majority": e.majority,
         "chance": e.chance,
+        "interval": None if e.intervals is None else _bounds(e.intervals.metrics["uar"], e.intervals.resampled),
     }
+
+
+def _bounds(interval: Interval | None, resampled: str) -> dict[str, Any]:
+    return {} if interval is None else {"low": interval.low, "high": interval.high, "resampled": resampled}
 
 
 def metrics_table(evaluations: Sequence[Evaluation]) -> pa.Table:
@@ -40,12 +48,14 @@ def metrics_table(evaluations: Sequence[Evaluation]) -> pa.Table:
     rows = []
     for e in evaluations:
         base = {"run": None, "split": e.split, "corpus": e.corpus, "class": None, "n": len(e.rows)}
-        rows += [{**base, "metric": name, "value": value} for name, value in e.scores.items()]
+        known = e.intervals
+        for name, value in e.scores.items():
+            bounds = {} if known is None else _bounds(known.metrics[name], known.resampled)
+            rows.append({**base, "metric": name, "value": value, **bounds})
         for metric, values in (("recall", e.recall), ("wacc", e.wacc)):
-            rows += [
-                {**base, "metric": metric, "class": name, "value": value, "n": e.support[name]}
-                for name, value in values.items()
-            ]
+            for name, value in values.items():
+                bounds = {} if known is None else _bounds(known.recall.get(name), known.resampled)
+                rows.append({**base, "metric": metric, "class": name, "value": value, "n": e.support[name], **bounds})
     return pa.Table.from_pylist(rows, schema=METRICS_SCHEMA)
 
 
@@ -55,11 +65,14 @@ def epochs_table(result: RunResult) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=EPOCHS_SCHEMA)
 
 
-def predictions_table(dataset: Dataset, result: RunResult, evaluations: Sequence[Evaluation]) -> pa.Table:
+def predictions_table(
+    dataset: Dataset, result: RunResult, evaluations: Sequence[Evaluation], nullify: Sequence[str] = ()
+) -> pa.Table:
     """Rows of `PREDICTIONS_SCHEMA`: truth is the single label (null where a row has several or none)."""
     rows = []
     classes, modalities = dataset.classes, result.spec.config.modalities
     for e in evaluations:
+        added = contributions(result, dataset, e.rows, e.prediction, nullify)
         for i, row in enumerate(e.rows):
             label = dataset.label[row]
             rows.append(
@@ -70,7 +83,11 @@ def predictions_table(dataset: Dataset, result: RunResult, evaluations: Sequence
                     "truth": None if label < 0 else classes[label],
                     "prediction": classes[e.prediction[i]],
                     "probabilities": list(zip(classes, e.probabilities[i].tolist(), strict=True)),
-                    "gates": list(zip(modalities, e.gates[i].tolist(), strict=True)),
+                    "contributions": [
+                        (m, None if np.isnan(value) else float(value))
+                        for m, value in zip(modalities, added[i], strict=True)
+                    ],
+                    "cluster": str(dataset.dialogue[row]),
                 }
             )
     return pa.Table.from_pylist(rows, schema=PREDICTIONS_SCHEMA)

@@ -9,6 +9,7 @@ import numpy as np
 
 from models.data import Dataset
 from models.errors import ModelError
+from models.intervals import ScoreIntervals, score_intervals
 from models.metrics import majority, masked_prediction, score
 from models.multilabel import score_multi
 from models.spec import RunResult
@@ -30,8 +31,6 @@ class Evaluation:
     rows: np.ndarray
     probabilities: np.ndarray
     """float32 (n, K)."""
-    gates: np.ndarray
-    """float32 (n, modalities)."""
     prediction: np.ndarray
     """int64 (n,): the most probable class that the corpus annotates."""
     scores: dict[str, float]
@@ -47,6 +46,8 @@ class Evaluation:
     """Guessing; empty for several labels."""
     coverage: dict[str, float]
     """Modality -> share of the rows that have it."""
+    intervals: ScoreIntervals | None
+    """Of this run's scores on a test part; None for several labels at once."""
     collapsed: str | None
     """What is predicted for every row although the rows differ: a class, or classes that are present; else None."""
 
@@ -68,11 +69,12 @@ def evaluate(dataset: Dataset, result: RunResult, corpus: str, split: str, nulli
     rows = dataset.rows((corpus,), split, config.task)
     if len(rows) == 0:
         raise ModelError(f"corpus {corpus!r} has no usable row in its {split} part: nothing to score")
-    probabilities, gates = predict(result, dataset, rows, nullify)
+    probabilities = predict(result, dataset, rows, nullify)
     mask, classes = dataset.mask[rows][0], dataset.classes
     prediction = masked_prediction(probabilities, mask)
     truth, seen = dataset.label[rows], result.spec.train_rows
     wacc: dict[str, float] = {}
+    intervals = None
     said, true = np.eye(len(classes), dtype=bool)[prediction], np.eye(len(classes), dtype=bool)[truth]
     if config.task == "multi":
         said, true = (probabilities > PRESENT) & mask, (dataset.target[rows] > 0) & mask
@@ -88,12 +90,14 @@ def evaluate(dataset: Dataset, result: RunResult, corpus: str, split: str, nulli
         )
         scores, most = ({name: float(getattr(s, name)) for name in SINGLE} for s in (single, always_one))
         recall, support, guessed = single.recall, single.support, chance(list(single.support.values()))
+        names = np.array(classes)
+        if split == "test":
+            intervals = score_intervals(names[truth], names[prediction][None], dataset.dialogue[rows])
     return Evaluation(
         corpus=corpus,
         split=split,
         rows=rows,
         probabilities=probabilities,
-        gates=gates,
         prediction=prediction,
         scores=scores,
         recall=recall,
@@ -102,6 +106,7 @@ def evaluate(dataset: Dataset, result: RunResult, corpus: str, split: str, nulli
         majority=most,
         chance=guessed,
         coverage={m: float(dataset.present[m][rows].mean()) for m in config.modalities},
+        intervals=intervals,
         collapsed=_collapsed(said, true, classes),
     )
 

@@ -16,7 +16,6 @@ from models.errors import ModelError
 from models.gates import (
     GATES,
     ORDER,
-    gate_shares,
     gated_features,
     layer_of,
     meet,
@@ -42,7 +41,7 @@ def fuse(
     kind: str,
     product: Product,
     dropout: Dropout,
-) -> tuple[Tensor, Tensor | None]:
+) -> Tensor:
     """FC per modality -> dropout -> GFL per pair -> concatenation -> ReLU -> FC -> dropout -> classifier.
 
     With one modality there is no pair: its FC takes the place of the fused features.
@@ -56,18 +55,17 @@ def fuse(
         dropout: What drops values in training.
 
     Returns:
-        Logits (..., n, K), and the share of the first modality of each pair (..., n, P, gated_dim); None without pairs.
+        Logits (..., n, K).
     """
     hidden = {m: dropout(product(features[m], f"fc_{m}"), m) for m in modalities}
-    shares = None
     if pairs_of(modalities):
         joined = {m: product(hidden[m], f"pairs_{m}") for m in modalities}
-        out, shares = gated_features(*meet(joined, modalities), *presence(present, modalities), kind)
+        out, _ = gated_features(*meet(joined, modalities), *presence(present, modalities), kind)
         fused = out.flatten(-2)
     else:
         (only,) = modalities
         fused = hidden[only] if present is None else hidden[only] * present[only].unsqueeze(-1)
-    return product(dropout(product(torch.relu(fused), "fc_avt"), "fused"), "classifier"), shares
+    return product(dropout(product(torch.relu(fused), "fc_avt"), "fused"), "classifier")
 
 
 class GatedFeatureLayer(nn.Module):
@@ -136,15 +134,9 @@ class FusionNet(nn.Module):
         """Size of the weights."""
         return sum(weight.nbytes for weight in self.parameters())
 
-    def forward(
-        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Classify rows: logits (n, K), and the gate share of each modality (n, modalities)."""
-        logits, shares = fuse(
-            features, present, self.modalities, self.gate, self._product, lambda x, _: self.dropout(x)
-        )
-        here = present or {m: torch.ones(len(logits), dtype=torch.bool, device=logits.device) for m in self.modalities}
-        return logits, gate_shares(shares, here, self.modalities).to(logits.device)
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Classify rows: logits (n, K)."""
+        return fuse(features, present, self.modalities, self.gate, self._product, lambda x, _: self.dropout(x))
 
     def _product(self, x: Tensor, name: str) -> Tensor:
         if not name.startswith("pairs_"):

@@ -111,23 +111,6 @@ def presence(present: Mapping[str, Tensor] | None, modalities: tuple[str, ...]) 
     return first, second
 
 
-def gate_shares(shares: Tensor | None, present: Mapping[str, Tensor], modalities: tuple[str, ...]) -> Tensor:
-    """Mean gate share of each modality over its pairs, (n, modalities); 1 for a modality alone, 0 for a missing one.
-
-    Args:
-        shares: Share of the first modality of each pair (n, P, gated_dim), from `fuse`.
-        present: Modality -> bool (n,).
-        modalities: In the order of `ORDER`.
-    """
-    if shares is None:
-        return torch.ones(len(present[modalities[0]]), 1)
-    found: dict[str, list[Tensor]] = {m: [] for m in modalities}
-    for (first, second), z in zip(pairs_of(modalities), shares.mean(-1).unbind(-1), strict=True):
-        found[first].append(z)
-        found[second].append((1 - z) * present[second])
-    return torch.stack([torch.stack(found[m]).mean(0) for m in modalities], dim=-1)
-
-
 def pair_weights(weights: Mapping[str, Tensor], modality: str, modalities: tuple[str, ...]) -> list[Tensor]:
     """A modality's parts of the gated layers' weights, views (D, gated_dim) in the order of `pairs_<modality>`.
 

@@ -138,7 +138,7 @@ class Stack:
             return torch.nn.functional.linear(x, weight, None if bias is None else bias[run])
 
         with float32_products():
-            return fuse(features, present, self.modalities, self.gate, product, lambda x, _: x)[0]
+            return fuse(features, present, self.modalities, self.gate, product, lambda x, _: x)
 
     def not_finite(self, run: int) -> list[str]:
         """Names of one run's weights that hold a value that is not finite."""

@@ -262,19 +262,25 @@ def _probabilities(logits: Tensor, task: str) -> np.ndarray:
 
 
 def predict(
-    result: RunResult, dataset: Dataset, rows: np.ndarray, nullify: Sequence[str] = (), device: str = "cpu"
-) -> tuple[np.ndarray, np.ndarray]:
+    result: RunResult,
+    dataset: Dataset,
+    rows: np.ndarray,
+    nullify: Sequence[str] = (),
+    device: str = "cpu",
+    leave_out: Sequence[str] = (),
+) -> np.ndarray:
     """Apply a trained network to rows.
 
     Args:
         result: The trained run.
         dataset: All rows.
         rows: Indices of the rows to predict.
-        nullify: Modalities that get a zero vector (the paper's nullification).
+        nullify: Modalities that get a zero vector (the paper's nullification): there, and saying nothing.
         device: Where to compute.
+        leave_out: Modalities that are taken as absent from every row.
 
     Returns:
-        Probabilities float32 (n, K), and the gate share of each of the run's modalities (n, modalities).
+        Probabilities float32 (n, K).
 
     Raises:
         DivergedError: A row's features, or what the network makes of them, are not finite.
@@ -287,15 +293,44 @@ def predict(
     network.to(device).eval()
     features, present = {}, {}
     for modality in config.modalities:
-        there = dataset.present[modality][rows]
+        there = dataset.present[modality][rows] & (modality not in leave_out)
         matrix = standardized(result.weights, modality, dataset.features[modality][rows]) * there[:, None]
         # A copy lies where torch aligns it: a product's last bits depend on where its rows begin.
         features[modality] = torch.from_numpy(matrix * (modality not in nullify)).to(device, copy=True)
         present[modality] = torch.from_numpy(there).to(device)
     one = threads(1) if torch.device(device).type == "cpu" else nullcontext()
     with one, float32_products(), torch.inference_mode():
-        logits, shares = network(features, present)
+        logits = network(features, present)
         probabilities = _probabilities(logits, config.task)
     if not torch.isfinite(logits).all():
         raise DivergedError(f"run {result.spec.name!r}: outputs for {len(rows)} rows are not finite: train it again")
-    return probabilities, shares.cpu().numpy()
+    return probabilities
+
+
+def contributions(
+    result: RunResult, dataset: Dataset, rows: np.ndarray, chosen: np.ndarray, nullify: Sequence[str] = ()
+) -> np.ndarray:
+    """How much each modality adds to the probability of a class: what it falls by when the modality is left out.
+
+    Args:
+        result: The trained run.
+        dataset: All rows.
+        rows: Indices of the rows.
+        chosen: int (n,): the class of each row, for example the predicted one.
+        nullify: As for `predict`.
+
+    Returns:
+        float32 (n, modalities), in the order of the run's modalities; NaN where a row lacks the modality, or has no
+        other: without it there is nothing to predict from.
+    """
+    modalities = result.spec.config.modalities
+    there = np.stack([dataset.present[m][rows] for m in modalities], axis=1)
+    picked = np.arange(len(rows)), chosen
+    whole = predict(result, dataset, rows, nullify)[picked]
+    found = np.full(there.shape, np.nan, dtype=np.float32)
+    for column, modality in enumerate(modalities):
+        asked = there[:, column] & (there.sum(axis=1) > 1)
+        if asked.any():
+            left = predict(result, dataset, rows[asked], nullify, leave_out=(modality,))
+            found[asked, column] = whole[asked] - left[np.arange(len(left)), chosen[asked]]
+    return found

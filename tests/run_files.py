@@ -54,7 +54,14 @@ def make_run(
         for sample_id, (t, p) in pairs.items():
             probabilities = [(c, 0.7 if c == p else 0.05) for c in CLASSES]
             row = {"run": None, "sample_id": sample_id, "corpus": corpus, "truth": t, "prediction": p}
-            rows.append({**row, "probabilities": probabilities, "gates": [("text", 1.0)]})
+            rows.append(
+                {
+                    **row,
+                    "probabilities": probabilities,
+                    "contributions": [("text", None)],
+                    "cluster": sample_id.rpartition("_")[0] or sample_id,
+                }
+            )
     epochs = [{"run": None, "epoch": i + 1, "loss": 1 / (i + 1), "val_uar": v} for i, v in enumerate(curve)]
     environment = {"results": results, "versions": {"torch": "2"}, "git": {"commit": "c0ffee", "local_changes": False}}
     return write_run(

@@ -44,7 +44,8 @@ def make_run(
             "truth": "happy",
             "prediction": "sad",
             "probabilities": [("happy", 0.25), ("sad", 0.75)],
-            "gates": [("text", 1.0)],
+            "contributions": [("text", None)],
+            "cluster": sample_id,
         }
         for sample_id in sample_ids
     ]

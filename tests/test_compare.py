@@ -68,7 +68,7 @@ def test_the_table_names_the_runs_and_corrects_over_all_its_rows(capsys: pytest.
     lines = out.splitlines()
     assert code == 0 and lines[:2] == [f"A  good/{good.name}", f"B  poor/{poor.name}"]
     assert sum(line.startswith(("meld", "afew")) for line in lines) == 4 + 2
-    assert "--by dialogue" in out
+    assert "utterances" in out
 
 
 def test_whole_dialogues_are_resampled_on_request(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -77,11 +77,13 @@ def test_whole_dialogues_are_resampled_on_request(capsys: pytest.CaptureFixture,
     make_run(tmp_path, {"meld": predicted("meld", 100, 0.4, 3)}, "poor")
     arguments = ["compare", "good", "poor", "--store", str(tmp_path), "--format", "json"]
     (by_dialogue,) = json.loads(merloco(capsys, *arguments, "--by", "dialogue")[1])
-    (by_utterance,) = json.loads(merloco(capsys, *arguments)[1])
+    (by_utterance,) = json.loads(merloco(capsys, *arguments, "--by", "utterance")[1])
+    (by_default,) = json.loads(merloco(capsys, *arguments)[1])
+    assert by_default == by_dialogue and by_dialogue["resampled"] == "dialogues"
     assert (by_dialogue["units"], by_utterance["units"]) == (20, 100)
     assert by_dialogue["first"] == by_utterance["first"] and by_dialogue["first_low"] != by_utterance["first_low"]
     _, out, _ = merloco(capsys, *arguments[:-2], "--by", "dialogue")
-    assert "2,000 resamples of dialogues" in out
+    assert "20 dialogues" in out
 
 
 def test_names_that_are_unknown_ambiguous_or_equal_are_one_sentence(

@@ -95,7 +95,7 @@ def test_the_first_error_of_a_task_ends_the_others_soon() -> None:
         for value in run_parallel([ill, endless(steps), endless(never)], workers=2):
             found.append(value)
     assert found == [2]
-    assert threading.active_count() == before and torch.get_num_threads() == 4
+    assert threading.active_count() <= before and torch.get_num_threads() == 4
 
 
 def test_closing_stops_the_workers_and_waits_for_them() -> None:
@@ -104,7 +104,7 @@ def test_closing_stops_the_workers_and_waits_for_them() -> None:
     values = run_parallel([ones, endless(steps)], workers=2)
     assert next(values) == 1
     values.close()
-    assert threading.active_count() == before and torch.get_num_threads() == 4
+    assert threading.active_count() <= before and torch.get_num_threads() == 4
     seen = len(steps)
     time.sleep(0.02)
     assert len(steps) == seen
@@ -124,4 +124,4 @@ def test_training_that_is_closed_trains_no_further() -> None:
     results = train_runs([(data, spec) for spec in specs], lambda _, row: rows.append(row))
     assert next(results).spec is specs[0]
     results.close()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before

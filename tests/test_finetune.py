@@ -6,9 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from features.store import FeatureStore
 from features.view import FeatureView
+from flows.snapshots import write_snapshot
+from models.finetune_run import Snapshot
 from pipelines.catalog import load_catalog
 from pipelines.files import write_parquet
 from pipelines.fragments import read_fragments
@@ -202,3 +205,16 @@ def test_a_corpus_without_the_modality_is_one_sentence(
     assert code == 1 and "no labelled utterance of its train part has text to fine-tune on (no_text" in the_sentence(
         err
     )
+
+
+def test_what_is_discarded_of_an_earlier_start_is_said_before_it_begins_anew(
+    capsys: pytest.CaptureFixture, meld: FeatureStore
+) -> None:
+    path = meld.root / "encoders" / "anew" / "training.safetensors"
+    path.parent.mkdir(parents=True)
+    history = [{"epoch": 0, "val_uar": 0.1}, {"epoch": 1, "loss": 1.0, "val_uar": 0.2}]
+    write_snapshot(path, Snapshot({"model.x": torch.zeros(1)}, history), {"settings": {"learning_rate": 0.5}})
+    code, _, err = finetune(capsys, meld, "--modality", "text", "--name", "anew", "--epochs", "1")
+    assert code == 0, err
+    said = err.index("a snapshot of 1 epochs is discarded, and training begins anew: it was made with other base and ")
+    assert "learning_rate 0.5, now 2e-05" in err and said < err.index("batches")

@@ -24,9 +24,8 @@ def network(modalities: tuple[str, ...], gate: str = "softmax") -> FusionNet:
 @pytest.mark.parametrize("modalities", SUBSETS)
 @pytest.mark.parametrize("gate", ["softmax", "sigmoid"])
 def test_any_subset_classifies(modalities: tuple[str, ...], gate: str) -> None:
-    logits, shares = network(modalities, gate)(features())
-    assert logits.shape == (5, 7) and shares.shape == (5, len(modalities))
-    assert torch.isfinite(logits).all() and (shares >= 0).all()
+    logits = network(modalities, gate)(features())
+    assert logits.shape == (5, 7) and torch.isfinite(logits).all()
 
 
 @pytest.mark.parametrize("gate", ["softmax", "sigmoid"])
@@ -38,16 +37,15 @@ def test_the_fusion_is_the_papers_formula(gate: str) -> None:
     z = np.exp(scores) / np.exp(scores).sum(1, keepdims=True) if gate == "softmax" else 1 / (1 + np.exp(-scores))
     out = z * np.tanh(f["text"] @ w["gal_ta.WF1"]) + (1 - z) * np.tanh(f["audio"] @ w["gal_ta.WF2"])
     hidden = np.maximum(out, 0) @ w["fc_avt.weight"].T + w["fc_avt.bias"]
-    logits, shares = net(rows)
+    logits = net(rows)
     assert np.allclose(logits.detach(), hidden @ w["classifier.weight"].T + w["classifier.bias"], atol=1e-5)
-    assert np.allclose(shares.detach(), np.stack([1 - z.mean(1), z.mean(1)], axis=1), atol=1e-5)
 
 
 @pytest.mark.parametrize("modalities", SUBSETS)
 def test_all_present_equals_no_mask(modalities: tuple[str, ...]) -> None:
     net, rows = network(modalities), features()
     everything = {m: torch.ones(5, dtype=torch.bool) for m in modalities}
-    assert torch.allclose(net(rows)[0], net(rows, everything)[0], atol=1e-6)
+    assert torch.allclose(net(rows), net(rows, everything), atol=1e-6)
 
 
 @pytest.mark.parametrize("missing", list(DIMS))
@@ -56,14 +54,14 @@ def test_a_missing_modality_cannot_be_seen(missing: str) -> None:
     present = {m: torch.full((5,), m != missing) for m in DIMS}
     changed = rows | {missing: other[missing]}
     kept = next(m for m in DIMS if m != missing)
-    assert torch.allclose(net(rows, present)[0], net(changed, present)[0], atol=1e-6)
-    assert not torch.allclose(net(rows, present)[0], net(rows | {kept: other[kept]}, present)[0], atol=1e-3)
+    assert torch.allclose(net(rows, present), net(changed, present), atol=1e-6)
+    assert not torch.allclose(net(rows, present), net(rows | {kept: other[kept]}, present), atol=1e-3)
 
 
 def test_a_row_does_not_depend_on_its_batch() -> None:
     net, rows = network(tuple(DIMS)), features(8)
-    alone = torch.cat([net({m: f[i : i + 1] for m, f in rows.items()})[0] for i in range(8)])
-    assert torch.allclose(net(rows)[0], alone, atol=1e-5)
+    alone = torch.cat([net({m: f[i : i + 1] for m, f in rows.items()}) for i in range(8)])
+    assert torch.allclose(net(rows), alone, atol=1e-5)
 
 
 @pytest.mark.parametrize(("dims", "gate"), [({}, "softmax"), ({"smell": 3}, "softmax"), ({"text": 3}, "tanh")])

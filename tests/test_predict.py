@@ -63,7 +63,9 @@ def test_a_clip_uses_sound_and_face(
 ) -> None:
     row = predicted(capsys, demo_run, str(clip_of(demo_corpora)))
     assert row["statuses"] == {"audio": "ok", "video": "ok", "text": "no_text"}
-    assert row["gates"]["text"] == 0.0 and row["gates"]["audio"] > 0
+    added = row["contributions"]
+    assert added["text"] is None and added["audio"] is not None and added["video"] is not None
+    assert abs(added["audio"]) > 1e-4 and (row["protocol"], row["feature_set"]) == ("train", "light")
 
 
 def test_a_clip_with_its_transcript_uses_all_three(

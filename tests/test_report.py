@@ -213,7 +213,10 @@ def test_a_feature_set_that_the_catalog_has_lost_costs_only_its_own_sections(tmp
     store = make_store(tmp_path, n=10, extracted=False)
     make_run(tmp_path, {"meld": predicted(0)}, feature_set="lost")
     document = written(store, tmp_path)
-    assert "Hardest utterances" in document.text and "Coverage" not in document.text
+    assert "Hardest utterances" in document.text
+    assert "The catalog no longer has the experiment's feature sets." in document.text, (
+        "a section that is missing says why"
+    )
 
 
 def test_conditions_are_named_by_what_differs(tmp_path: Path) -> None:
@@ -282,3 +285,17 @@ def test_json_in_a_page_cannot_end_its_script_element() -> None:
     value = {"text": "</script><!--<script> & \u2028\u2029 ünïcode", "n": [1, None]}
     inert = inert_json(json.dumps(value, ensure_ascii=False))
     assert not set("<>&\u2028\u2029") & set(inert) and json.loads(inert) == value
+
+
+def test_a_section_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    store = make_store(tmp_path, n=10, extracted=False)
+    make_run(tmp_path, {"meld": predicted(0)}, curve=())
+    text = written(store, tmp_path).text
+    for title, why in {
+        "Transfer between corpora": "No corpus was tested without being trained on.",
+        "Learning curves": "No run of the experiment keeps a learning curve.",
+        "Coverage": "The store holds no shard of the experiment's views",
+        "Embeddings": "The store holds no three labelled vectors",
+        "Contribution of modalities": "The runs keep no measured contributions",
+    }.items():
+        assert f"{title}" in text and why in text

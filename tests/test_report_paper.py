@@ -76,17 +76,21 @@ def test_runs_of_another_definition_and_torn_ablations_have_no_table(
     shutil.copy(planted[1], catalog)
     where = ["--store", str(store.root), "--catalog", str(catalog)]
     assert merloco(capsys, "experiment", "ablation", "--seeds", "0", "--device", "cpu", *where)[0] == 0
-    whole = paper_tables(store, "ablation")
+    whole, _ = paper_tables(store, "ablation")
     assert {row["corpus"] for row in whole[0].records if "published" not in row["corpus"]} == {"meld", "afew"}
     torn = next(f for f in run_folders(store.root) if "nullification" in f.name and "afew" in f.name)
     (torn / "config.json").unlink()
-    left = paper_tables(store, "ablation")
+    left, _ = paper_tables(store, "ablation")
     assert {row["corpus"] for row in left[0].records if "published" not in row["corpus"]} == {"meld"}
     changed = yaml.safe_load(catalog.read_text(encoding="utf-8"))
     changed["training"]["light"]["epochs"] = 4
     catalog.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
-    assert paper_tables(FeatureStore(store.root, load_catalog(catalog)), "ablation") == []
-    assert paper_tables(store, "unknown") == []
+    tables, why = paper_tables(FeatureStore(store.root, load_catalog(catalog)), "ablation")
+    assert tables == [] and "`merloco experiment ablation` trains it again" in why
+    assert paper_tables(store, "unknown") == (
+        [],
+        "The catalog has no experiment 'unknown', whose protocol would say which tables.",
+    )
 
 
 @pytest.mark.parametrize("experiment", ["ablation", "single", "cross_corpus"])
@@ -96,7 +100,7 @@ def test_a_corpus_without_a_modality_is_shown_as_the_experiment_showed_it(
     store, catalog = silent
     plan = experiment_plan(store, experiment, (0, 1))
     outcomes = run_plan(str(catalog), str(store.root), plan, flow=False, device="cpu")
-    shown = paper_tables(store, experiment)
+    shown, _ = paper_tables(store, experiment)
     assert shown == result_tables(plan.protocol, outcomes)
     note = "afew: no training row has text; trained without it"
     assert "afew" in [next(iter(row.values())) for row in shown[0].records] and note in shown[0].notes
@@ -127,9 +131,9 @@ def test_runs_with_fewer_modalities_by_choice_are_not_those_of_the_experiment(
     loco = ["loco", "--corpora", "meld,afew", "--seeds", "0", "--device", "cpu", *where]
     store = FeatureStore.open(tmp_path / "store", planted[0].catalog)
     assert merloco(capsys, *loco, "--modalities", "audio,video")[0] == 0
-    assert paper_tables(store, "loco") == []
+    assert paper_tables(store, "loco")[0] == []
     assert merloco(capsys, *loco)[0] == 0
-    assert len(paper_tables(store, "loco")) == 1
+    assert len(paper_tables(store, "loco")[0]) == 1
 
 
 def test_a_corpus_whose_features_are_gone_leaves_the_others_in_the_tables(
@@ -143,7 +147,7 @@ def test_a_corpus_whose_features_are_gone_leaves_the_others_in_the_tables(
     for commit in commits(folder):
         if commit.corpus == "afew":
             (folder / f"{commit.shard}.commit.json").unlink()
-    assert {row["corpus"] for row in paper_tables(store, "single")[0].records} == {"meld"}
+    assert {row["corpus"] for row in paper_tables(store, "single")[0][0].records} == {"meld"}
 
 
 def test_an_experiment_of_a_corpus_that_is_not_ingested_has_no_tables(
@@ -151,7 +155,7 @@ def test_an_experiment_of_a_corpus_that_is_not_ingested_has_no_tables(
 ) -> None:
     shutil.copytree(planted[0].root, tmp_path / "store")
     (tmp_path / "store" / "samples" / "afew.parquet").unlink()
-    assert paper_tables(FeatureStore.open(tmp_path / "store", planted[0].catalog), "loco") == []
+    assert paper_tables(FeatureStore.open(tmp_path / "store", planted[0].catalog), "loco")[0] == []
 
 
 def test_coverage_has_a_column_for_a_modality_that_the_first_run_does_without(

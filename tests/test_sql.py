@@ -89,7 +89,13 @@ def test_runs_metrics_and_predictions_join_with_samples(tmp_path: Path) -> None:
     metrics = pa.Table.from_pylist([{**blank, "metric": "uar", "value": 0.5, "n": 2}], schema=METRICS_SCHEMA)
     epochs = pa.Table.from_pylist([{"run": None, "epoch": 1, "loss": 1.0, "val_uar": 0.4}], schema=EPOCHS_SCHEMA)
     prediction = {"sample_id": "meld/train/dia0_utt0", "truth": "happy", "prediction": "sad"}
-    row = {**prediction, "run": None, "corpus": "meld", "probabilities": [("happy", 0.25)], "gates": [("text", 1.0)]}
+    row = {
+        **prediction,
+        "run": None,
+        "corpus": "meld",
+        "probabilities": [("happy", 0.25)],
+        "contributions": [("text", 0.25)],
+    }
     predictions = pa.Table.from_pylist([row], schema=PREDICTIONS_SCHEMA)
     path = write_run(tmp_path, config, metrics, epochs, predictions, {"w": np.ones(2, np.float32)}, {"torch": "2"})
     again = write_run(tmp_path, config, metrics, epochs, predictions, {"w": np.ones(2, np.float32)}, {"torch": "3"})

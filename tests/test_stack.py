@@ -161,7 +161,7 @@ def test_a_stacks_gradients_are_autograds(gate: str, modalities: tuple[str, ...]
     squares = Batch(features.__getitem__, present, {}, lambda logits: (logits.square().sum((1, 2)), 2 * logits))
     Steps(stack, collect).learn([squares])
     for run, network in enumerate(networks):
-        logits, _ = network({m: f[run] for m, f in features.items()}, {m: p[run] for m, p in present.items()})
+        logits = network({m: f[run] for m, f in features.items()}, {m: p[run] for m, p in present.items()})
         logits.square().sum().backward()
         own = stack.published({name: gradients[run] for name, gradients in found.items()})
         for name, weight in network.named_parameters():
@@ -227,7 +227,7 @@ def test_several_emotions_at_once_are_learnt_and_unannotated_classes_ignored() -
     same = train_run(replace(labels, target=poisoned), spec)
     assert all(np.array_equal(result.weights[name], same.weights[name]) for name in result.weights)
     rows = labels.rows(("a",), "test", "multi")
-    probabilities, _ = predict(result, labels, rows)
+    probabilities = predict(result, labels, rows)
     hit = ((probabilities > 0.5) == (target[rows] > 0)).mean()
     assert hit > 0.75 and (probabilities.sum(1) > 1.2).any()
 

@@ -10,7 +10,7 @@ from models.errors import ModelError
 from models.evaluation import evaluate
 from models.protocols import Fold, loco_folds, run_spec
 from models.spec import TrainConfig
-from models.train import predict, train_run
+from models.train import contributions, predict, train_run
 
 CLASSES = ("neutral", "happy", "sad")
 CONFIG = TrainConfig(gated_dim=8, epochs=40, patience=10, learning_rate=3e-3, standardize=True)
@@ -112,7 +112,7 @@ def test_taking_the_only_telling_modality_away_hurts() -> None:
     result = train_run(data, run_spec(data, Fold(("a",), ("a",)), CONFIG, 0))
     rows = data.rows(("a",), "test")
     accuracy = {
-        m: (predict(result, data, rows, nullify=[m])[0].argmax(1) == data.label[rows]).mean() for m in ("text", "video")
+        m: (predict(result, data, rows, nullify=[m]).argmax(1) == data.label[rows]).mean() for m in ("text", "video")
     }
     assert accuracy["video"] > accuracy["text"] + 0.25
 
@@ -138,3 +138,40 @@ def test_nothing_to_train_on_is_one_sentence() -> None:
         train_run(data, run_spec(data, Fold(("nowhere",), ("a",)), CONFIG, 0))
     with pytest.raises(ModelError, match="two corpora or more"):
         loco_folds(["a"])
+
+
+def test_the_telling_modality_adds_most_and_a_silent_one_nothing() -> None:
+    data = planted(signal=("text",))
+    result = train_run(data, run_spec(data, Fold(("a",), ("a",)), CONFIG, 0))
+    rows = data.rows(("a",), "test")
+    chosen = predict(result, data, rows).argmax(axis=1)
+    found = np.nanmean(contributions(result, data, rows, chosen), axis=0)
+    added = dict(zip(result.spec.config.modalities, found, strict=True))
+    assert added["text"] > 0.1 and all(added["text"] > 3 * abs(v) for m, v in added.items() if m != "text")
+
+
+def test_it_is_the_fall_of_the_class_without_the_modality() -> None:
+    data = planted()
+    result = train_run(data, run_spec(data, Fold(("a",), ("a",)), CONFIG, 0))
+    rows = data.rows(("a",), "test")
+    chosen = predict(result, data, rows).argmax(axis=1)
+    found = contributions(result, data, rows, chosen)
+    for column, modality in enumerate(result.spec.config.modalities):
+        blind = replace(data, present=data.present | {modality: np.zeros(len(data.label), dtype=bool)})
+        place = np.arange(len(rows)), chosen
+        fall = predict(result, data, rows)[place] - predict(result, blind, rows)[place]
+        there = ~np.isnan(found[:, column])
+        np.testing.assert_allclose(found[there, column], fall[there], atol=1e-6)
+
+
+def test_a_modality_that_is_absent_or_alone_has_none() -> None:
+    data = planted()
+    result = train_run(data, run_spec(data, Fold(("a",), ("a",)), CONFIG, 0))
+    rows = data.rows(("a",), "test")[:4]
+    present = {m: there.copy() for m, there in data.present.items()}
+    first, *others = result.spec.config.modalities
+    for modality in others:
+        present[modality][rows[0]] = False  # one modality alone
+    present[first][rows[1]] = False
+    found = contributions(result, replace(data, present=present), rows, np.zeros(4, dtype=np.int64))
+    assert np.isnan(found[0]).all() and np.isnan(found[1, 0]) and not np.isnan(found[1, 1:]).any()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,7 +38,9 @@ def add_commands(app: typer.Typer) -> None:
 def predict(
     files: Annotated[list[Path] | None, typer.Argument(help="Video, audio or .txt files.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="A sentence, or the transcript of the one file.")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Name of a run.", show_default="the newest")] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="Name of a run.", show_default="the newest of train or loco")
+    ] = None,
     device: DeviceOption = "auto",
     catalog: CatalogOption = CATALOG,
     store: StoreOption = None,
@@ -48,15 +50,15 @@ def predict(
 
     Example: merloco predict clip.mp4 --text "You ruined it!" --store demo/store
     """
-    from features.runs import find_run
+    from features.runs import find_run, read_config
     from flows.prediction import Prediction, predict_sources
 
     sources = _sources(files or [], text)
     opened = open_store(catalog, store)
-    folder = find_run(opened.root, run, trained=True)
+    folder = find_run(opened.root, run, trained=True, default=("loco", "train"))
     outcomes = predict_sources(opened, folder, sources, find_device(device))
     done = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
-    _print_predictions(done, folder.name, output)
+    _print_predictions(done, folder, read_config(folder)["config"], output)
     failed = [outcome for outcome in outcomes if isinstance(outcome, str)]
     for sentence in failed[:-1]:
         note(f"error: {sentence}")
@@ -82,8 +84,10 @@ def _sources(files: list[Path], text: str | None) -> list:
     return sources or [Source("--text", text=text)]
 
 
-def _print_predictions(predictions: list, run: str, output: Format) -> None:
+def _print_predictions(predictions: list, folder: Path, config: dict[str, Any], output: Format) -> None:
     import pyarrow as pa
+
+    from flows.prediction import describe_run
 
     if not predictions:
         return
@@ -91,10 +95,13 @@ def _print_predictions(predictions: list, run: str, output: Format) -> None:
         rows = [
             {
                 "file": p.name,
-                "run": run,
+                "run": folder.name,
+                "protocol": config["protocol"],
+                "trained_on": config["train"],
+                "feature_set": config["feature_set"],
                 "emotion": p.emotion,
                 "probabilities": p.probabilities,
-                "gates": p.gates,
+                "contributions": p.contributions,
                 "statuses": p.statuses,
             }
             for p in predictions
@@ -103,13 +110,19 @@ def _print_predictions(predictions: list, run: str, output: Format) -> None:
         return
     classes = list(predictions[0].probabilities)
     lines = [[_tail(p.name), p.emotion, *p.probabilities.values()] for p in predictions]
-    print_rows(["file", "emotion", *classes], lines, f"Run {run}: probabilities")
+    print(describe_run(folder, config))
     print()
-    gates = [
-        {"file": _tail(p.name), **{m: f"{p.gates[m]:.3f}" if s == "ok" else s for m, s in p.statuses.items()}}
-        for p in predictions
-    ]
-    print_records(gates, "Gate share of each modality, or why it is not there")
+    print_rows(["file", "emotion", *classes], lines, "Probabilities")
+    print()
+    rows = []
+    for p in predictions:
+        added = {m: _contribution(p.contributions[m]) if s == "ok" else s for m, s in p.statuses.items()}
+        rows.append({"file": _tail(p.name), **added})
+    print_records(rows, "Contribution: what the emotion's probability falls by without it, or why it is not there")
+
+
+def _contribution(value: float | None) -> str:
+    return "alone" if value is None else f"{value:+.3f}"
 
 
 def _tail(name: str) -> str:

@@ -30,8 +30,13 @@ def compare(
         str, typer.Option("--metric", help="Comma-separated: uar, macro_f1, weighted_f1, accuracy.")
     ] = "uar",
     by: Annotated[
-        Literal["utterance", "dialogue"], typer.Option("--by", help="What is resampled and swapped as a whole.")
-    ] = "utterance",
+        Literal["utterance", "dialogue"] | None,
+        typer.Option(
+            "--by",
+            help="What is resampled and swapped as a whole.",
+            show_default="dialogue where a corpus has ten or more, as in every table",
+        ),
+    ] = None,
     catalog: CatalogOption = CATALOG,
     store: StoreOption = None,
     output: FormatOption = "table",
@@ -63,16 +68,16 @@ def compare(
     for letter, folder in zip("AB", folders, strict=True):
         print(f"{letter}  {folder.parent.name}/{folder.name}")
     print()
-    _print(rows, agreements, by)
+    _print(rows, agreements)
 
 
-def _print(rows: Sequence[Comparison], agreements: Sequence[Agreement], by: str) -> None:
+def _print(rows: Sequence[Comparison], agreements: Sequence[Agreement]) -> None:
     lines = [
         {
             "corpus": row.corpus,
             "metric": TITLES[row.metric],
             "n": row.n,
-            **({"dialogues": row.units} if by == "dialogue" else {}),
+            "resampled": f"{row.units} {row.resampled}",
             "only A": row.only_first,
             "only B": row.only_second,
             "A": _percent(row.first),
@@ -99,12 +104,9 @@ def _print(rows: Sequence[Comparison], agreements: Sequence[Agreement], by: str)
         for a in agreements
     ]
     print_records(tables, "McNemar: utterances")
-    print(f"\nIntervals: percentile bootstrap, 2,000 resamples of {by}s. only A, only B: not in both, left out.")
-    print(f"p: two-sided paired permutation test, 10,000 random swaps of {by}s. Holm: over all rows of a table.")
-    if by == "utterance":
-        print("Utterances of a dialogue are alike: --by dialogue takes whole dialogues.")
-    else:
-        print("McNemar's test takes utterances as independent, whatever --by says.")
+    print("\nIntervals: percentile bootstrap, 2,000 resamples. only A, only B: not in both, left out.")
+    print("p: two-sided paired permutation test, 10,000 random swaps. Holm: over all rows of a table.")
+    print("McNemar's test takes utterances as independent, whatever is resampled.")
 
 
 def _percent(interval: Interval, form: str = "z.1f") -> str:
@@ -121,6 +123,7 @@ def _plain_rows(rows: Sequence[Comparison], agreements: Sequence[Agreement]) -> 
             "metric": row.metric,
             "n": row.n,
             "units": row.units,
+            "resampled": row.resampled,
             "only_first": row.only_first,
             "only_second": row.only_second,
             **{

@@ -48,7 +48,7 @@ def report(
             bar.total = total
             bar.update(done - bar.n)
 
-        size = write_report(opened, name, path, paper_tables(opened, name), moved)
+        size = write_report(opened, name, path, *paper_tables(opened, name), moved)
     print(f"wrote {path} ({size / 1e6:.1f} MB): experiment {name!r}{why}")
 
 

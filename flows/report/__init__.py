@@ -7,6 +7,7 @@ from pathlib import Path
 
 from features.store import FeatureStore
 from flows.report.conditions import flat
+from flows.report.contributions import add_contributions
 from flows.report.curves import add_curves
 from flows.report.data import Experiment, load_experiment
 from flows.report.page import Page, Table, Tabular
@@ -24,6 +25,7 @@ def write_report(
     experiment: str,
     path: Path,
     tables: Sequence[Tabular] = (),
+    why_not: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Write the report of one experiment; the same store gives the same bytes.
@@ -33,6 +35,7 @@ def write_report(
         experiment: Name under `store/runs`.
         path: The HTML file to write.
         tables: Tables to begin with: those of `flows.report.paper.paper_tables`.
+        why_not: Why there are none.
         progress: Called with (done, total) while intervals are computed.
 
     Returns:
@@ -45,13 +48,16 @@ def write_report(
     page = Page(f"Emotion recognition: experiment {experiment}")
     page.facts(_facts(loaded))
     if tables:
-        page.section("In the shape of the paper")
+        page.section("Tables of the protocol")
+    elif why_not:
+        page.absent("Tables of the protocol", why_not)
     for table in tables:
         page.table(table)
     add_scores(page, loaded)
     add_transfer(page, loaded)
     add_recall(page, loaded)
     add_confusion(page, loaded)
+    add_contributions(page, store, loaded)
     add_curves(page, loaded)
     add_coverage(page, store, loaded)
     add_projections(page, store, loaded)

@@ -20,6 +20,7 @@ def add_curves(page: Page, experiment: Experiment) -> None:
     """Add learning curves: validation UAR and training loss over epochs."""
     curves = _curves(experiment)
     if not curves:
+        page.absent("Learning curves", "No run of the experiment keeps a learning curve.")
         return
     page.section("Learning curves")
     shown = dict(list(curves.items())[:MOST_CURVES])

@@ -13,16 +13,15 @@ import pyarrow as pa
 
 from features.runs import read_config
 from features.store import FeatureStore
+from flows.intervals import intervals_of
 from flows.jobs import leaked_corpora
 from flows.report.conditions import group_runs
 from flows.report.predictions import Predictions, joined, load_predictions, quoted
+from models.intervals import ScoreIntervals
 from models.metrics import confusion
-from models.resampling import Interval, bootstrap
+from models.resampling import Interval
 from models.statistics import chance
 from pipelines.errors import DataError, nearest
-
-FEW_DIALOGUES = 10
-"""Fewer dialogues than this are too few to resample: the utterances are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Uncertainty:
 
     uar: Interval
     recall: Sequence[Interval]
-    units: int
+    """Of the experiment's classes."""
     by: str
     """What was resampled: `dialogues` or `utterances`."""
 
@@ -157,7 +156,6 @@ def load_experiment(store: FeatureStore, name: str, progress: Callable[[int, int
     environments = {run: read_config(store.root / "runs" / name / run)["environment"] for run in configs}
     scores = _scores(store, name)
     predicted, classes = load_predictions(store, name, store.catalog.label_order)
-    dialogues = dict(store.sql("select sample_id, coalesce(dialogue, sample_id) from samples").fetchall())
     groups = group_runs(configs, scores)
     cells: list[Cell] = []
     for number, ((condition, corpus), chosen) in enumerate(groups.items()):
@@ -165,6 +163,7 @@ def load_experiment(store: FeatureStore, name: str, progress: Callable[[int, int
         result: Mapping[str, Any] = next((row for row in results if row["corpus"] == corpus), {})
         single = config.get("task", "single") == "single"
         here = joined([predicted[run, corpus] for run in chosen if single and (run, corpus) in predicted])
+        paths = [store.root / "runs" / name / run for run in chosen]
         guess = {} if here is None else chance(np.bincount(here.truth))
         metrics = [metric for metric in scores[chosen[0], corpus] if metric != "n"]
         cells.append(
@@ -181,7 +180,7 @@ def load_experiment(store: FeatureStore, name: str, progress: Callable[[int, int
                 chance=result.get("chance") or guess,
                 coverage=result.get("coverage", {}),
                 predictions=here,
-                uncertainty=None if here is None else _uncertainty(here, len(classes), dialogues),
+                uncertainty=None if here is None else _uncertainty(intervals_of(paths, corpus), classes),
             )
         )
         if progress:
@@ -210,9 +209,8 @@ def _scores(store: FeatureStore, name: str) -> dict[tuple[str, str], dict[str, f
     return found
 
 
-def _uncertainty(predictions: Predictions, classes: int, dialogues: Mapping[str, str]) -> Uncertainty:
-    groups = np.array([dialogues.get(i, i) for i in predictions.sample_id])
-    few = len(set(groups)) < FEW_DIALOGUES
-    drawn = bootstrap(predictions.truth, predictions.prediction, classes, None if few else groups)
-    by = "utterances" if few or len(set(groups)) == len(groups) else "dialogues"
-    return Uncertainty(drawn.interval("uar"), drawn.recall(), drawn.units, by)
+def _uncertainty(found: ScoreIntervals | None, classes: Sequence[str]) -> Uncertainty | None:
+    if found is None:
+        return None
+    nothing = Interval(np.nan, np.nan, np.nan)
+    return Uncertainty(found.metrics["uar"], [found.recall.get(name, nothing) for name in classes], found.resampled)

@@ -74,6 +74,11 @@ class Page:
         self._sections.append((anchor, title))
         self._parts.append(f'<h2 id="{anchor}">{escaped(title)}</h2>')
 
+    def absent(self, title: str, why: str) -> None:
+        """Begin a section that cannot be made and say why: a reader must not miss it without a word."""
+        self.section(title)
+        self.text(why)
+
     def text(self, text: str) -> None:
         """Add a paragraph."""
         self._parts.append(f"<p>{escaped(text)}</p>")

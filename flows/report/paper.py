@@ -13,7 +13,7 @@ from models.protocols import Cell
 from pipelines.errors import DataError
 
 
-def paper_tables(store: FeatureStore, name: str) -> list[ResultTable]:
+def paper_tables(store: FeatureStore, name: str) -> tuple[list[ResultTable], str]:
     """Tables of a named experiment of the catalog.
 
     Args:
@@ -21,18 +21,23 @@ def paper_tables(store: FeatureStore, name: str) -> list[ResultTable]:
         name: The experiment.
 
     Returns:
-        The tables; none where the catalog has no such experiment, or the store no run of it as it is defined now
-        (another label map, features extracted again).
+        The tables, or none and a sentence that says why: the catalog has no such experiment, or the store no run of it
+        as it is defined now (another label map, features extracted again).
     """
     if name not in store.catalog.experiments:
-        return []
+        return [], f"The catalog has no experiment {name!r}, whose protocol would say which tables."
     rows = store.sql(f"select distinct seed from runs where experiment = {quoted(name)} order by seed").fetchall()
     try:
         plan = experiment_plan(store, name, tuple(seed for (seed,) in rows))
         outcomes = _stored(store, plan)
-    except (DataError, ModelError):  # a corpus or a checkpoint is gone: the runs are of another definition
-        return []
-    return result_tables(plan.protocol, outcomes) if outcomes else []
+    except (DataError, ModelError) as error:  # a corpus or a checkpoint is gone: the runs are of another definition
+        return [], f"The experiment cannot be planned as the catalog defines it now: {error}"
+    if not outcomes:
+        return [], (
+            "No run of the store is of the experiment as it is defined now: label maps, samples, features or settings "
+            f"have changed since. `merloco experiment {name}` trains it again."
+        )
+    return result_tables(plan.protocol, outcomes), ""
 
 
 def _stored(store: FeatureStore, plan: Plan) -> list[Outcome]:

@@ -10,6 +10,7 @@ import numpy as np
 from flows.report.data import Cell, Experiment
 from flows.report.page import Page, Table, escaped, styled
 from flows.report.style import QUIET, SERIES_COLOURS
+from models.intervals import resampling_sentence
 from models.resampling import Interval
 from models.statistics import mean_std
 from pipelines.schema import MODALITIES
@@ -46,8 +47,7 @@ def averaged(experiment: Experiment) -> str:
 
 def resampled(cells: Sequence[Cell]) -> str:
     """How intervals came about, for captions."""
-    by = sorted({cell.uncertainty.by for cell in cells if cell.uncertainty})
-    return f"Intervals: percentile bootstrap, 2,000 resamples of {' or '.join(by)}, the same ones for all seeds."
+    return resampling_sentence([cell.uncertainty.by for cell in cells if cell.uncertainty])
 
 
 def percent(value: float) -> str:

@@ -25,9 +25,17 @@ def add_transfer(page: Page, experiment: Experiment) -> None:
     import plotly.graph_objects as go
 
     rows, columns = list(experiment.conditions), experiment.corpora
-    if len(experiment.cells) < 2 or len(rows) > MOST_ROWS or all(cell.inside for cell in experiment.cells):
+    title = "Transfer between corpora"
+    if all(cell.inside for cell in experiment.cells):
+        page.absent(title, "No corpus was tested without being trained on.")
         return
-    page.section("Transfer between corpora")
+    if len(experiment.cells) < 2:
+        page.absent(title, "There is one score alone: it stands in the table of scores.")
+        return
+    if len(rows) > MOST_ROWS:
+        page.absent(title, f"{len(rows)} conditions are more than the {MOST_ROWS} that a heat map can show.")
+        return
+    page.section(title)
     cells = {(cell.condition, cell.corpus): cell for cell in experiment.cells}
     heat = go.Heatmap(
         z=[[_mean_uar(cells.get((row, column))) for column in columns] for row in rows],
@@ -78,6 +86,7 @@ def add_recall(page: Page, experiment: Experiment) -> None:
         if cell.uncertainty:
             by_corpus.setdefault(cell.corpus, []).append(cell)
     if not by_corpus:
+        page.absent("Recall per class", _no_predictions(experiment))
         return
     page.section("Recall per class")
     drawn = {corpus: cells[:MOST_SERIES] for corpus, cells in by_corpus.items()}
@@ -98,6 +107,13 @@ def add_recall(page: Page, experiment: Experiment) -> None:
         f"are left out. {resampled(shown)}{more}",
         None if one_each else legend,
     )
+
+
+def _no_predictions(experiment: Experiment) -> str:
+    """Why nothing can be shown that is made of single predictions."""
+    if not experiment.shown:
+        return "An encoder has seen every tested corpus: no score of them counts."
+    return "The runs keep no prediction of one label on the tested corpora: they have several labels at once."
 
 
 def _series(experiment: Experiment, cell: Cell) -> str:
@@ -147,6 +163,7 @@ def add_confusion(page: Page, experiment: Experiment) -> None:
     """Add confusion matrices with counts, shaded by their share of the row."""
     cells = [cell for cell in experiment.shown if cell.predictions is not None]
     if not cells:
+        page.absent("Confusion", _no_predictions(experiment))
         return
     page.section("Confusion")
     drawn = _spread(cells, MOST_MATRICES)

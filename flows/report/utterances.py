@@ -26,6 +26,7 @@ def add_coverage(page: Page, store: FeatureStore, experiment: Experiment) -> Non
     """Add the share of each corpus's utterances that each view has a vector of, and why the others have none."""
     views = _views(store, experiment)
     if not views:
+        page.absent("Coverage", "The catalog no longer has the experiment's feature sets.")
         return
     names = ", ".join(map(quoted, views))
     rows = store.sql(
@@ -33,6 +34,7 @@ def add_coverage(page: Page, store: FeatureStore, experiment: Experiment) -> Non
         f'where current and "view" in ({names}) group by all order by all'
     ).fetchall()
     if not rows:
+        page.absent("Coverage", "The store holds no shard of the experiment's views as the catalog describes them now.")
         return
     reasons: dict[tuple[str, str], list[str]] = {}
     failed = store.sql(
@@ -89,6 +91,8 @@ def add_projections(page: Page, store: FeatureStore, experiment: Experiment) -> 
         ):
             figures.append((f"{view}, by {key}", _projection(rows, points, explained, key, names, colours)))
     if not figures:
+        why = "The store holds no three labelled vectors of any of the experiment's views as the catalog has them now."
+        page.absent("Embeddings", why)
         return
     page.section("Embeddings")
     page.figure(
@@ -165,6 +169,7 @@ def add_hardest(page: Page, store: FeatureStore, experiment: Experiment) -> None
             key = cell.corpus, str(sample_id), experiment.classes[p.truth[i]]
             found.setdefault(key, []).extend((experiment.classes[k], float(value)) for k, value in said)
     if not found:
+        page.absent("Hardest utterances", "The runs keep no prediction of one label that counts.")
         return
     ranked = sorted(found, key=lambda key: (float(np.mean([value for _, value in found[key]])), key))
     chosen = [key for corpus in experiment.corpora for key in [k for k in ranked if k[0] == corpus][:HARDEST]]
