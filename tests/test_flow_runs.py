@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,11 +74,13 @@ def new_run(api: str) -> Callable[[], dict[str, Any]]:
 
 
 def test_an_ingest_fails_when_one_corpus_cannot_be_read_and_has_read_the_others(
-    capsys: pytest.CaptureFixture, tmp_path: Path, new_run: Callable[[], dict[str, Any]]
+    tmp_path: Path, new_run: Callable[[], dict[str, Any]]
 ) -> None:
     roots = ["--root", f"afew={tmp_path / 'nowhere'}", "--root", f"meld={meld_root(tmp_path / 'meld')}"]
-    code, out, err = merloco(capsys, "ingest", "afew", "meld", *roots, "--store", str(tmp_path / "store"))
-    assert code == 1 and "corpus 'afew': root" in the_sentence(err) and "meld" in out
+    command = [sys.executable, "-m", "flows.cli", "ingest", "afew", "meld", *roots, "--store", str(tmp_path / "store")]
+    done = subprocess.run(command, cwd=CATALOG.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "rows found = left out + samples" in done.stdout
+    assert done.stderr == the_sentence(done.stderr) + "\n"  # no traceback, which the server has
     run = new_run()
     assert (run["state"], run["name"]) == ("FAILED", "ingest afew, meld")
     assert run["tags"] == ["corpus:afew", "corpus:meld"]
@@ -85,6 +89,7 @@ def test_an_ingest_fails_when_one_corpus_cannot_be_read_and_has_read_the_others(
         "ingest-meld": ("COMPLETED", ["corpus:meld"]),
     }
     assert "is not a folder; expected the unpacked release" in run["logs"] and "3 rows found, 3 samples" in run["logs"]
+    assert "Traceback" in run["logs"]
     assert [(row["corpus"], row["usable"]) for row in run["tables"]["ingest-audit"]] == [("meld", 3)]
 
 

@@ -29,7 +29,7 @@ from pipelines.errors import DataError, UsageError
 from tests.kill_server import KillServer
 from tests.prefect_server import ask, wait_for
 from tests.store_files import CATALOG, make_store
-from tests.test_kill import contents, stages, write_release
+from tests.test_kill import contents, write_release
 
 needs_dask = pytest.mark.skipif(find_spec("prefect_dask") is None, reason="prefect-dask is not installed")
 
@@ -37,6 +37,16 @@ needs_dask = pytest.mark.skipif(find_spec("prefect_dask") is None, reason="prefe
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_release(tmp_path_factory.mktemp("release"), 200)
+
+
+def stages(store: Path, release: Path) -> list[list[str]]:
+    """The commands that make a store of texts from nothing, and train on it."""
+    commands = [
+        f"ingest meld --root meld={release} --no-flow",
+        "extract --modalities text --no-flow",
+        "train --train meld --test meld --modalities text --epochs 2 --no-flow",
+    ]
+    return [[*command.split(), "--store", str(store), "--catalog", str(CATALOG)] for command in commands]
 
 
 @needs_dask

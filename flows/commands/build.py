@@ -110,9 +110,10 @@ def run_ingest(catalog: str, store: str, roots: dict[str, str], flow: bool) -> d
         with progress_bar(len(roots), "ingest", "corpora") as bar:
 
             def ingest(name: str, folder: str) -> Audit:
-                audit = ingest_one(catalog, store, name, folder)
-                bar.update(1)
-                return audit
+                try:
+                    return ingest_one(catalog, store, name, folder)
+                finally:
+                    bar.update(1)
 
             return attempt_all({name: partial(ingest, name, folder) for name, folder in roots.items()})
     except TasksFailedError as error:
