@@ -75,16 +75,21 @@ def _row(view: FeatureView, item: Item, encoding: Encoding | Exception | None) -
         item = _failed(item, encoding)
     if item.status != OK or not isinstance(encoding, Encoding):
         return Row(item.sample_id, item.status, item.error, decode_errors=item.decode_errors)
+    known: dict[str, Any] = {"decode_errors": item.decode_errors}
     if view.modality == "video":
         window, step = view.window_and_step(view.definition["fps"])
         segments = frame_segments(encoding.vectors, encoding.valid, window, step)
+        frames, faces = len(encoding.valid), int(encoding.valid.sum())
+        known |= {"frames": frames, "face_frames": faces}
+        if faces < view.min_face_share * frames:
+            seen = f"a face in {faces} of {frames} frames, below the view's min_face_share {view.min_face_share:g}"
+            return Row(item.sample_id, "no_face", seen if faces else None, **known)
     else:
         segments = encoding.vectors[encoding.valid]
     if len(segments) == 0:
-        status = "no_face" if view.modality == "video" else "no_features"
-        return Row(item.sample_id, status, decode_errors=item.decode_errors)
+        return Row(item.sample_id, "no_face" if view.modality == "video" else "no_features", **known)
     segments = np.ascontiguousarray(segments, dtype=np.float32)
     pooled = pool(segments, view.pooling)
     if not np.isfinite(pooled).all():
-        return Row(item.sample_id, "not_finite", "the encoder gave NaN or infinity", decode_errors=item.decode_errors)
-    return Row(item.sample_id, OK, None, segments, pooled, dict(encoding.extras), item.decode_errors)
+        return Row(item.sample_id, "not_finite", "the encoder gave NaN or infinity", **known)
+    return Row(item.sample_id, OK, None, segments, pooled, dict(encoding.extras), **known)

@@ -54,6 +54,10 @@ class Row:
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
     decode_errors: int = 0
     """Bad packets that the decoder skipped: a quality mark, not a failure."""
+    frames: int | None = None
+    """Frames that were looked at; None for sound and text, and where nothing was."""
+    face_frames: int | None = None
+    """How many of them show a face that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ def shard_schema(pooled_dim: int) -> pa.Schema:
             ("error", pa.string()),
             pa.field("n_segments", pa.int32(), nullable=False),
             pa.field("decode_errors", pa.int32(), nullable=False),
+            ("n_frames", pa.int32()),
+            ("n_face_frames", pa.int32()),
             ("pooled", pa.list_(pa.float32(), pooled_dim)),
             pa.field("shard", pa.string(), nullable=False),
         ]
@@ -226,6 +232,8 @@ def _to_table(shard: str, rows: Sequence[Row], pooled_dim: int) -> pa.Table:
         [row.error for row in rows],
         [0 if row.segments is None else len(row.segments) for row in rows],
         [row.decode_errors for row in rows],
+        pa.array([row.frames for row in rows], pa.int32()),
+        pa.array([row.face_frames for row in rows], pa.int32()),
         pa.array([None if row.pooled is None else row.pooled for row in rows], pa.list_(pa.float32(), pooled_dim)),
         [shard] * len(rows),
     ]
@@ -344,6 +352,8 @@ def read_rows(folder: Path, shard: str) -> list[Row]:
                 pooled=pooled,
                 extras=extras,
                 decode_errors=record["decode_errors"],
+                frames=record.get("n_frames"),
+                face_frames=record.get("n_face_frames"),
             )
         )
     return rows

@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -48,6 +48,22 @@ class Segments:
 class _Part:
     folder: Path
     commit: Commit
+    verify: bool = True
+    """Whether its files are hashed: once for as long as their sizes and times stay."""
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """What stands for the files that were hashed; empty where they are not there."""
+        try:
+            stats = [(self.folder / f"{self.commit.shard}.{kind}").stat() for kind in ("tar", "parquet")]
+        except OSError:
+            return ()
+        hashes = self.commit.tar_sha256, self.commit.parquet_sha256
+        return (str(self.folder), self.commit.shard, *hashes, *((s.st_size, s.st_mtime_ns, s.st_ino) for s in stats))
+
+
+_VERIFIED: set[tuple[Any, ...]] = set()
+"""States of shards that this process, or its workers, have hashed in a whole pass."""
 
 
 def stream_segments(
@@ -81,6 +97,8 @@ def stream_segments(
     import webdataset as wds
 
     parts = [_Part(store.folder(view), commit) for commit in store.committed(view, corpora)]
+    states = [part.state for part in parts]
+    parts = [replace(part, verify=state not in _VERIFIED) for part, state in zip(parts, states, strict=True)]
     wanted = None if only is None else frozenset(only)
     # An item is what a worker hands over at a time. Shards are given to the workers in turn, and torch asks its workers
     # in turn: handed over as a whole, they come back in order.
@@ -100,13 +118,15 @@ def stream_segments(
                 if isinstance(sample, DataError):
                     raise sample
                 yield sample
+    _VERIFIED.update(state for state in states if state)
 
 
 def _read(parts: Iterable[_Part], wanted: frozenset[str] | None) -> Iterator[list[Segments | DataError]]:
     """One list per shard. An error is an item: raised in a worker, it would arrive as the text of a traceback."""
     for part in parts:
         try:
-            yield [s for s in read_segments(part.folder, part.commit) if wanted is None or s.sample_id in wanted]
+            samples = read_segments(part.folder, part.commit, part.verify)
+            yield [sample for sample in samples if wanted is None or sample.sample_id in wanted]
         except DataError as error:
             yield [error]
             return
@@ -127,12 +147,13 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-def read_segments(folder: Path, commit: Commit) -> Iterator[Segments]:
+def read_segments(folder: Path, commit: Commit, verify: bool = True) -> Iterator[Segments]:
     """Read the tar of one committed shard after a comparison with its record.
 
     Args:
         folder: `store/views/<view>/<fingerprint>`.
         commit: The record.
+        verify: Compare the files' hashes; else only their sizes.
 
     Raises:
         DataError: See `stream_segments`.
@@ -140,7 +161,7 @@ def read_segments(folder: Path, commit: Commit) -> Iterator[Segments]:
     from webdataset.tariterators import group_by_keys
 
     tar, parquet = folder / f"{commit.shard}.tar", folder / f"{commit.shard}.parquet"
-    if found_damage := damage(folder, commit, verify=True):
+    if found_damage := damage(folder, commit, verify):
         raise DataError(f"{folder / commit.shard}: {found_damage}: run `merloco extract --verify`")
     table = pq.read_table(parquet, columns=["sample_id", "status", "n_segments"])
     rows = table.filter(pc.equal(table["status"], OK)).to_pylist()

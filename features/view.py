@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from models.encoders import Encoder, EncoderSpec, registered
 from pipelines.catalog import Catalog
 from pipelines.catalog_entries import EncoderEntry
+from pipelines.errors import UsageError
 from pipelines.files import canonical_json, sha256_text
 
 VALUES_VERSION = 1
@@ -41,6 +42,11 @@ class FeatureView:
         whole = 2**62
         return (round(window * rate), round(step * rate)) if window else (whole, whole)
 
+    @property
+    def min_face_share(self) -> float:
+        """Share of the frames that must show a face; below it the sample has the status `no_face`."""
+        return float(self.definition.get("min_face_share", 0.0))
+
     def build(self, device: str) -> Encoder:
         """Load the weights and return the encoder."""
         return registered(self.spec.kind).build(self.spec, device)
@@ -63,15 +69,24 @@ def resolve_view(catalog: Catalog, name: str) -> FeatureView:
     """Build the view of a catalog name.
 
     Raises:
-        UsageError: The catalog has no such view.
+        UsageError: The catalog has no such view, or its encoder is set to another sample rate.
         ModelError: The encoder's kind is unknown or its weights are not there.
     """
     entry = catalog.view(name)
     encoder = catalog.encoders[entry.encoder]
     spec = encoder_spec(encoder)
+    identity = registered(spec.kind).identity(spec)
+    if encoder.modality == "audio" and identity.get("sample_rate", entry.sample_rate) != entry.sample_rate:
+        if "sample_rate" in encoder.parameters:
+            raise UsageError(
+                f"view {name!r} reads sound at {entry.sample_rate} Hz, and its encoder {entry.encoder!r} is set to "
+                f"{identity['sample_rate']} Hz (parameters.sample_rate): expected one rate"
+            )
+        spec = replace(spec, parameters={**spec.parameters, "sample_rate": entry.sample_rate})
+        identity = registered(spec.kind).identity(spec)
     definition: dict[str, Any] = {
         "modality": encoder.modality,
-        "encoder": registered(spec.kind).identity(spec),
+        "encoder": identity,
         "window": entry.window,
         "step": entry.step if entry.step is not None else entry.window,
         "pooling": entry.pooling,
@@ -82,4 +97,6 @@ def resolve_view(catalog: Catalog, name: str) -> FeatureView:
         definition["down_mix"] = "mean"
     if encoder.modality == "video":
         definition["fps"] = entry.fps
+        if entry.min_face_share:
+            definition["min_face_share"] = entry.min_face_share
     return FeatureView(name, encoder.modality, spec, definition, encoder.trained_on)

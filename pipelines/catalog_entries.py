@@ -125,6 +125,8 @@ class ViewEntry(Entry):
     """Frames per second for pictures."""
     sample_rate: int = Field(16000, gt=0)
     """Hertz for sound, mono."""
+    min_face_share: float = Field(0.0, ge=0, le=1)
+    """Share of a clip's frames that must show a face: a face found in two frames of a landscape is no talking head."""
 
 
 class FeatureSet(Entry):

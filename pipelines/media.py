@@ -17,6 +17,9 @@ import numpy as np
 
 TAIL = 1e-3
 """Seconds of tolerance at the edges of an interval: annotation times are rounded to milliseconds."""
+LEAD = 1.0
+"""Seconds before an interval at which decoding begins: codecs need earlier packets, and a container goes to the nearest
+key frame only."""
 SILENCE = 1e-4
 """Peak below which sound counts as silent (-80 dB full scale)."""
 
@@ -162,9 +165,8 @@ def _decode_audio(
     container: Any, stream: Any, begin: float, until: float | None
 ) -> tuple[list[np.ndarray], float, int]:
     """Mono pieces from the packet that holds `begin`; time of the first sample; bad packets skipped."""
-    if begin > 1.0:
-        # Seek ahead of the interval: codecs need earlier packets, and containers seek to the nearest one only.
-        container.seek(int((begin - 1.0) / stream.time_base), stream=stream)
+    if begin > LEAD:
+        container.seek(int((begin - LEAD) / stream.time_base), stream=stream)
     pieces: list[np.ndarray] = []
     first, errors = 0.0, 0
     for packet in _packets(container, stream):
@@ -288,15 +290,28 @@ def _with_decord(path: Path, start: float | None, end: float | None, fps: float,
 
 
 def _with_pyav(path: Path, start: float | None, end: float | None, fps: float, side: str) -> Pictures:
-    """The same grid in one pass: a frame is kept when the next one shows that it was the last by a grid point."""
+    """The same grid in one pass over the interval: a frame is kept when the next one shows that it was the last."""
+    found = _pass(path, start, end, fps, side, seek=start is not None and start > LEAD)
+    if found is None:  # the container went to a picture behind the interval's begin
+        found = _pass(path, start, end, fps, side, seek=False)
+    kept, errors = found or ([], 0)
+    if not kept:
+        raise MediaError("decode_error", f"{path.name}: no picture decodes in the interval ({errors} bad packets)")
+    return Pictures(np.stack(kept), fps, errors)
+
+
+def _pass(
+    path: Path, start: float | None, end: float | None, fps: float, side: str, seek: bool
+) -> tuple[list[np.ndarray], int] | None:
+    """Pictures of the grid and bad packets; None where a seek missed the begin of the interval."""
     kept: list[np.ndarray] = []
     last: Any = None
     begin = start
     errors = 0
     with _open(path) as container:
         stream = container.streams.video[0]
-        if start is not None and start > 1.0:
-            container.seek(int((start - 1.0) / stream.time_base), stream=stream)
+        if seek:
+            container.seek(int(((start or 0.0) - LEAD) / stream.time_base), stream=stream)
         for packet in _packets(container, stream):
             try:
                 decoded = packet.decode() if packet is not None else []
@@ -307,15 +322,17 @@ def _with_pyav(path: Path, start: float | None, end: float | None, fps: float, s
             for frame in decoded:
                 if frame.time is None:
                     continue
+                if last is None and seek and frame.time > (start or 0.0):
+                    return None
                 begin = frame.time if begin is None else begin
                 while last is not None and frame.time > (point := begin + len(kept) / fps) + TAIL / 10:
                     if end is not None and point > end - TAIL:
-                        break
+                        return kept, errors  # what follows is another interval's
                     kept.append(_side(last.to_ndarray(format="rgb24")[None], side)[0])
                 last = frame
+        if last is None and seek:
+            return None
         if last is not None and begin is not None:
             for _ in range(max(len(_grid(begin, last.time, start, end, fps)) - len(kept), 0)):
                 kept.append(_side(last.to_ndarray(format="rgb24")[None], side)[0])
-    if not kept:
-        raise MediaError("decode_error", f"{path.name}: no picture decodes in the interval ({errors} bad packets)")
-    return Pictures(np.stack(kept), fps, errors)
+    return kept, errors

@@ -121,7 +121,7 @@ def test_an_unknown_label_keeps_the_samples_and_names_the_known_labels(
     assert code == 1 and "unknown label 'hapiness'" in sentence and "known: anger, disgust" in sentence
     assert (
         merloco(capsys, "sql", "select count(*) as n from samples", "--store", str(store), "--format", "csv")[1]
-        == "n\r\n3\r\n"
+        == "n\n3\n"
     )
 
 

@@ -166,3 +166,22 @@ def test_an_unknown_parameter_names_the_nearest_one() -> None:
 def test_an_unknown_kind_names_the_known_ones() -> None:
     with pytest.raises(ModelError, match="minilm"):
         registered("minilmm")
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 48000])
+@pytest.mark.parametrize("seconds", [0.2, 1.0, 10.0])
+def test_prosody_hears_the_same_voice_at_any_rate_and_window(rate: int, seconds: float) -> None:
+    def described(rate: int) -> np.ndarray:
+        encoder = registered("prosody").build(EncoderSpec("prosody", parameters={"sample_rate": rate}), "cpu")
+        time = np.arange(round(rate * seconds)) / rate
+        (encoding,) = encoder.encode([(0.3 * np.sin(2 * np.pi * 150 * time)).astype(np.float32)[None]])
+        assert encoding.valid.all() and np.isfinite(encoding.vectors).all()
+        return encoding.vectors[0]
+
+    share, pitch, *_ = described(rate)[-7:]
+    assert share == pytest.approx(1.0, abs=0.2) and pitch == pytest.approx(np.log2(150), abs=0.05)
+
+
+def test_a_window_too_short_for_a_pitch_has_no_features(prosody) -> None:
+    (encoding,) = prosody.encode([np.ones((1, 400), np.float32)])
+    assert not encoding.valid.any()

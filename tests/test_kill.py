@@ -84,7 +84,7 @@ def emotions(n: int) -> list[tuple[int, str]]:
     return [(i, EMOTIONS[(i * 7) % 4]) for i in range(n)]
 
 
-def stages(store: Path, materials: Materials) -> list[list[str]]:
+def every_stage(store: Path, materials: Materials) -> list[list[str]]:
     """The commands that make a store from nothing, and at last take a person out of it."""
     commands = [
         f"ingest --root meld={materials.meld} --root afew={materials.afew} --no-flow",
@@ -98,9 +98,19 @@ def stages(store: Path, materials: Materials) -> list[list[str]]:
     return [[*command.split(), "--store", str(store), "--catalog", str(CATALOG)] for command in commands]
 
 
+def stages(store: Path, release: Path) -> list[list[str]]:
+    """The commands that make a store of MELD's texts from nothing."""
+    commands = [
+        f"ingest meld --root meld={release} --no-flow",
+        "extract --modalities text --no-flow",
+        "train --train meld --test meld --modalities text --epochs 2 --no-flow",
+    ]
+    return [[*command.split(), "--store", str(store), "--catalog", str(CATALOG)] for command in commands]
+
+
 def once_more(store: Path, materials: Materials) -> list[list[str]]:
     """Ingest and extract again: they bring nobody back, and sweep what killed writers left."""
-    commands = stages(store, materials)
+    commands = every_stage(store, materials)
     return [commands[0], commands[2]]
 
 
@@ -130,7 +140,7 @@ def ids_in(root: Path) -> set[str]:
 def test_kills_at_random_moments_cost_nothing(kill_server: KillServer, materials: Materials, tmp_path: Path) -> None:
     seconds = []
     whole = tmp_path / "whole"
-    for number, command in enumerate(stages(whole, materials)):
+    for number, command in enumerate(every_stage(whole, materials)):
         if number == 5:
             bobs = ids_in(whole)
         done = kill_server(*command)
@@ -146,7 +156,7 @@ def test_kills_at_random_moments_cost_nothing(kill_server: KillServer, materials
     kills = 0
     while kills < KILLS:
         root = tmp_path / f"killed-{kills}"
-        for command, duration in zip(stages(root, materials), seconds, strict=True):
+        for command, duration in zip(every_stage(root, materials), seconds, strict=True):
             for _ in range(generator.randint(1, 3)):
                 kills += kill_server(*command, after=generator.uniform(0, 1.1) * duration)["code"] == KILLED
                 # An interrupted deletion says so until the same command has completed it.

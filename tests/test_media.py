@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipelines.media import MediaError, _with_decord, _with_pyav, probe, read_audio, read_frames
+from pipelines.media import MediaError, _pass, _with_decord, _with_pyav, probe, read_audio, read_frames
 from tests.media_files import RATE, clicks, write_media
 
 
@@ -158,3 +158,55 @@ def test_an_interval_outside_the_file_has_a_code(tmp_path: Path) -> None:
         with pytest.raises(MediaError) as error:
             read(path, 30.0, 31.0)
         assert error.value.code == "decode_error"
+
+
+CONTAINERS = {
+    "clip.mp4": ("libx264", "aac"),
+    "clip.mkv": ("libx264", "aac"),
+    "clip.avi": ("mpeg4", "mp2"),
+    "clip.ts": ("libx264", "aac"),
+    "old.ts": ("mpeg2video", "mp2"),
+}
+
+
+@pytest.fixture(scope="module")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same five seconds in several containers; the sound rises in pitch, so that no two moments sound alike."""
+    folder = tmp_path_factory.mktemp("containers")
+    time = np.arange(5 * RATE) / RATE
+    wave = (0.3 * np.sin(2 * np.pi * (200 + 40 * time) * time)).astype(np.float32)[None]
+    return {name: write_media(folder / name, 5.0, wave=wave, codecs=codecs) for name, codecs in CONTAINERS.items()}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("interval", [(0.4, 1.2), (2.4, 3.1), (4.1, 4.8)])
+def test_the_fallback_shows_of_an_interval_what_it_shows_from_the_begin(
+    containers: dict[str, Path], name: str, interval: tuple[float, float]
+) -> None:
+    found = _with_pyav(containers[name], *interval, 5.0, "full").frames
+    whole, errors = _pass(containers[name], *interval, 5.0, "full", seek=False) or ([], 0)
+    assert np.array_equal(found, np.stack(whole)) and errors == 0
+
+
+def test_the_fallback_does_not_read_beyond_its_interval(containers: dict[str, Path], tmp_path: Path) -> None:
+    content = bytearray(containers["clip.mp4"].read_bytes())
+    end = content.rindex(b"moov") - 4  # the header lies behind the packets
+    begin = end * 7 // 10
+    content[begin:end] = np.random.default_rng(0).bytes(end - begin)
+    torn = tmp_path / "torn.mp4"
+    torn.write_bytes(content)
+    found = _with_pyav(torn, 0.4, 1.2, 5.0, "full")
+    assert found.decode_errors == 0, "what is torn lies behind the interval"
+    assert np.array_equal(found.frames, _with_pyav(containers["clip.mp4"], 0.4, 1.2, 5.0, "full").frames)
+    assert _with_pyav(torn, 0.4, None, 5.0, "full").decode_errors > 0
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.avi", "clip.ts", "old.ts"])
+@pytest.mark.parametrize("interval", [(0.4, 1.2), (2.4, 3.1), (4.1, 4.8)])
+def test_sound_of_an_interval_is_a_part_of_the_whole(
+    containers: dict[str, Path], name: str, interval: tuple[float, float]
+) -> None:
+    whole, part = read_audio(containers[name]).wave, read_audio(containers[name], *interval).wave
+    expected = whole[round(interval[0] * 16000) : round(interval[1] * 16000)]
+    inner = slice(200, -200)  # the resampler has no neighbours at the edges
+    assert len(part) == len(expected) and np.abs(part[inner] - expected[inner]).max() < 1e-3

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import string
 import tarfile
@@ -198,3 +199,18 @@ def test_whatever_the_ids_what_was_written_comes_back(
             assert then.pooled is not None and then.pooled.tobytes() == now.pooled.tobytes()
             assert {k: v.tolist() for k, v in then.extras.items()} == {k: v.tolist() for k, v in now.extras.items()}
             assert by_id[now.sample_id].extras.keys() == then.extras.keys()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_shard_is_hashed_once_for_as_long_as_its_files_stay(store: FeatureStore, workers: int) -> None:
+    assert ids_of(store, workers=workers) == ok_ids(store)
+    path = store.folder(store.view("prosody")) / "meld-00000.tar"
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[700] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert ids_of(store, workers=workers) == ok_ids(store), "by size and time it is the file that was hashed"
+    path.touch()
+    with pytest.raises(DataError, match="meld-00000"):
+        ids_of(store, workers=workers)

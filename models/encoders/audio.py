@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ class Prosody:
         rate, n_mels, n_mfcc = (self.parameters[name] for name in ("sample_rate", "n_mels", "n_mfcc"))
         self.mel = MelSpectrogram(
             sample_rate=rate,
-            n_fft=512,
+            n_fft=max(512, 2 ** math.ceil(math.log2(round(FRAME * rate)))),
             win_length=round(FRAME * rate),
             hop_length=round(HOP * rate),
             n_mels=n_mels,
@@ -70,10 +71,12 @@ class Prosody:
         dct[0] /= 2.0**0.5
         self.dct = dct.to(device)
         self.dim = 2 * (n_mels + 3 * n_mfcc + 2) + PITCH_VALUES
+        self.frame, self.hop = round(FRAME * rate), round(HOP * rate)
+        self.shortest = max(round(PITCH_FRAME * rate), self.mel.n_fft // 2 + 1)
 
     def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode windows, float32 (n_windows, n_samples) per item; one vector per window."""
-        return encode_windows(items, self._forward, self.dim, self.batch)
+        return encode_windows(items, self._forward, self.dim, self.batch, self.shortest)
 
     def _forward(self, waves: np.ndarray) -> np.ndarray:
         with inference(self.device):
@@ -87,7 +90,7 @@ class Prosody:
         mel = torch.log(self.mel(wave / rms) + 1e-6)
         cepstra = self.dct @ mel
         deltas = compute_deltas(cepstra)
-        energy = torch.log(torch.nn.functional.avg_pool1d((wave / rms).square()[:, None], 400, 160) + 1e-6)
+        energy = torch.log(torch.nn.functional.avg_pool1d((wave / rms).square()[:, None], self.frame, self.hop) + 1e-6)
         flux = compute_deltas(energy)
         blocks = [mel, cepstra, deltas, compute_deltas(deltas)]
         parts = [statistic for block in blocks for statistic in (block.mean(-1), block.std(-1, correction=0))]
@@ -114,13 +117,20 @@ class Prosody:
         power = frames.square().mean(-1)
         voiced = (peak > VOICED) & (power > 1e-3 * power.amax(-1, keepdim=True)) & (power > 1e-10)
         log_f0 = torch.log2(rate / (at + low).to(wave.dtype))
-        return torch.stack([_pitch_values(f0[on]) for f0, on in zip(log_f0, voiced, strict=True)])
+        most = wave.shape[-1] / hop
+        return torch.stack([_pitch_values(f0[on], most) for f0, on in zip(log_f0, voiced, strict=True)])
 
 
-def _pitch_values(log_f0: torch.Tensor) -> torch.Tensor:
+def _pitch_values(log_f0: torch.Tensor, frames: float) -> torch.Tensor:
+    """See `Prosody._pitch`.
+
+    Args:
+        log_f0: float32 (n,), of the voiced frames.
+        frames: How many frames there would be if the whole window were voiced.
+    """
     import torch
 
-    share = torch.tensor([min(len(log_f0) / 400.0, 1.0)], device=log_f0.device)
+    share = torch.tensor([min(len(log_f0) / frames, 1.0)], device=log_f0.device)
     if len(log_f0) < 5:
         return torch.cat([share, torch.full((1,), 7.5, device=log_f0.device), log_f0.new_zeros(PITCH_VALUES - 2)])
     points = torch.quantile(log_f0, torch.tensor([0.1, 0.9], device=log_f0.device))
