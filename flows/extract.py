@@ -49,6 +49,8 @@ def extract_task(job: ShardJob, progress: Progress | None = None) -> list[Commit
     for commit in commits or ():
         statuses = ", ".join(f"{status} {count}" for status, count in sorted(commit.statuses.items()))
         logger.info("%s: %d rows, %s", commit.shard, commit.rows, statuses)
+        if commit.lost:
+            logger.warning("%s: %d rows lack media that the ingest saw: they stay work", commit.shard, commit.lost)
     if commits is None:
         logger.info("another extractor is working on it")
     return commits
