@@ -2,8 +2,9 @@
 
 import os
 
-# Prefect reads these when it is first imported. A cold local API takes up to 20 s, its own default limit; no telemetry;
-# errors reach the user as one sentence of ours, not as Prefect's log of a traceback.
+# Prefect reads these when it is first imported. A cold local API takes up to 20 s, its own default limit; no telemetry.
+# The level is that of the terminal alone: there an error is one sentence of ours, not Prefect's traceback. The server
+# gets every log line of flows and tasks.
 for _name, _value in {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -12,6 +13,6 @@ for _name, _value in {
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }.items():
     os.environ.setdefault(_name, _value)

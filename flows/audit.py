@@ -6,18 +6,27 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from flows.console import Key, print_records, print_rows
+from flows.console import print_records, print_rows
 from pipelines.samples import Audit
 from pipelines.schema import MODALITIES, SPLITS
 
 SHOWN_ERRORS = 5
+SUMS = "rows found = left out + samples; samples = dropped + usable"
 
 
 def print_audits(audits: Sequence[Audit]) -> None:
     """Print counts that add up, classes per split, and why rows are out."""
     if not audits:
         return
-    records: list[dict[Key, object]] = [
+    print_records(audit_rows(audits), f"Audit ({SUMS})")
+    _print_classes(audits)
+    for audit in audits:
+        _print_reasons(audit)
+
+
+def audit_rows(audits: Sequence[Audit]) -> list[dict[str, object]]:
+    """One row per corpus: counts that add up (see `SUMS`)."""
+    return [
         {
             "corpus": audit.corpus,
             "rows found": audit.found,
@@ -30,10 +39,6 @@ def print_audits(audits: Sequence[Audit]) -> None:
         }
         for audit in audits
     ]
-    print_records(records, "Audit (rows found = left out + samples; samples = dropped + usable)")
-    _print_classes(audits)
-    for audit in audits:
-        _print_reasons(audit)
 
 
 def _print_classes(audits: Sequence[Audit]) -> None:

@@ -41,7 +41,7 @@ def run_demo(folder: Path, catalog: str, flow: bool) -> None:
     Args:
         folder: Gets `corpora/` and `store/`; what is already there is used again.
         catalog: Path of the catalog.
-        flow: Run ingest and extraction as Prefect flows.
+        flow: Run ingest and extraction as Prefect flows, and the training too where a Prefect API is configured.
     """
     with progress_bar(1, "demo corpora", "files") as bar:
 
@@ -61,7 +61,7 @@ def run_demo(folder: Path, catalog: str, flow: bool) -> None:
     print("\n== Extract: encoder embeddings -> WebDataset shards and Parquet ==\n")
     run_extract(catalog, store_path, "light", list(roots), None, roots=roots, flow=flow)
     print("\n== Leave one corpus out: train on three corpora, test on the fourth ==\n")
-    run_loco(catalog, store_path, corpora=list(roots), flow=False)
+    run_loco(catalog, store_path, corpora=list(roots), flow=None if flow else False)
     print("\n== Ask in SQL ==")
     store = FeatureStore.open(store_path, load_catalog(catalog, store_path))
     for title, query in QUESTIONS.items():

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from prefect import flow, task
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 from prefect.settings import PREFECT_API_URL
@@ -17,12 +17,15 @@ from pydantic import Field
 
 from features.card import coverage_table
 from features.room import require_store_room
+from features.shards import Commit
 from features.store import FeatureStore
-from flows.build import ShardJob, extract_claimed, extract_jobs, summarize
+from flows.build import Progress, ShardJob, extract_claimed, extract_jobs, summarize
 from flows.options import device_list
+from flows.run_display import corpus_tags, feature_tags, record_table, tag_flow_run
 from flows.runners import Runner, make_runner, reachable_api
 from flows.shard_queue import BACK_OFF, RETRIES, Extracted, ShardQueue, is_transient
 from pipelines.catalog import load_catalog
+from pipelines.errors import DataError
 
 
 async def _transient(_task: Task, _run: TaskRun, state: State) -> bool:
@@ -30,7 +33,7 @@ async def _transient(_task: Task, _run: TaskRun, state: State) -> bool:
     return isinstance(error, BaseException) and is_transient(error)
 
 
-extract_task = task(
+@task(
     name="extract-shard",
     task_run_name="extract-{job.label}",
     cache_policy=NO_CACHE,
@@ -38,18 +41,32 @@ extract_task = task(
     retry_delay_seconds=exponential_backoff(BACK_OFF),
     retry_jitter_factor=0.5,
     retry_condition_fn=_transient,
-)(extract_claimed)
+)
+def extract_task(job: ShardJob, progress: Progress | None = None) -> list[Commit] | None:
+    """Extract one shard unless another extractor has it."""
+    commits = extract_claimed(job, progress)
+    logger = get_run_logger()
+    for commit in commits or ():
+        statuses = ", ".join(f"{status} {count}" for status, count in sorted(commit.statuses.items()))
+        logger.info("%s: %d rows, %s", commit.shard, commit.rows, statuses)
+        if commit.lost:
+            logger.warning("%s: %d rows lack media that the ingest saw: they stay work", commit.shard, commit.lost)
+    if commits is None:
+        logger.info("another extractor is working on it")
+    return commits
 
 
 @flow(name="extract", validate_parameters=False, log_prints=False)
-def extract_flow(queue: ShardQueue, devices: list[str], inside: bool = True) -> Extracted:
+def extract_flow(queue: ShardQueue, features: str, devices: list[str], inside: bool = True) -> Extracted:
     """Extract the shards of a queue, a task each.
 
     Args:
         queue: The shards. No data model: Prefect keeps its name and does not copy it into its database.
+        features: The feature set whose views they are of.
         devices: A device per task that may run at the same time.
         inside: Whether tasks run in this process and can move the queue's progress bar themselves.
     """
+    tag_flow_run(corpus_tags(queue_corpora(queue)) | feature_tags([features]))
     share = _progress_artifact(queue)
 
     def finished(job: ShardJob) -> None:
@@ -58,19 +75,29 @@ def extract_flow(queue: ShardQueue, devices: list[str], inside: bool = True) -> 
         share()
 
     def submit(job: ShardJob) -> Any:
-        return extract_task.submit(job, queue.progress if inside else None)
+        tagged = extract_task.with_options(tags=corpus_tags([job.corpus]) | feature_tags([features]))
+        return tagged.submit(job, queue.progress if inside else None)
 
-    done = queue.run(submit, devices, finished)
-    share()
-    if PREFECT_API_URL.value():
+    try:
+        done = queue.run(submit, devices, finished)
+    finally:  # shards that are done are in the store although others have failed
+        share()
         views = [queue.store.view(name) for name in sorted({name for job in queue.jobs for name in job.views})]
-        table = coverage_table(queue.store, views, sorted({job.corpus for job in queue.jobs}))
-        create_table_artifact(table=table, key="extract-coverage", description="Samples that have a vector")
+        record_table(
+            "extract-coverage", coverage_table(queue.store, views, queue_corpora(queue)), "Samples that have a vector"
+        )
+    get_run_logger().info("%d shards committed, %d by other extractors", len(done.commits), done.elsewhere)
     return done
+
+
+def queue_corpora(queue: ShardQueue) -> list[str]:
+    """The corpora of a queue's shards."""
+    return sorted({job.corpus for job in queue.jobs})
 
 
 def run_extract_flow(
     queue: ShardQueue,
+    features: str,
     devices: list[str],
     runner: Runner = "threads",
     workers: int | None = None,
@@ -80,14 +107,17 @@ def run_extract_flow(
 
     Args:
         queue: The shards.
+        features: The feature set whose views they are of.
         devices: Devices of this machine, or what the workers at `address` call theirs.
         runner: Where the tasks run.
         workers: Tasks at a time; None takes one per device, or one per worker of the cluster at `address`.
         address: Scheduler of a running Dask or Ray cluster.
     """
     task_runner, slots = make_runner(runner, devices, workers, address)
+    title = f"extract {features} {', '.join(queue_corpora(queue))}"
+    named = extract_flow.with_options(task_runner=task_runner, flow_run_name=lambda: title)
     with reachable_api(runner, address):
-        return extract_flow.with_options(task_runner=task_runner)(queue, slots, runner == "threads")
+        return named(queue, features, slots, runner == "threads")
 
 
 def _progress_artifact(queue: ShardQueue) -> Callable[[], None]:
@@ -105,7 +135,7 @@ def _progress_artifact(queue: ShardQueue) -> Callable[[], None]:
     return move
 
 
-@flow(name="extract-store", log_prints=False)
+@flow(name="extract-store", flow_run_name="extract {features}", log_prints=False)
 def extract_store_flow(
     catalog: str,
     store: str,
@@ -128,8 +158,11 @@ def extract_store_flow(
     opened = FeatureStore.open(store, load_catalog(catalog, store))
     views = list(opened.views(features, modalities).values())
     planned = opened.plan(views, corpora, (lambda _: None) if verify else None)
+    if not planned:
+        raise DataError(f"store {str(opened.root)!r} holds no samples: run the ingest flow first")
+    tag_flow_run(corpus_tags(opened.corpora(corpora)) | feature_tags([features]))
     jobs = extract_jobs(opened, catalog, planned, {}, device, retry_failed)
     require_store_room(opened, planned)
     devices = [device] if address else device_list(device)
-    done = run_extract_flow(ShardQueue(opened, jobs, max_failures), devices, runner, workers, address)
+    done = run_extract_flow(ShardQueue(opened, jobs, max_failures), features, devices, runner, workers, address)
     return summarize(done.commits)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from features.claims import claimed
 from features.shards import Commit
 from features.store import FeatureStore
+from flows.attempts import raise_code_error
 from flows.build import Progress, ShardJob, check_budget, extract_claimed, remaining
 from pipelines.errors import DataError
 from pipelines.files import require_room
@@ -21,6 +22,10 @@ from pipelines.files import require_room
 RETRIES = 3
 BACK_OFF = 2.0
 """Seconds before the first retry after a transient fault; doubled before each further one."""
+HOPELESS = 5
+"""Shards that fail one after the other, with none between them that is done, before the others are not tried."""
+SHOWN = 5
+"""Sentences of failed shards that an error repeats."""
 WAIT = 2.0
 """Seconds between looks at shards that another extractor holds."""
 
@@ -88,7 +93,10 @@ class ShardQueue:
         devices: Sequence[str],
         finished: Callable[[ShardJob], None] | None = None,
     ) -> Extracted:
-        """Hand jobs to workers, one at a time per device; the first error ends the run after the shards in hand.
+        """Hand jobs to workers, one at a time per device; a shard that fails does not keep the others from being tried.
+
+        What speaks against all that are left ends the run after the shards in hand: no room, no workers, too many
+        failed samples, or as many failed shards in a row as `HOPELESS`.
 
         Args:
             submit: Starts a job, whose device is filled in, and returns its future.
@@ -97,34 +105,49 @@ class ShardQueue:
 
         Returns:
             The commit records that were written, and the number of shards that others wrote.
+
+        Raises:
+            DataError: Shards failed; those that are done are in the store.
+            Exception: The first error that is one of the code, as it was raised.
         """
         free = deque(devices)
         running: dict[Submitted, ShardJob] = {}
         ended: SimpleQueue[Submitted] = SimpleQueue()
-        error: Exception | None = None
-        while running or (self.waiting and error is None):
+        errors: list[Exception] = []
+        in_a_row, stopped = 0, False
+        while running or (self.waiting and not stopped):
             try:
-                while free and error is None and (job := self._next(running.values())):
+                while free and not stopped and (job := self._next(running.values())):
                     job = replace(job, device=free.popleft())
                     future = submit(job)
                     running[future] = job
                     future.add_done_callback(ended.put)
             except DataError as caught:
-                error = caught
+                errors.append(caught)
+                stopped = True
             if running:
                 future = ended.get()
                 job = running.pop(future)
                 free.append(job.device)
                 try:
-                    self._take(job, future.result(), finished)
+                    commits = future.result()
                 except Exception as caught:
-                    error = error or sentence(caught, job)
-            elif self.waiting and error is None:  # wait for the others' commits, or for their end
+                    errors.append(sentence(caught, job))
+                    in_a_row += 1
+                    stopped = stopped or in_a_row == HOPELESS or isinstance(caught, BrokenExecutor)
+                    continue
+                in_a_row = 0
+                try:
+                    self._take(job, commits, finished)
+                except Exception as caught:
+                    errors.append(caught)
+                    stopped = True
+            elif self.waiting and not stopped:  # wait for the others' commits, or for their end
                 if self.held:
                     self.held(len(self.waiting))
                 time.sleep(WAIT)
-        if error is not None:
-            raise error
+        if errors:
+            raise_failures(errors, len(self.waiting))
         return self.done
 
     def _next(self, in_hand: Iterable[ShardJob]) -> ShardJob | None:
@@ -164,6 +187,24 @@ class ShardQueue:
         if finished:
             finished(job)
         check_budget(self.done.commits, self.max_failures)
+
+
+def raise_failures(errors: Sequence[Exception], untried: int) -> None:
+    """Raise one error for all shards that failed.
+
+    Args:
+        errors: In the order in which they came.
+        untried: How many shard jobs were not begun.
+    """
+    raise_code_error(errors)
+    if len(errors) == 1:
+        raise errors[0]
+    sentences = list(dict.fromkeys(str(error) for error in errors))
+    if (more := len(sentences) - SHOWN) > 0:
+        sentences[SHOWN:] = [f"{more} more shards failed"]
+    if untried:
+        sentences.append(f"{untried} more were not tried")
+    raise DataError("; ".join(sentences))
 
 
 def is_transient(error: BaseException) -> bool:

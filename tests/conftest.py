@@ -8,6 +8,7 @@ import pytest
 import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
 from pipelines.demo import build_demo
 from tests.kill_server import KillServer
+from tests.prefect_server import prefect_server
 from tests.store_files import CATALOG
 
 
@@ -23,3 +24,10 @@ def kill_server() -> Iterator[KillServer]:
     server = KillServer(CATALOG.parent)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prefect server on loopback: its address."""
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as address:
+        yield address

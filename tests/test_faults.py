@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -298,3 +298,29 @@ def test_a_fault_that_stays_is_one_sentence(copy: FeatureStore, monkeypatch: pyt
     (folder / ".claim-meld-00001").mkdir()
     with pytest.raises(DataError, match=r"shard minilm-meld-00001: .*Is a directory.*after 3 retries"):
         shard_queue.run_here(shard_queue.ShardQueue(copy, jobs, 0.2), ["cpu"])
+
+
+def blocked_shards(root: Path, numbers: Sequence[int]) -> shard_queue.ShardQueue:
+    """The queue of eight shards, some of which cannot be claimed: a folder lies where their lock belongs."""
+    store = make_store(root, n=2000, extracted=False)
+    folder = store.folder(store.view("minilm"))
+    for number in numbers:
+        (folder / f".claim-meld-{number:05d}").mkdir(parents=True)
+    jobs = extract_jobs(store, str(CATALOG), store.plan([store.view("minilm")]), {}, "cpu", False)
+    return shard_queue.ShardQueue(store, jobs, 0.2)
+
+
+def test_a_shard_that_fails_keeps_no_other_from_being_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_queue, "BACK_OFF", 0.001)
+    queue = blocked_shards(tmp_path, [0, 3])
+    with pytest.raises(DataError, match=r"shard minilm-meld-00000: .*; shard minilm-meld-00003: .*when it has passed$"):
+        shard_queue.run_here(queue, ["cpu"])
+    assert sorted(commit.shard[-1] for commit in queue.done.commits) == ["1", "2", "4", "5", "6", "7"]
+
+
+def test_shards_that_all_fail_are_not_tried_to_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_queue, "BACK_OFF", 0.001)
+    queue = blocked_shards(tmp_path, range(8))
+    with pytest.raises(DataError, match=r"shard minilm-meld-00000: .*; \d more were not tried$"):
+        shard_queue.run_here(queue, ["cpu"])
+    assert queue.done.commits == [] and len(queue.waiting) in (2, 3)  # two are in hand at a time

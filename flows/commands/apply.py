@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -143,6 +144,7 @@ def transcribe(
 
     Example: merloco transcribe --corpora afew --model checkpoints/whisper-small --store demo/store
     """
+    from flows.attempts import TasksFailedError, attempt_all
     from flows.build import corpus_root
     from flows.transcription import TranscribeJob, pending_samples, transcribe_corpus
 
@@ -166,15 +168,22 @@ def transcribe(
         )
         for n in todo
     ]
-    if flow:
-        from flows.transcribe import transcribe_flow
+    failed: TasksFailedError | None = None
+    try:
+        if flow:
+            from flows.transcribe import transcribe_flow
 
-        found = transcribe_flow(jobs)
-    else:
-        with progress_bar(sum(counts.values()), "transcribe", "samples") as bar:
-            found = [transcribe_corpus(job, bar.update) for job in jobs]
-    rows = [{"corpus": job.corpus, **result} for job, result in zip(jobs, found, strict=True)]
-    print_records(rows, f"Transcribed with {model}")
+            found = transcribe_flow(jobs)
+        else:
+            with progress_bar(sum(counts.values()), "transcribe", "samples") as bar:
+                found = attempt_all({job.corpus: partial(transcribe_corpus, job, bar.update) for job in jobs})
+    except TasksFailedError as error:
+        failed = error
+        found = {name: result for name, result in error.outcomes.items() if isinstance(result, dict)}
+    if found:
+        print_records([{"corpus": n, **result} for n, result in found.items()], f"Transcribed with {model}")
+    if failed:
+        raise failed
     words = ("extract", "--corpora", ",".join(todo), "--modalities", "text")
     print(f"\nNext: {next_command(*words, catalog=catalog, store=store)}")
 

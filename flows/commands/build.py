@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -36,6 +37,7 @@ from pipelines.files import storage_errors, sweep
 if TYPE_CHECKING:
     from features.store import FeatureStore, PlannedShard
     from features.view import FeatureView
+    from pipelines.samples import Audit
 
 FlowOption = Annotated[bool, typer.Option("--flow/--no-flow", help="Run as a Prefect flow, or directly.")]
 
@@ -91,6 +93,8 @@ def run_ingest(catalog: str, store: str, roots: dict[str, str], flow: bool) -> d
 
     No flow is started where every release is as it was at its last ingest: Prefect's start takes longer than reading.
     """
+    from flows.attempts import TasksFailedError, attempt_all
+    from flows.build import ingest_one
     from pipelines.samples import unchanged
 
     entries = load_catalog(catalog, store).corpora
@@ -98,21 +102,22 @@ def run_ingest(catalog: str, store: str, roots: dict[str, str], flow: bool) -> d
     if all(audit is not None for audit in last.values()):
         note(f"unchanged since the last ingest: {', '.join(roots)}")
         return last
-    if flow:
-        from flows.ingest import ingest_flow
+    try:
+        if flow:
+            from flows.ingest import ingest_flow
 
-        return dict(zip(roots, ingest_flow(catalog, store, roots), strict=True))
-    from flows.build import ingest_one
+            return ingest_flow(catalog, store, roots)
+        with progress_bar(len(roots), "ingest", "corpora") as bar:
 
-    outcomes: dict = {}
-    with progress_bar(len(roots), "ingest", "corpora") as bar:
-        for name, folder in roots.items():
-            try:
-                outcomes[name] = ingest_one(catalog, store, name, folder)
-            except DataError as error:
-                outcomes[name] = error
-            bar.update(1)
-    return outcomes
+            def ingest(name: str, folder: str) -> Audit:
+                try:
+                    return ingest_one(catalog, store, name, folder)
+                finally:
+                    bar.update(1)
+
+            return attempt_all({name: partial(ingest, name, folder) for name, folder in roots.items()})
+    except TasksFailedError as error:
+        return dict(error.outcomes)
 
 
 def plan(
@@ -247,7 +252,7 @@ def run_extract(
             if flow:
                 from flows.extract import run_extract_flow
 
-                done = run_extract_flow(queue, devices, runner, workers, address)
+                done = run_extract_flow(queue, features, devices, runner, workers, address)
             else:
                 done = run_here(queue, devices)
     wall = time.perf_counter() - begun
