@@ -46,6 +46,10 @@ class Prediction:
     """Modality -> fall of the emotion's probability when it is left out; None where it is not there, or alone."""
     statuses: dict[str, str]
     """Modality -> `ok`, or why there is none."""
+    frames: int | None
+    """Pictures that were looked at; None without pictures."""
+    face_frames: int | None
+    """How many of them show a face that counts."""
 
 
 def load_run(folder: Path) -> tuple[RunResult, tuple[str, ...], dict[str, Any]]:
@@ -110,12 +114,15 @@ def _predict(
     source: Source,
 ) -> Prediction | str:
     features, present, statuses, errors = {}, {}, {}, []
+    frames, faces = None, None
     for modality, view in views.items():
         item = make_reader(view, Path())(_record(source))
         row = encode_items(view, encoders[modality], [item])[0]
         width = _width(result, modality)
         statuses[modality] = row.status
         errors += [row.error] if row.error else []
+        if row.frames is not None:
+            frames, faces = row.frames, row.face_frames
         features[modality] = np.zeros((1, width), np.float32) if row.pooled is None else row.pooled[None]
         present[modality] = np.array([row.status == OK])
     if not any(p.all() for p in present.values()):
@@ -147,6 +154,8 @@ def _predict(
             for m, value in zip(result.spec.config.modalities, added, strict=True)
         },
         statuses=statuses,
+        frames=frames,
+        face_frames=faces,
     )
 
 

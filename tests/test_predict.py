@@ -6,16 +6,19 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from features.runs import find_run, run_folders
 from features.store import FeatureStore
 from flows.build import extract_jobs, extract_one, forget
 from flows.plan import Plan
 from flows.retrain import execute
 from models.protocols import Cell, Fold
 from pipelines.catalog import load_catalog
+from pipelines.errors import DataError
 from pipelines.files import write_parquet
 from pipelines.media import read_audio
 from pipelines.samples import ingest_corpus, read_samples, samples_path
 from pipelines.schema import EMOTIONS
+from tests.run_files import make_run
 from tests.store_files import CATALOG
 from tests.test_cli import merloco, the_sentence
 
@@ -63,9 +66,29 @@ def test_a_clip_uses_sound_and_face(
 ) -> None:
     row = predicted(capsys, demo_run, str(clip_of(demo_corpora)))
     assert row["statuses"] == {"audio": "ok", "video": "ok", "text": "no_text"}
+    assert 0 < row["n_face_frames"] <= row["n_frames"]
     added = row["contributions"]
     assert added["text"] is None and added["audio"] is not None and added["video"] is not None
     assert abs(added["audio"]) > 1e-4 and (row["protocol"], row["feature_set"]) == ("train", "light")
+
+
+def test_the_table_says_which_run_was_asked_and_what_each_modality_added(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, demo_corpora: dict[str, Path]
+) -> None:
+    code, out, err = merloco(capsys, "predict", str(clip_of(demo_corpora)), "--store", str(demo_run.root))
+    assert code == 0, err
+    assert out.startswith("train/train-test-meld") and "protocol train, trained on meld, features light" in out
+    assert "Contribution" in out and "frames with a face" in out and "Gate" not in out
+
+
+def test_the_run_that_is_asked_is_never_a_point_of_a_grid(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, tmp_path: Path
+) -> None:
+    assert find_run(demo_run.root, trained=True, default=("loco", "train")).parent.name == "train"
+    make_run(tmp_path, {"meld": {"meld/train/dia0_utt0": ("happy", "sad")}}, "grid", protocol="grid")
+    assert len(run_folders(tmp_path)) == 1
+    with pytest.raises(DataError, match="no run of the protocols loco, train: name one of another with --run"):
+        find_run(tmp_path, trained=True, default=("loco", "train"))
 
 
 def test_a_clip_with_its_transcript_uses_all_three(

@@ -103,6 +103,8 @@ def _print_predictions(predictions: list, folder: Path, config: dict[str, Any], 
                 "probabilities": p.probabilities,
                 "contributions": p.contributions,
                 "statuses": p.statuses,
+                "n_frames": p.frames,
+                "n_face_frames": p.face_frames,
             }
             for p in predictions
         ]
@@ -117,7 +119,8 @@ def _print_predictions(predictions: list, folder: Path, config: dict[str, Any], 
     rows = []
     for p in predictions:
         added = {m: _contribution(p.contributions[m]) if s == "ok" else s for m, s in p.statuses.items()}
-        rows.append({"file": _tail(p.name), **added})
+        faces = {} if p.frames is None else {"frames with a face": f"{p.face_frames} of {p.frames}"}
+        rows.append({"file": _tail(p.name), **added, **faces})
     print_records(rows, "Contribution: what the emotion's probability falls by without it, or why it is not there")
 
 

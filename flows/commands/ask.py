@@ -25,6 +25,8 @@ def sql(
 ) -> None:
     """Ask in SQL over samples, labels, feature views, shards, failures, runs, metrics, epochs, predictions, findings.
 
+    Beside DuckDB's functions there is mean_vector(pooled), an aggregate: the mean of vectors, component by component.
+
     Example: merloco sql "select corpus, emotion, count(*) from labels group by all" --store demo/store
     """
     import pyarrow as pa
