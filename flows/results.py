@@ -142,7 +142,7 @@ def print_results(outcomes: Sequence[Outcome], title: str, output: Format, show_
         print(sentence)
     print("audio, video, text: share of the n test rows that have it.")
     if drawn := {s.intervals.resampled for s in tested_scores(scores_of(outcomes)) if s.intervals}:
-        print(f"95 % CI: of the UAR. {resampling_sentence(sorted(drawn))}")
+        print(f"95 % CI: of the UAR, {resampling_sentence(sorted(drawn))}.")
     print("majority: always the most frequent training class; its UAR is chance level. chance: guessing every class.")
     reused = sum(outcome.reused for outcome in outcomes)
     print(

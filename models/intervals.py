@@ -57,4 +57,4 @@ def score_intervals(truth: np.ndarray, predictions: np.ndarray, dialogues: np.nd
 
 def resampling_sentence(resampled: Sequence[str]) -> str:
     """How the intervals of a table came about."""
-    return f"95 % intervals: percentile bootstrap, 2,000 resamples of {' or '.join(sorted(set(resampled)))}."
+    return f"percentile bootstrap, 2,000 resamples of {' or '.join(sorted(set(resampled)))}"

@@ -47,7 +47,7 @@ def averaged(experiment: Experiment) -> str:
 
 def resampled(cells: Sequence[Cell]) -> str:
     """How intervals came about, for captions."""
-    return resampling_sentence([cell.uncertainty.by for cell in cells if cell.uncertainty])
+    return f"Intervals: {resampling_sentence([cell.uncertainty.by for cell in cells if cell.uncertainty])}."
 
 
 def percent(value: float) -> str:
