@@ -10,19 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from pipelines.files import storage_errors
-from pipelines.locks import NO_LOCKS
+from pipelines.locks import HELD, NO_LOCKS
 
 PREFIX = ".claim-"
-_HELD: set[IO[bytes]] = set()
-
-
-def _let_go() -> None:
-    """A forked child shares its parent's locks and would keep them beyond the parent's death: it closes its copies."""
-    while _HELD:
-        _HELD.pop().close()
-
-
-os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
@@ -86,8 +76,8 @@ def _hold(held: ExitStack, path: Path) -> bool:
                 if error.errno not in NO_LOCKS:
                     raise
             if _is_at(handle, path):
-                _HELD.add(handle)
-                held.callback(_HELD.discard, handle)
+                HELD.add(handle)
+                held.callback(HELD.discard, handle)
                 # Removed while it is still locked: whoever waits for the old file sees that it is no longer at `path`.
                 held.callback(path.unlink, missing_ok=True)
                 return True

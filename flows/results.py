@@ -141,7 +141,7 @@ def print_results(outcomes: Sequence[Outcome], title: str, output: Format, show_
     for sentence in notes(outcomes, show_leaks):
         print(sentence)
     print("audio, video, text: share of the n test rows that have it.")
-    if drawn := {s.intervals.resampled for s in tested_scores(scores_of(outcomes)) if s.intervals}:
+    if drawn := {r["interval"]["resampled"] for o in outcomes for r in o.results if r["interval"]}:
         print(f"95 % CI: of the UAR, {resampling_sentence(sorted(drawn))}.")
     print("majority: always the most frequent training class; its UAR is chance level. chance: guessing every class.")
     reused = sum(outcome.reused for outcome in outcomes)

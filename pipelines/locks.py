@@ -14,13 +14,14 @@ from pipelines.files import storage_errors
 
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 """What a file system answers that has no locks (some cluster file systems, as mounted)."""
-_HELD: set[IO[bytes]] = set()
+HELD: set[IO[bytes]] = set()
+"""Open files whose locks this process holds."""
 
 
 def _close_in_child() -> None:
     """A forked child shares its parent's locks and would hold them beyond the parent's death: it closes its copies."""
-    while _HELD:
-        _HELD.pop().close()
+    while HELD:
+        HELD.pop().close()
 
 
 os.register_at_fork(after_in_child=_close_in_child)
@@ -48,8 +49,8 @@ def file_lock(path: Path, exclusive: bool = True) -> Iterator[None]:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-        _HELD.add(handle)
+        HELD.add(handle)
         try:
             yield
         finally:
-            _HELD.discard(handle)
+            HELD.discard(handle)

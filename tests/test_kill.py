@@ -98,16 +98,6 @@ def every_stage(store: Path, materials: Materials) -> list[list[str]]:
     return [[*command.split(), "--store", str(store), "--catalog", str(CATALOG)] for command in commands]
 
 
-def stages(store: Path, release: Path) -> list[list[str]]:
-    """The commands that make a store of MELD's texts from nothing."""
-    commands = [
-        f"ingest meld --root meld={release} --no-flow",
-        "extract --modalities text --no-flow",
-        "train --train meld --test meld --modalities text --epochs 2 --no-flow",
-    ]
-    return [[*command.split(), "--store", str(store), "--catalog", str(CATALOG)] for command in commands]
-
-
 def once_more(store: Path, materials: Materials) -> list[list[str]]:
     """Ingest and extract again: they bring nobody back, and sweep what killed writers left."""
     commands = every_stage(store, materials)
