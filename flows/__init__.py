@@ -1,6 +1,7 @@
 """Prefect flows and the command line: the only package that knows Prefect."""
 
 import os
+import threading
 
 # Prefect reads these when it is first imported. A cold local API takes up to 20 s, its own default limit; no telemetry.
 # The level is that of the terminal alone: there an error is one sentence of ours, not Prefect's traceback. The server
@@ -16,3 +17,13 @@ for _name, _value in {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }.items():
     os.environ.setdefault(_name, _value)
+
+
+def _drop_prefects_exit_calls() -> None:
+    """Prefect's services do not live in a forked child, such as a `DataLoader` worker, and fail there at its exit."""
+    calls = getattr(threading, "_threading_atexits", [])
+    owners = [type(getattr(call.func, "__self__", None)).__module__ for call in calls]
+    calls[:] = [call for call, owner in zip(calls, owners, strict=True) if not owner.startswith("prefect.")]
+
+
+os.register_at_fork(after_in_child=_drop_prefects_exit_calls)

@@ -61,7 +61,9 @@ def poison(store: FeatureStore) -> None:
     table = pq.read_table(path)
     rows = table["pooled"].to_pylist()
     rows[0] = [float("nan"), 0.0, 0.0]
-    write_parquet(path, table.set_column(5, "pooled", pa.array(rows, pa.list_(pa.float32(), 3))))
+    write_parquet(
+        path, table.set_column(table.column_names.index("pooled"), "pooled", pa.array(rows, pa.list_(pa.float32(), 3)))
+    )
     recommit(store)
 
 

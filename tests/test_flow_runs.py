@@ -1,6 +1,7 @@
 """What a Prefect server knows of flow runs: whether they failed, and their names, tags, log lines and tables."""
 
 import json
+import multiprocessing
 import pickle
 import subprocess
 import sys
@@ -185,3 +186,12 @@ def test_errors_of_several_tasks_are_one_that_travels_between_processes_and_keep
     assert (travelled.outcomes["b"], travelled.exit_code, str(travelled)) == (2, 2, "no a; no c")
     with pytest.raises(KeyError):  # a fault of the code is not hidden in a sentence
         attempt_all({**tasks, "d": lambda: fail(KeyError("d"))})
+
+
+def test_a_process_that_has_run_a_flow_can_fork_workers(tmp_path: Path) -> None:
+    with pytest.raises(TasksFailedError):
+        ingest_flow(str(CATALOG), str(tmp_path / "store"), {"meld": str(tmp_path / "nowhere")})
+    child = multiprocessing.get_context("fork").Process(target=print)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
