@@ -82,6 +82,8 @@ def write_store(data: Dataset, root: Path) -> FeatureStore:
                     pa.nulls(len(chosen), pa.string()),
                     pa.array(np.ones(len(chosen), np.int32)),
                     pa.array(np.zeros(len(chosen), np.int32)),
+                    pa.nulls(len(chosen), pa.int32()),
+                    pa.nulls(len(chosen), pa.int32()),
                     pa.FixedSizeListArray.from_arrays(flat, width),
                     pa.array([shard.name] * len(chosen)),
                 ]
