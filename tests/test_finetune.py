@@ -1,7 +1,9 @@
 """`finetune` on the demo's MELD: better on validation, usable at once, provenance filled in, mistakes named."""
 
+import errno
 import fcntl
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -138,6 +140,17 @@ def test_two_processes_do_not_make_one_encoder(capsys: pytest.CaptureFixture, me
         fcntl.flock(other, fcntl.LOCK_EX)
         code, _, err = finetune(capsys, meld, "--modality", "text", "--name", "taken")
     assert code == 1 and "encoder 'taken' is being fine-tuned by another process" in the_sentence(err)
+
+
+def test_a_file_system_without_locks_keeps_nobody_from_fine_tuning(
+    capsys: pytest.CaptureFixture, meld: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)  # what such a file system answers
+    code, out, err = finetune(capsys, meld, "--modality", "text", "--name", "unlocked", "--epochs", "1")
+    assert code == 0 and "Next: merloco extract" in out, err
 
 
 def test_a_base_of_unknown_history_is_said(
