@@ -9,6 +9,7 @@ setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
+	mkdir -p .namespace && ln -sfn .. .namespace/merloco  # for mypy, which does not follow an editable install
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,dask]'
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps $(NO_DEPS)
 	touch $@

@@ -11,9 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.runs import read_config, replace_folder, run_path, write_config
-from pipelines.deletions import held_deletions
-from pipelines.files import storage_errors, temporary_name
+from merloco.features.runs import read_config, replace_folder, run_path, write_config
+from merloco.pipelines.files.atomic import temporary_name
+from merloco.pipelines.files.space import storage_errors
+from merloco.pipelines.samples.tombstones import held_deletions
 
 
 def adopt_run(store: Path, source: Path, config: Mapping[str, Any]) -> Path:

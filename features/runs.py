@@ -15,18 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.deletions import drop_rows, held_deletions
-from pipelines.errors import DataError, UsageError, nearest
-from pipelines.files import (
-    TEMPORARY,
-    canonical_json,
-    json_text,
-    sha256_text,
-    storage_errors,
-    sync_folder,
-    sync_tree,
-    temporary_name,
-)
+from merloco.pipelines.errors import DataError, UsageError, nearest
+from merloco.pipelines.files.atomic import TEMPORARY, sync_folder, sync_tree, temporary_name
+from merloco.pipelines.files.formats import json_text
+from merloco.pipelines.files.hashing import canonical_json, sha256_text
+from merloco.pipelines.files.space import storage_errors
+from merloco.pipelines.samples.tombstones import drop_rows, held_deletions
 
 RUNS_SCHEMA = pa.schema(
     [

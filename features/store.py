@@ -13,24 +13,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from features.shards import (
-    MISSING,
-    RETRYABLE,
-    Commit,
-    Shard,
-    commits,
-    damage,
-    lost_media,
-    plan_shards,
-    read_commit,
-)
-from features.view import FeatureView, resolve_view
-from pipelines.catalog import Catalog, load_catalog
-from pipelines.deletions import read_deletions
-from pipelines.errors import DataError
-from pipelines.files import write_json
-from pipelines.samples import ingested, not_ingested, read_samples
-from pipelines.schema import MODALITIES
+from merloco.features.shards.commit import Commit, commits, damage, read_commit
+from merloco.features.shards.format import MISSING, RETRYABLE, Shard, lost_media, plan_shards
+from merloco.features.views import FeatureView, resolve_view
+from merloco.pipelines.catalog.loader import Catalog, load_catalog
+from merloco.pipelines.errors import DataError
+from merloco.pipelines.files.formats import write_json
+from merloco.pipelines.samples.schema import MODALITIES
+from merloco.pipelines.samples.table import ingested, not_ingested, read_samples
+from merloco.pipelines.samples.tombstones import read_deletions
 
 if TYPE_CHECKING:
     import duckdb
@@ -221,7 +212,7 @@ class FeatureStore:
         Raises:
             DataError: The query is malformed or names something that is not there.
         """
-        from features.sql import run_query
+        from merloco.features.query.sql import run_query
 
         return run_query(self, query)
 

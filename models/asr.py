@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.errors import ModelError
-from models.hub import locate
-from models.model_folder import files_sha256, read_config
-from models.precision import float32_products
-from models.transformer import first_line, load_part
+from merloco.models.checkpoints.hub import locate
+from merloco.models.checkpoints.model_folder import files_sha256, read_config
+from merloco.models.device import float32_products
+from merloco.models.encoders.transformer import first_line, load_part
+from merloco.models.errors import ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor

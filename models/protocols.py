@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from models.data import Dataset
-from models.errors import ModelError
-from models.gates import ORDER
-from models.spec import RunSpec, TrainConfig
+from merloco.models.errors import ModelError
+from merloco.models.fusion.dataset import Dataset
+from merloco.models.fusion.gated import ORDER
+from merloco.models.fusion.spec import RunSpec, TrainConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-import flows  # noqa: F401  (sets what Prefect reads when it is first imported)
-from pipelines.demo import build_demo
-from tests.kill_server import KillServer
-from tests.prefect_server import prefect_server
-from tests.store_files import CATALOG
+import merloco.flows  # noqa: F401  (sets what Prefect reads when it is first imported)
+from merloco.pipelines.demo.build import build_demo
+from tests.helpers.kill_server import KillServer
+from tests.helpers.prefect_server import prefect_server
+from tests.helpers.store_files import CATALOG
 
 
 @pytest.fixture(scope="session")

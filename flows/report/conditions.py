@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipelines.files import canonical_json, sha256_text
+from merloco.pipelines.files.hashing import canonical_json, sha256_text
 
 NOT_NAMED = re.compile(
     r"(seed|experiment|protocol|train|test|also|shards|version)$|(views|trained_on|samples|label_maps)\."

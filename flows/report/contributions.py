@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from features.store import FeatureStore
-from flows.report.data import Experiment
-from flows.report.page import Page, Table
-from flows.report.predictions import quoted
-from pipelines.schema import MODALITIES
+from merloco.features.store import FeatureStore
+from merloco.flows.report.data import Experiment
+from merloco.flows.report.page import Page, Table
+from merloco.flows.report.predictions import quoted
+from merloco.pipelines.samples.schema import MODALITIES
 
 TITLE = "Contribution of modalities"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from flows.report.data import Experiment
-from flows.report.page import Page, escaped, styled
-from flows.report.style import SERIES_COLOURS
+from merloco.flows.report.data import Experiment
+from merloco.flows.report.page import Page, escaped, styled
+from merloco.flows.report.style import SERIES_COLOURS
 
 MOST_CURVES = 8
 """More conditions than this are a tangle; the caption says how many are left out."""

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from features.runs import read_config
-from features.store import FeatureStore
-from flows.intervals import intervals_of
-from flows.jobs import leaked_corpora
-from flows.report.conditions import group_runs
-from flows.report.predictions import Predictions, joined, load_predictions, quoted
-from models.intervals import ScoreIntervals
-from models.metrics import confusion
-from models.resampling import Interval
-from models.statistics import chance
-from pipelines.errors import DataError, nearest
+from merloco.features.runs import read_config
+from merloco.features.store import FeatureStore
+from merloco.flows.experiments.jobs import leaked_corpora
+from merloco.flows.report.conditions import group_runs
+from merloco.flows.report.predictions import Predictions, joined, load_predictions, quoted
+from merloco.flows.results.intervals import intervals_of
+from merloco.models.metrics.intervals import ScoreIntervals
+from merloco.models.metrics.resampling import Interval
+from merloco.models.metrics.scores import confusion
+from merloco.models.metrics.statistics import chance
+from merloco.pipelines.errors import DataError, nearest
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from flows.console import cell_text
-from flows.report.style import FONT, INK, LINE, SCRIPT, STYLE
+from merloco.flows.cli.console import cell_text
+from merloco.flows.report.style import FONT, INK, LINE, SCRIPT, STYLE
 
 WORD, LONG = 16, 40
 """Most characters of a cell that is never broken, and of one that needs no wide column."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from features.store import FeatureStore
-from flows.jobs import load_dataset, plan_jobs
-from flows.paper_tables import ResultTable, result_tables
-from flows.plan import Outcome, Plan, experiment_plan
-from flows.report.predictions import quoted
-from models.data import Dataset
-from models.errors import ModelError
-from models.protocols import Cell
-from pipelines.errors import DataError
+from merloco.features.store import FeatureStore
+from merloco.flows.experiments.jobs import load_dataset, plan_jobs
+from merloco.flows.experiments.plan import Outcome, Plan, experiment_plan
+from merloco.flows.report.predictions import quoted
+from merloco.flows.results.paper import ResultTable, result_tables
+from merloco.models.errors import ModelError
+from merloco.models.fusion.dataset import Dataset
+from merloco.models.protocols import Cell
+from merloco.pipelines.errors import DataError
 
 
 def paper_tables(store: FeatureStore, name: str) -> tuple[list[ResultTable], str]:

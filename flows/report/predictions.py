@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from features.store import FeatureStore
+from merloco.features.store import FeatureStore
 
 
 @dataclass(frozen=True, slots=True)

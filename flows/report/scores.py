@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from flows.report.data import Cell, Experiment
-from flows.report.page import Page, Table, escaped, styled
-from flows.report.style import QUIET, SERIES_COLOURS
-from models.intervals import resampling_sentence
-from models.resampling import Interval
-from models.statistics import mean_std
-from pipelines.schema import MODALITIES
+from merloco.flows.report.data import Cell, Experiment
+from merloco.flows.report.page import Page, Table, escaped, styled
+from merloco.flows.report.style import QUIET, SERIES_COLOURS
+from merloco.models.metrics.intervals import resampling_sentence
+from merloco.models.metrics.resampling import Interval
+from merloco.models.metrics.statistics import mean_std
+from merloco.pipelines.samples.schema import MODALITIES
 
 TITLES = {"uar": "UAR", "macro_f1": "mF1", "weighted_f1": "wF1", "accuracy": "Acc", "wacc": "wAcc", "f1": "F1"}
 """As in the paper's tables."""

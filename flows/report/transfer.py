@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from flows.report.data import Cell, Experiment
-from flows.report.page import Page, escaped, styled
-from flows.report.scores import MOST_ROWS, averaged, error_bars, mean_and_std, resampled
-from flows.report.style import INK, SERIES_COLOURS, SHADES
-from models.statistics import mean_std
+from merloco.flows.report.data import Cell, Experiment
+from merloco.flows.report.page import Page, escaped, styled
+from merloco.flows.report.scores import MOST_ROWS, averaged, error_bars, mean_and_std, resampled
+from merloco.flows.report.style import INK, SERIES_COLOURS, SHADES
+from merloco.models.metrics.statistics import mean_std
 
 MOST_SERIES = 8
 """Most conditions that are told apart by colour in one panel."""

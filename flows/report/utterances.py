@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from features.store import FeatureStore
-from flows.report.data import Experiment
-from flows.report.page import Page, Table, escaped, styled
-from flows.report.predictions import quoted
-from flows.report.style import EMOTION_COLOURS, SERIES_COLOURS
+from merloco.features.store import FeatureStore
+from merloco.flows.report.data import Experiment
+from merloco.flows.report.page import Page, Table, escaped, styled
+from merloco.flows.report.predictions import quoted
+from merloco.flows.report.style import EMOTION_COLOURS, SERIES_COLOURS
 
 PROJECTED = 1500
 """Most points of a projection: more are not told apart on a screen."""

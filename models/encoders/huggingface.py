@@ -7,17 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.batching import FRAMES, PICTURES, TEXTS, WINDOWS, BatchSize, encode_texts, encode_windows
-from models.encoders import Encoder, EncoderSpec, Encoding, register_encoder
-from models.errors import ModelError
-from models.face_inputs import DEFAULTS as FACE_DEFAULTS
-from models.face_inputs import WHOLE, ClipFaces, build_detector, encode_frames, face_identity, find_faces, whole_frames
-from models.faces import POLICIES
-from models.hub import find_source
-from models.precision import FULL, precision_identity
-from models.transfer import to_device
-from models.transformer import POOLINGS, Backbone, load_part, pool_tokens
-from models.weights import parameters_of
+from merloco.models.checkpoints.hub import find_source
+from merloco.models.checkpoints.identity import parameters_of
+from merloco.models.device import FULL, precision_identity
+from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, register_encoder
+from merloco.models.encoders.batching import FRAMES, PICTURES, TEXTS, WINDOWS, BatchSize, encode_texts, encode_windows
+from merloco.models.encoders.transformer import POOLINGS, Backbone, load_part, pool_tokens
+from merloco.models.errors import ModelError
+from merloco.models.faces.crops import DEFAULTS as FACE_DEFAULTS
+from merloco.models.faces.crops import (
+    WHOLE,
+    ClipFaces,
+    build_detector,
+    encode_frames,
+    face_identity,
+    find_faces,
+    whole_frames,
+)
+from merloco.models.faces.detection import POLICIES
+from merloco.models.transfer import to_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +113,7 @@ def _vision_identity(spec: EncoderSpec) -> dict[str, Any]:
 class HfVision:
     """An image model such as ViT or ResNet on face crops or whole frames; one vector per frame.
 
-    Extras: see `models.face_inputs.ClipFaces.extras`; none for whole frames.
+    Extras: see `merloco.models.faces.crops.ClipFaces.extras`; none for whole frames.
     """
 
     modality = "video"

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from pipelines.catalog_entries import CorpusEntry
-from pipelines.corpora import Parsed, RowError, duplicate, register_parser
-from pipelines.errors import DataError
-from pipelines.schema import Sample
-from pipelines.splits import seeded_validation
+from merloco.pipelines.catalog.entries import CorpusEntry
+from merloco.pipelines.corpora.base import Parsed, RowError, duplicate, register_parser
+from merloco.pipelines.corpora.splits import seeded_validation
+from merloco.pipelines.errors import DataError
+from merloco.pipelines.samples.schema import Sample
 
 EMOTIONS = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 PARTS = {"Train": "train", "Val": "test"}

@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.catalog_entries import CorpusEntry, MediaRules
-from pipelines.corpora import Parsed, RowError, duplicate, register_parser
-from pipelines.corpora.tables import read_rows
-from pipelines.errors import DataError
-from pipelines.schema import Sample
+from merloco.pipelines.catalog.entries import CorpusEntry, MediaRules
+from merloco.pipelines.corpora.annotation_files import read_rows
+from merloco.pipelines.corpora.base import Parsed, RowError, duplicate, register_parser
+from merloco.pipelines.errors import DataError
+from merloco.pipelines.samples.schema import Sample
 
 PARTS = {"train": "train", "dev": "val", "test": "test"}
 CLIP_FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}

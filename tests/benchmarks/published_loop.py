@@ -18,9 +18,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from models.data import Dataset as Rows
-from models.gates import ORDER as MODALITIES
-from models.spec import RunSpec
+from merloco.models.fusion.dataset import Dataset as Rows
+from merloco.models.fusion.gated import ORDER as MODALITIES
+from merloco.models.fusion.spec import RunSpec
 
 
 class Utterances(Dataset):

@@ -16,23 +16,25 @@ import psutil
 import pytest
 import soundfile
 
-from features.encoding import encode_items
-from features.extract import Target, extract_views
-from features.reading import Item, prepare, read_sample
-from features.shards import plan_shards
-from features.store import FeatureStore
-from models.encoders import Encoder
-from models.faces import Mtcnn
-from pipelines.catalog import load_catalog
-from pipelines.decoding import Decoders, InProcess
-from pipelines.demo import build_demo
-from pipelines.files import write_parquet
-from pipelines.media import MediaError, read_audio, read_frames
-from pipelines.samples import ingest_corpus, read_samples, samples_path
-from pipelines.schema import Sample
-from tests.corpora_files import store_of
-from tests.media_files import clicks, write_media
-from tests.store_files import CATALOG
+from merloco.features.extraction.encoder import encode_items
+from merloco.features.extraction.pipeline import Target, extract_views
+from merloco.features.extraction.reader import Item, prepare, read_sample
+from merloco.features.shards.format import plan_shards
+from merloco.features.store import FeatureStore
+from merloco.models.encoders.base import Encoder
+from merloco.models.faces.detection import Mtcnn
+from merloco.pipelines.catalog.loader import load_catalog
+from merloco.pipelines.demo.build import build_demo
+from merloco.pipelines.files.formats import write_parquet
+from merloco.pipelines.media.pool import Decoders, InProcess
+from merloco.pipelines.media.probe import MediaError
+from merloco.pipelines.media.reading import read_audio, read_frames
+from merloco.pipelines.samples.ingest import ingest_corpus
+from merloco.pipelines.samples.schema import Sample
+from merloco.pipelines.samples.table import read_samples, samples_path
+from tests.helpers.corpora_files import store_of
+from tests.helpers.media_files import clicks, write_media
+from tests.helpers.store_files import CATALOG
 
 CLIPS = int(os.environ.get("MERLOCO_BENCH_CLIPS", "24"))
 CORPORA = ("iemocap", "meld", "mosei", "afew")

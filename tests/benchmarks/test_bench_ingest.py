@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-from tests.store_files import CATALOG
-from tests.test_afew import release as afew_release
-from tests.test_iemocap import block, write_dialogue
-from tests.test_meld import csv_text, row
-from tests.test_mosei import csd, transcripts
+from tests.helpers.afew_release import release as afew_release
+from tests.helpers.iemocap_release import block, write_dialogue
+from tests.helpers.meld_release import csv_text, row
+from tests.helpers.mosei_release import csd, transcripts
+from tests.helpers.store_files import CATALOG
 
 VOTES = (
     "C-E1:\tAnger; Frustration;\t()\nC-E2:\tAnger;\t()\nC-E4:\tFrustration;\t()\nC-F1:\tAnger;\t()\n"

@@ -15,19 +15,21 @@ import pyarrow as pa
 import pytest
 import torch
 
-from features.dataset import load_matrices
-from features.shards import Commit, commit_path, plan_shards, shard_schema
-from features.store import FeatureStore
-from models.data import Dataset
-from models.protocols import Fold, loco_folds, run_spec
-from models.spec import TrainConfig
-from models.train import train_runs
-from pipelines.catalog import load_catalog
-from pipelines.files import sha256_file, write_json, write_parquet
-from pipelines.samples import samples_path
-from pipelines.schema import Sample, to_table
+from merloco.features.query.matrices import load_matrices
+from merloco.features.shards.commit import Commit, commit_path
+from merloco.features.shards.format import plan_shards, shard_schema
+from merloco.features.store import FeatureStore
+from merloco.models.fusion.dataset import Dataset
+from merloco.models.fusion.spec import TrainConfig
+from merloco.models.fusion.trainer import train_runs
+from merloco.models.protocols import Fold, loco_folds, run_spec
+from merloco.pipelines.catalog.loader import load_catalog
+from merloco.pipelines.files.formats import write_json, write_parquet
+from merloco.pipelines.files.hashing import sha256_file
+from merloco.pipelines.samples.schema import Sample, to_table
+from merloco.pipelines.samples.table import samples_path
 from tests.benchmarks.published_loop import Utterances, published_run, write_pickles
-from tests.store_files import CATALOG
+from tests.helpers.store_files import CATALOG
 
 WIDTHS = {"audio": 512, "video": 1024, "text": 768}
 CLASSES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry")

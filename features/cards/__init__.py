@@ -1,0 +1,1 @@
+"""Coverage of a store and data cards of its corpora."""

@@ -1,0 +1,82 @@
+"""What a store holds, counted: plan, coverage per view and corpus, seconds per leg."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from merloco.features.shards.format import LEGS, OK
+from merloco.features.store import TO_DO
+from merloco.pipelines.samples.table import read_samples
+
+if TYPE_CHECKING:
+    from merloco.features.store import FeatureStore, PlannedShard
+    from merloco.features.views import FeatureView
+
+
+def plan_table(planned: Iterable[PlannedShard]) -> list[dict[str, Any]]:
+    """One row per view and corpus: shards by state and samples to do."""
+    groups: dict[tuple[str, str, str], list[PlannedShard]] = {}
+    for p in planned:
+        groups.setdefault((p.view.name, p.view.fingerprint, p.shard.corpus), []).append(p)
+    rows = []
+    for (view, fingerprint, corpus), shards in groups.items():
+        states = Counter(p.state for p in shards)
+        rows.append(
+            {
+                "view": view,
+                "fingerprint": fingerprint,
+                "corpus": corpus,
+                "shards": len(shards),
+                "done": states["done"] + states["failed"],
+                "missing": states["missing"],
+                "stale": states["stale"],
+                "damaged": states["damaged"],
+                "media lost": states["lost"],
+                "with failed rows": states["failed"],
+                "samples to do": sum(p.shard.samples.num_rows for p in shards if p.state in TO_DO),
+            }
+        )
+    return rows
+
+
+def coverage_table(store: FeatureStore, views: Iterable[FeatureView], corpora: Sequence[str]) -> list[dict[str, Any]]:
+    """One row per view and corpus: samples, vectors there, and the reasons for the rest."""
+    rows = []
+    totals = {corpus: read_samples(store.root, corpus).num_rows for corpus in corpora}
+    for view in views:
+        for corpus in corpora:
+            statuses: Counter[str] = Counter()
+            for commit in store.committed(view, [corpus]):
+                statuses.update(commit.statuses)
+            lacking = totals[corpus] - sum(statuses.values())
+            if lacking > 0:
+                statuses["not extracted"] = lacking
+            other = ", ".join(f"{s} {n}" for s, n in sorted(statuses.items()) if s != OK)
+            rows.append(
+                {
+                    "view": view.name,
+                    "corpus": corpus,
+                    "samples": totals[corpus],
+                    "ok": statuses[OK],
+                    "coverage": f"{statuses[OK] / totals[corpus]:.1%}",
+                    "not ok": other or None,
+                }
+            )
+    return rows
+
+
+def legs_sentence(summary: Mapping[str, Any], planned: int, wall: float) -> str:
+    """One sentence about an extraction: shards done, rate, seconds per leg, and the leg that holds the others up."""
+    done = summary["shards"]
+    if not done:
+        return f"Nothing to extract: all {planned} shards are done."
+    seconds = {leg: summary["seconds"][leg] for leg in LEGS if leg in summary["seconds"]}
+    legs = ", ".join(f"{leg} {value:.1f} s" for leg, value in seconds.items())
+    slowest = max((leg for leg in seconds if leg != "wait"), key=seconds.__getitem__)
+    rate = summary["rows"] / wall if wall else 0.0
+    return (
+        f"Extracted {done} of {planned} shards, {summary['rows']} samples in {wall:.1f} s ({rate:.1f} samples/s); "
+        f"side by side: {legs}; slowest leg: {slowest}."
+    )

@@ -1,0 +1,1 @@
+"""From media to vectors: reader, stages, encoder, writer of a shard."""

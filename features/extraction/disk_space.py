@@ -1,0 +1,41 @@
+"""Room for an extraction: what its shards will take, estimated from those that lie beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from merloco.features.store import TO_DO
+from merloco.pipelines.files.atomic import require_writable
+from merloco.pipelines.files.space import require_room
+
+if TYPE_CHECKING:
+    from merloco.features.store import FeatureStore, PlannedShard
+    from merloco.features.views import FeatureView
+
+FIRST_GUESS = 4096
+"""Bytes per sample of a view without any shard yet; low for every encoder: nothing is refused without reason."""
+
+
+def require_store_room(store: FeatureStore, planned: Sequence[PlannedShard]) -> None:
+    """Refuse an extraction that cannot be written: before its work is done, not after.
+
+    Args:
+        store: The store.
+        planned: The plan, of which the shards to do are counted.
+
+    Raises:
+        DataError: The store cannot be written, or the shards will not fit.
+    """
+    todo = [p for p in planned if p.state in TO_DO]
+    sizes = {view.name: bytes_per_row(store, view) for view in {p.view.name: p.view for p in todo}.values()}
+    require_writable(store.root)
+    needed = sum(p.shard.samples.num_rows * sizes[p.view.name] for p in todo)
+    require_room(store.root, round(needed), f"an extraction of {len(todo)} shards")
+
+
+def bytes_per_row(store: FeatureStore, view: FeatureView) -> float:
+    """Size of both files per sample, over the committed shards of the view."""
+    sized = [c for c in store.committed(view) if c.tar_bytes and c.parquet_bytes]
+    rows = sum(c.rows for c in sized)
+    return sum((c.tar_bytes or 0) + (c.parquet_bytes or 0) for c in sized) / rows if rows else FIRST_GUESS

@@ -1,0 +1,182 @@
+"""Encoder inputs of many samples on disk: read and cut once, then taken at random for as many epochs as training needs.
+
+    <folder>/<number>.bin     the arrays of a block of samples, one after the other
+    <folder>/<number>.json    written last: every sample's status, and where its units lie
+
+A block without its .json does not exist, so a killed reader costs one block.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from merloco.features.extraction.encoder import isolated
+from merloco.features.extraction.reader import Item, Reader
+from merloco.features.shards.format import OK
+from merloco.pipelines.errors import DataError
+from merloco.pipelines.files.atomic import atomic_path
+from merloco.pipelines.files.formats import write_json
+from merloco.pipelines.samples.tombstones import held_deletions
+
+BLOCK = 64
+"""Samples per block on disk."""
+AT_ONCE = 8
+"""Samples held in memory as they were decoded."""
+Cut = Callable[[Sequence[Any]], Sequence[Sequence[Sequence[np.ndarray]]]]
+"""Turns what was read of samples into their units, each a few arrays."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One array: its file, its offset in bytes, its type and shape."""
+
+    file: int
+    offset: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class InputCache(Sequence[list[np.ndarray]]):
+    """All units of a list of samples; `cache[i]` reads the arrays of one."""
+
+    def __init__(self, folder: Path, blocks: int) -> None:
+        self.statuses: list[str] = []
+        """(n_samples,) `ok`, or why a sample has no unit."""
+        owners: list[int] = []
+        self._units: list[list[_Place]] = []
+        self._files = []
+        for number in range(blocks):
+            path = folder / f"{number:05d}.bin"
+            record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            self._files.append(np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else None)
+            for sample in record["samples"]:
+                for unit in sample["units"]:
+                    owners.append(len(self.statuses))
+                    self._units.append([_Place(number, at, dtype, tuple(shape)) for at, dtype, shape in unit])
+                self.statuses.append(sample["status"])
+        self.owner = np.array(owners, dtype=np.int64)
+        """(n_units,) the sample of each unit."""
+
+    def __len__(self) -> int:
+        return len(self._units)
+
+    def __getitem__(self, number: int) -> list[np.ndarray]:  # type: ignore[override]
+        return [self._read(place) for place in self._units[number]]
+
+    def _read(self, place: _Place) -> np.ndarray:
+        size = int(np.prod(place.shape)) * np.dtype(place.dtype).itemsize
+        file = self._files[place.file]
+        if file is None or size == 0:
+            return np.zeros(place.shape, dtype=place.dtype)
+        content = np.array(file[place.offset : place.offset + size])
+        return content.view(place.dtype).reshape(place.shape)
+
+
+def cache_inputs(
+    folder: Path,
+    records: Sequence[Mapping[str, Any]],
+    reader: Reader,
+    cut: Cut,
+    empty: str = "no_features",
+    progress: Callable[[int], None] | None = None,
+    store: Path | None = None,
+) -> InputCache:
+    """Read samples into a cache; what is there already is not read again.
+
+    Args:
+        folder: Where the cache lies. Its name has to stand for records, reader and cut.
+        records: Rows of the samples table.
+        reader: Turns a record into an item (`merloco.features.extraction.reader.make_reader`).
+        cut: Turns items' values into units.
+        empty: Status of a sample that was read and has no unit.
+        progress: Called with the number of samples done since the last call.
+        store: Root of the store whose deletion list is obeyed.
+
+    Raises:
+        DataError: The cache holds other samples, or some of them were deleted meanwhile.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    blocks = [records[begin : begin + BLOCK] for begin in range(0, len(records), BLOCK)]
+    for number, block in enumerate(blocks):
+        path = folder / f"{number:05d}.json"
+        if path.is_file():
+            _check(path, block)
+            if progress:
+                progress(len(block))
+        else:
+            _write_block(path, block, reader, cut, empty, progress, partial(_allowed, records, store))
+    try:
+        return InputCache(folder, len(blocks))
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: was removed while it was used: run the same command again") from None
+
+
+@contextmanager
+def _allowed(records: Sequence[Mapping[str, Any]], store: Path | None) -> Iterator[None]:
+    """Commit what was read, unless a sample was deleted since: units cannot be taken out of a training."""
+    if store is None:
+        yield
+        return
+    with held_deletions(store) as deleted:
+        if any(deleted.cover(r["sample_id"], r["speaker"], r["corpus"]) for r in records):
+            raise DataError("samples of this training were deleted while they were read: run the same command again")
+        yield
+
+
+def _check(path: Path, block: Sequence[Mapping[str, Any]]) -> None:
+    there = [sample["id"] for sample in json.loads(path.read_text(encoding="utf-8"))["samples"]]
+    if there != [record["sample_id"] for record in block]:
+        raise DataError(f"{path}: holds other samples than expected: remove its folder and run the command again")
+
+
+def _write_block(
+    path: Path,
+    block: Sequence[Mapping[str, Any]],
+    reader: Reader,
+    cut: Cut,
+    empty: str,
+    progress: Callable[[int], None] | None,
+    allowed: Callable[[], AbstractContextManager[None]],
+) -> None:
+    samples: list[dict[str, Any]] = []
+    with ExitStack() as commit:
+        with atomic_path(path.with_suffix(".bin")) as temporary, temporary.open("wb") as handle:
+            offset = 0
+            for items in _read(block, reader):
+                readable = [item for item in items if item.status == OK]
+                cuts = isolated(cut, [item.value for item in readable])
+                units = dict(zip((item.sample_id for item in readable), cuts, strict=True))
+                for item in items:
+                    places: list[list[list[Any]]] = []
+                    found = units.get(item.sample_id, ())
+                    if isinstance(found, Exception):  # it breaks the encoder and costs itself
+                        error = f"{type(found).__name__}: {found}"
+                        item, found = replace(item, status="encode_error", error=error), ()
+                    for unit in found:
+                        places.append([])
+                        for array in unit:
+                            places[-1].append([offset, array.dtype.str, list(array.shape)])
+                            offset += handle.write(np.ascontiguousarray(array).tobytes())
+                    status = empty if item.status == OK and not places else item.status
+                    samples.append({"id": item.sample_id, "status": status, "error": item.error, "units": places})
+                if progress:
+                    progress(len(items))
+            commit.enter_context(allowed())  # from here to the record: the block appears now
+        write_json(path, {"samples": samples})
+
+
+def _read(block: Sequence[Mapping[str, Any]], reader: Reader) -> Any:
+    """Items in order, a few at a time, decoded by two threads."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for begin in range(0, len(block), AT_ONCE):
+            items: list[Item] = list(pool.map(reader, block[begin : begin + AT_ONCE]))
+            yield items

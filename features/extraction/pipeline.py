@@ -1,0 +1,226 @@
+"""Extraction of one shard for one or several views: read, detect, encode and write overlap, each leg timed.
+
+Every input gets a row, whatever happens to it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from merloco.features.extraction.queue import Abandoned, Channel
+from merloco.features.extraction.reader import Item as Item
+from merloco.features.extraction.reader import Reader as Reader
+from merloco.features.extraction.segments import pooled_dim
+from merloco.features.extraction.stages import Legs, encode_rows
+from merloco.features.shards.commit import Commit, drop_shard
+from merloco.features.shards.format import MISSING, OK, Row, Shard, lost_media, write_shard
+from merloco.features.shards.rewrite import drop_deleted
+from merloco.features.views import FeatureView
+from merloco.models.encoders.base import Encoder, shared_cores
+from merloco.pipelines.errors import DataError
+from merloco.pipelines.samples.tombstones import held_deletions
+
+ROOM = 256 * 2**20
+"""Bytes of decoded media that wait for one view's encoder."""
+
+Progress = Callable[[int], None]
+SampleReader = Callable[[Mapping[str, Any]], Mapping[str, Item]]
+"""Reads one record of the samples table: view name -> item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One view of a shard: what encodes it and where its rows go."""
+
+    view: FeatureView
+    encoder: Encoder
+    shard: Shard
+    """The same samples for every target of an extraction."""
+    folder: Path
+    """`store/views/<view>/<fingerprint>`."""
+    keep: Mapping[str, Row] = field(default_factory=dict)
+    """Rows of an earlier commit to take over as they are (`--retry-failed`)."""
+    store: Path | None = None
+    """Root of the store whose deletion list is obeyed when the shard is committed."""
+    root: Path | None = None
+    """Root of the corpus: a shard that lacks media which the ingest saw is not committed if it is gone."""
+
+
+def extract_shard(
+    view: FeatureView,
+    encoder: Encoder,
+    shard: Shard,
+    reader: Reader,
+    folder: Path,
+    *,
+    keep: Mapping[str, Row] | None = None,
+    readers: int = 2,
+    progress: Progress | None = None,
+) -> Commit:
+    """Extract and commit one shard of one view (see `Target` and `extract_views`)."""
+    target = Target(view, encoder, shard, folder, keep or {})
+    return extract_views([target], lambda record: {view.name: reader(record)}, readers=readers, progress=progress)[0]
+
+
+def extract_views(
+    targets: Sequence[Target],
+    read: SampleReader,
+    *,
+    readers: int = 2,
+    progress: Progress | None = None,
+    turn: Any = None,
+) -> list[Commit]:
+    """Extract and commit one shard of several views that are read together.
+
+    Args:
+        targets: The views.
+        read: Turns a samples-table record into an item per view (`merloco.features.extraction.reader.read_sample`).
+        readers: Threads that read ahead of the encoders.
+        progress: Called with the number of rows done since the last call, from one thread at a time.
+        turn: A lock that is held while the encoders work, so that jobs take turns on a device but read and write
+            beside each other; None takes no turns.
+
+    Returns:
+        One commit record per target.
+    """
+    report = _serial(progress)
+    channels: dict[str, Channel[Item]] = {target.view.name: Channel(ROOM) for target in targets}
+    legs = {target.view.name: Legs(readers) for target in targets}
+    with shared_cores(), ThreadPoolExecutor(2 * len(targets) + 1) as pool:
+        feeder = pool.submit(_feed, targets, read, channels, legs, readers)
+        with turn or nullcontext():
+            encoders = [
+                pool.submit(_encode, target, channels[target.view.name], legs[target.view.name], pool, report)
+                for target in targets
+            ]
+            # The turn ends when the encoders are done; the last files may still be on their way to the disk.
+            outcomes = [encoder.exception() for encoder in encoders]
+        problem = feeder.exception() or next((error for error in outcomes if error), None)
+        if problem:
+            raise problem
+        return [encoder.result().result() for encoder in encoders]
+
+
+def _feed(
+    targets: Sequence[Target],
+    read: SampleReader,
+    channels: Mapping[str, Channel[Item]],
+    legs: Mapping[str, Legs],
+    readers: int,
+) -> None:
+    """Read samples in order and hand each view its item; a view takes nothing for rows that it keeps."""
+    records = [
+        record
+        for record in targets[0].shard.samples.to_pylist()
+        if any(record["sample_id"] not in target.keep for target in targets)
+    ]
+    open_channels = dict(channels)
+    try:
+        for items in _read_ahead(records, read, readers):
+            for target in targets:
+                name = target.view.name
+                item = items[name]
+                legs[name].add("decode", item.seconds)
+                if item.sample_id in target.keep or name not in open_channels:
+                    continue
+                try:
+                    open_channels[name].put(item, item.size)
+                except Abandoned:
+                    del open_channels[name]
+            if not open_channels:
+                return
+    finally:
+        for channel in channels.values():
+            channel.end()
+
+
+def _read_ahead(records: Sequence[Mapping[str, Any]], read: SampleReader, readers: int) -> Iterator[Mapping[str, Item]]:
+    """Read in threads, a bounded number of samples ahead, in order."""
+    with ThreadPoolExecutor(readers) as pool:
+        source = iter(records)
+        pending: list[Future[Mapping[str, Item]]] = [
+            pool.submit(read, record) for record in islice(source, 2 * readers)
+        ]
+        try:
+            while pending:
+                items = pending.pop(0).result()
+                pending.extend(pool.submit(read, record) for record in islice(source, 1))
+                yield items
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _encode(
+    target: Target, channel: Channel[Item], legs: Legs, pool: ThreadPoolExecutor, report: Progress
+) -> Future[Commit]:
+    """Encode what comes through the channel and start writing it; the result is the commit to come."""
+    rows = dict(target.keep)
+    try:
+        for done in encode_rows(target.view, target.encoder, channel, legs):
+            rows.update((row.sample_id, row) for row in done)
+            report(len(done))
+    finally:
+        channel.abandon()
+    report(len(target.keep))
+    ordered = [rows[sample_id] for sample_id in target.shard.samples["sample_id"].to_pylist()]
+    width = pooled_dim(target.encoder.dim, target.view.pooling)
+    return pool.submit(_commit, target, ordered, width, legs.seconds())
+
+
+def _commit(target: Target, rows: Sequence[Row], width: int, seconds: Mapping[str, float]) -> Commit:
+    """Write the shard without what was deleted since its plan; one of which nothing is left is not kept.
+
+    Raises:
+        DataError: Media that the ingest saw are not there, and the corpus as a whole is not: a disk may be unmounted.
+    """
+    missing = sum(row.status == MISSING for row in rows)
+    lost = lost_media(target.shard.samples, target.view.modality, missing)
+    if lost and target.root is not None:
+        _require_release(target, target.root, lost)
+    if target.store is None:
+        return write_shard(target.folder, target.shard, rows, width, seconds, lost)
+    with held_deletions(target.store, target.shard.corpus) as deleted:
+        shard, left = drop_deleted(target.shard, target.view.modality, rows, deleted)
+        missing = sum(row.status == MISSING for row in left)
+        lost = lost_media(shard.samples, target.view.modality, missing)
+        commit = write_shard(target.folder, shard, left, width, seconds, lost)
+        if not left:
+            drop_shard(target.folder, shard.name)
+        return commit
+
+
+def _require_release(target: Target, root: Path, lost: int) -> None:
+    """Raise `DataError` if no file of the shard that the ingest saw is there: not they are gone, but their disk is."""
+    modality = target.view.modality
+    samples = target.shard.samples
+    seen = samples.filter(pc.equal(samples[f"{modality}_status"], OK))[f"{modality}_path"].unique().to_pylist()
+    if not any((root / path).is_file() for path in seen):
+        raise DataError(
+            f"shard {target.shard.name}: the media of {lost} samples, which the ingest saw, are not under "
+            f"{str(root)!r}, nor is any other file of the shard, so it is not committed: mount the disk, or give "
+            f"--root {target.shard.corpus}=FOLDER where the release lies now, and run the same command again"
+        )
+
+
+_REPORTING = threading.Lock()
+
+
+def _serial(progress: Progress | None) -> Progress:
+    """Call `progress` from one thread at a time, and not for nothing."""
+
+    def report(count: int) -> None:
+        if progress and count:
+            with _REPORTING:
+                progress(count)
+
+    return report

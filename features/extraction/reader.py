@@ -1,0 +1,116 @@
+"""Reading one sample for views: its status from the samples table, its media or text, cut as the encoders want it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from merloco.features.extraction.segments import audio_windows
+from merloco.features.shards.format import OK
+from merloco.features.views import FeatureView
+from merloco.pipelines.media.pool import Decoders, InProcess, Media
+from merloco.pipelines.media.probe import MediaError
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What was read of one sample for one view: an item for the encoder, or a status."""
+
+    sample_id: str
+    value: Any = None
+    status: str = OK
+    error: str | None = None
+    decode_errors: int = 0
+    seconds: float = 0.0
+    """Time to read it; what several views share is divided among them."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return self.value.nbytes if isinstance(self.value, np.ndarray) else 1
+
+    @property
+    def rows(self) -> int:
+        """Windows or frames; a text is one."""
+        return len(self.value) if isinstance(self.value, np.ndarray) else 1
+
+
+Reader = Callable[[Mapping[str, Any]], Item]
+"""Reads one record of the samples table for one view."""
+
+
+@lru_cache(maxsize=4)
+def decoders(time_limit: float) -> Decoders:
+    """The decoder processes of this process."""
+    return Decoders(time_limit)
+
+
+def make_reader(view: FeatureView, root: Path, media: Media | None = None) -> Reader:
+    """A function that turns a samples-table record into an item for the view's encoder.
+
+    Args:
+        view: The feature view.
+        root: Root of the corpus, to which media paths are relative.
+        media: What decodes; None decodes in this process.
+    """
+    used = media or InProcess()
+    return lambda record: read_sample([view], record, root, used)[view.name]
+
+
+def read_sample(views: Sequence[FeatureView], record: Mapping[str, Any], root: Path, media: Media) -> dict[str, Item]:
+    """Read a sample for several views; sound at one rate and pictures at one frame rate are decoded once.
+
+    Args:
+        views: The feature views.
+        record: A row of the samples table.
+        root: Root of the corpus, to which media paths are relative.
+        media: What decodes.
+
+    Returns:
+        View name -> item.
+    """
+    groups: dict[tuple[str, float], list[FeatureView]] = {}
+    for view in views:
+        setting = {"audio": "sample_rate", "video": "fps"}.get(view.modality)
+        groups.setdefault((view.modality, view.definition[setting] if setting else 0.0), []).append(view)
+    items = {}
+    for (modality, rate), sharing in groups.items():
+        begun = time.perf_counter()
+        item = _read(record, root, media, modality, rate)
+        share = (time.perf_counter() - begun) / len(sharing)
+        for view in sharing:
+            items[view.name] = replace(item, value=prepare(view, item.value), seconds=share)
+    return items
+
+
+def _read(record: Mapping[str, Any], root: Path, media: Media, modality: str, rate: float) -> Item:
+    sample_id, status = record["sample_id"], record[f"{modality}_status"]
+    if status != OK:
+        return Item(sample_id, status=status)
+    if modality == "text":
+        return Item(sample_id, record["text"])
+    path = root / record[f"{modality}_path"]
+    interval = record[f"{modality}_start"], record[f"{modality}_end"]
+    try:
+        if modality == "video":
+            pictures = media.pictures(path, *interval, rate, record["video_side"])
+            return Item(sample_id, pictures.frames, decode_errors=pictures.decode_errors)
+        sound = media.sound(path, *interval, int(rate))
+    except MediaError as error:
+        return Item(sample_id, status=error.code, error=str(error))
+    if sound.silent:
+        return Item(sample_id, status="silent", decode_errors=sound.decode_errors)
+    return Item(sample_id, sound.wave, decode_errors=sound.decode_errors)
+
+
+def prepare(view: FeatureView, value: Any) -> Any:
+    """Cut what was read into what the encoder takes: sound into windows; pictures and text stay as they are."""
+    if view.modality == "audio" and value is not None:
+        return audio_windows(value, *view.window_and_step(view.definition["sample_rate"]))
+    return value

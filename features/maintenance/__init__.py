@@ -1,0 +1,1 @@
+"""Check, garbage collection and deletion of a store."""

@@ -1,0 +1,152 @@
+"""`merloco gc`: what no catalog name, no record and no living writer needs any more; results of runs are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merloco.features.runs import read_config, run_folders
+from merloco.features.shards.commit import commit_path, drop_shard
+from merloco.features.shards.locks import claim, held_claims
+from merloco.models.encoders.base import ModelError
+from merloco.pipelines.files.atomic import TEMPORARY, remove, unfinished
+
+if TYPE_CHECKING:
+    from merloco.features.store import FeatureStore
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """One file, shard or folder that can go."""
+
+    kind: str
+    """`leftover`, `orphan`, `unasked`, `superseded`, `unknown_view` or `run`."""
+    where: str
+    """Path relative to the store; of a shard, without a suffix."""
+    bytes: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heap:
+    """What can go, and sentences on what looks like it but stays."""
+
+    garbage: list[Garbage]
+    kept: list[str]
+
+
+def find_garbage(store: FeatureStore, runs: bool = False) -> Heap:
+    """Look for garbage; nothing is changed.
+
+    Args:
+        store: The store. What its catalog uses is never garbage.
+        runs: Also name runs whose features are gone or are garbage now.
+    """
+    writers = unfinished(store.root)
+    garbage = [_garbage(store, "leftover", p, "of a killed writer") for p, state in writers if state == "dead"]
+    kept = [
+        f"{path.relative_to(store.root)}: its writer may still be at work" + _where(state)
+        for path, state in writers
+        if state != "dead"
+    ]
+    busy = {path.parent / path.name.split("-", 4)[-1].split(".")[0] for path, state in writers if state != "dead"}
+    asked = store.planned_shards("text").keys()  # names of shards are the same for every modality
+    busy |= {folder / shard for folder, shard in held_claims(store.root)}
+    for view_folder in _folders(store.root / "views"):
+        current, reason = _current(store, view_folder.name)
+        if reason:
+            kept.append(f"views/{view_folder.name}: {reason}")
+            continue
+        for folder in _folders(view_folder):
+            if folder == current:
+                garbage += _inside(store, folder, asked, busy)
+            elif any(path.parent == folder for path in busy):
+                kept.append(f"{folder.relative_to(store.root)}: somebody is writing to it")
+            elif view_folder.name not in store.catalog.views:
+                garbage.append(_garbage(store, "unknown_view", folder, "no view of the catalog has this name"))
+            else:
+                garbage.append(_garbage(store, "superseded", folder, "the view has another fingerprint now"))
+    if runs:
+        garbage += _runs(store, {item.where for item in garbage})
+    folders = tuple(f"{item.where}/" for item in garbage if item.kind in ("superseded", "unknown_view", "run"))
+    return Heap([item for item in garbage if not item.where.startswith(folders)], kept)
+
+
+def collect(store: FeatureStore, garbage: Iterable[Garbage]) -> int:
+    """Remove garbage.
+
+    Returns:
+        Bytes freed.
+    """
+    freed = 0
+    for item in garbage:
+        path = store.root / item.where
+        if item.kind in ("orphan", "unasked"):
+            with claim([path.parent], path.stem) as ours:
+                if not ours or (item.kind == "orphan" and commit_path(path.parent, path.stem).is_file()):
+                    continue  # a writer was faster
+                remove(path) if item.kind == "orphan" else drop_shard(path.parent, path.name)
+        else:
+            for record in sorted(path.glob("*.commit.json")):  # records first: a kill must not leave some without files
+                record.unlink(missing_ok=True)
+            remove(path)
+            if item.kind in ("superseded", "unknown_view") and not any(path.parent.iterdir()):
+                path.parent.rmdir()
+        freed += item.bytes
+    return freed
+
+
+def _where(state: str) -> str:
+    return " on another host; run `merloco gc` there" if state == "elsewhere" else ""
+
+
+def _folders(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return []
+    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(TEMPORARY))
+
+
+def _current(store: FeatureStore, name: str) -> tuple[Path | None, str]:
+    """The fingerprint folder that the catalog means, or why that cannot be said."""
+    if name not in store.catalog.views:
+        return None, ""
+    try:
+        return store.folder(store.view(name)), ""
+    except ModelError as error:
+        return None, f"the fingerprint cannot be computed, so nothing of this view goes ({error})"
+
+
+def _inside(store: FeatureStore, folder: Path, asked: Collection[str], busy: set[Path]) -> Iterator[Garbage]:
+    """Files without a record, and shards for which no sample asks any more, in a current folder."""
+    corpora = store.corpora()
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(TEMPORARY) or folder / path.name.split(".")[0] in busy:
+            continue
+        if path.suffix in (".tar", ".parquet") and not commit_path(folder, path.stem).is_file():
+            yield _garbage(store, "orphan", path, "no commit record: it does not exist")
+        elif path.name.endswith(".commit.json"):
+            shard = path.name.removesuffix(".commit.json")
+            if shard not in asked and shard.rpartition("-")[0] in corpora:
+                why = "the samples table no longer asks for this shard"
+                size = sum(_size(folder / f"{shard}.{kind}") for kind in ("tar", "parquet", "commit.json"))
+                yield Garbage("unasked", str((folder / shard).relative_to(store.root)), size, why)
+
+
+def _runs(store: FeatureStore, going: set[str]) -> Iterator[Garbage]:
+    here = {p.name for p in (store.root / "views").glob("*/*") if str(p.relative_to(store.root)) not in going}
+    for folder in run_folders(store.root):
+        gone = sorted(set(read_config(folder)["config"].get("views", {}).values()) - here)
+        if gone:
+            yield _garbage(store, "run", folder, f"its features are gone (fingerprints {', '.join(gone)})")
+
+
+def _garbage(store: FeatureStore, kind: str, path: Path, why: str) -> Garbage:
+    return Garbage(kind, str(path.relative_to(store.root)), _size(path), why)
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    return path.stat().st_size if path.is_file() else 0

@@ -1,0 +1,84 @@
+"""Whom `merloco delete` means: sample ids and speakers, found in the samples tables or on the deletion list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from merloco.pipelines.errors import DataError, UsageError, nearest
+from merloco.pipelines.samples.table import ingested, ingested_table
+from merloco.pipelines.samples.tombstones import Deletions, read_deletions
+
+if TYPE_CHECKING:
+    from merloco.features.store import FeatureStore
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to delete from one corpus."""
+
+    corpus: str
+    samples: frozenset[str]
+    speakers: frozenset[str] = frozenset()
+    """Names of persons, of whom all samples go."""
+
+
+def select(store: FeatureStore, sample_ids: Sequence[str], speakers: Sequence[str]) -> list[Selection]:
+    """Find the samples that are meant.
+
+    Args:
+        store: The store.
+        sample_ids: Sample ids.
+        speakers: `CORPUS/SPEAKER`, the speaker as the samples table names them.
+
+    Returns:
+        One selection per corpus, sorted by corpus.
+
+    Raises:
+        UsageError: A speaker is not written as `CORPUS/SPEAKER`.
+        DataError: No such corpus, sample or speaker, neither in the samples nor on the deletion list.
+    """
+    samples: dict[str, set[str]] = {}
+    persons: dict[str, set[str]] = {}
+    known = cache(partial(_read_corpus, store))
+    for sample_id in sample_ids:
+        corpus = sample_id.partition("/")[0]
+        here = known(corpus)
+        if sample_id not in here.ids and sample_id not in here.deleted.samples:
+            raise DataError(f"no sample {sample_id!r} in corpus {corpus!r}: {nearest(sample_id, here.ids)}")
+        samples.setdefault(corpus, set()).add(sample_id)
+    for person in speakers:
+        corpus, slash, speaker = person.partition("/")
+        if not slash or not corpus or not speaker:
+            raise UsageError(f"--speaker {person!r}: expected CORPUS/SPEAKER, for example --speaker iemocap/Ses01_F")
+        here = known(corpus)
+        if speaker not in here.speakers and not here.deleted.names(corpus, speaker):
+            raise DataError(f"nobody called {speaker!r} speaks in corpus {corpus!r}: {nearest(speaker, here.speakers)}")
+        samples.setdefault(corpus, set()).update(here.speakers.get(speaker, ()))
+        persons.setdefault(corpus, set()).add(speaker)
+    return [Selection(c, frozenset(samples[c]), frozenset(persons.get(c, ()))) for c in sorted(samples)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Corpus:
+    """What a selection is looked up in."""
+
+    ids: frozenset[str]
+    speakers: Mapping[str, Sequence[str]]
+    """Speaker -> ids of the samples in which they speak."""
+    deleted: Deletions
+
+
+def _read_corpus(store: FeatureStore, name: str) -> _Corpus:
+    known = ingested(store.root)
+    if name not in known:
+        raise DataError(f"no corpus {name!r} in store {str(store.root)!r}: {nearest(name, known)}")
+    table = ingested_table(store.root, name)
+    ids = table["sample_id"].to_pylist()
+    speakers: dict[str, list[str]] = {}
+    for sample_id, speaker in zip(ids, table["speaker"].to_pylist(), strict=True):
+        if speaker is not None:
+            speakers.setdefault(speaker, []).append(sample_id)
+    return _Corpus(frozenset(ids), speakers, read_deletions(store.root, name))

@@ -1,0 +1,1 @@
+"""Reading a store: SQL, matrices, streams of segments."""

@@ -1,0 +1,1 @@
+"""Shards on disk: format, commit records, locks."""

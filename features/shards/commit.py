@@ -1,0 +1,99 @@
+"""Commit records: a shard without one does not exist."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from merloco.pipelines.errors import DataError
+from merloco.pipelines.files.atomic import TEMPORARY
+from merloco.pipelines.files.hashing import canonical_json, sha256_file, sha256_text
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The commit record. A shard without one does not exist."""
+
+    shard: str
+    corpus: str
+    inputs: str
+    rows: int
+    ok: int
+    failed: int
+    statuses: dict[str, int]
+    pooled_dim: int
+    tar_sha256: str
+    parquet_sha256: str
+    versions: dict[str, str]
+    seconds: dict[str, float]
+    """Seconds per leg (`LEGS`); what several views share is divided among them."""
+    tar_bytes: int | None = None
+    parquet_bytes: int | None = None
+    """Sizes of both files; None in a record of merloco 0.1.0."""
+    values_sha256: str | None = None
+    """`values_digest` of the rows; None in a record of merloco 0.2 and before."""
+    lost: int = 0
+    """Rows without media that the ingest had seen: a fault of the moment (`lost_media`), not a fact of the samples."""
+
+
+def commit_path(folder: Path, shard: str) -> Path:
+    """Where the commit record of a shard lies."""
+    return folder / f"{shard}.commit.json"
+
+
+def read_commit(folder: Path, shard: str) -> Commit | None:
+    """The commit record of a shard, or None where the shard does not exist.
+
+    Raises:
+        DataError: The record is not one that merloco wrote.
+    """
+    path = commit_path(folder, shard)
+    try:
+        return Commit(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: broken commit record ({error}): delete it and run `merloco extract` again") from None
+
+
+def commits(folder: Path) -> list[Commit]:
+    """All commit records of a view folder, in shard order."""
+    paths = (path for path in folder.glob("*.commit.json") if not path.name.startswith(TEMPORARY))
+    names = sorted(path.name.removesuffix(".commit.json") for path in paths)
+    return [commit for name in names if (commit := read_commit(folder, name)) is not None]
+
+
+def record_id(commit: Commit | None) -> str | None:
+    """What tells a commit record from the one that was there before it; None where there is none."""
+    return None if commit is None else sha256_text(canonical_json(asdict(commit)))
+
+
+def damage(folder: Path, commit: Commit, verify: bool = False) -> str | None:
+    """What is wrong with the files of a committed shard, or None.
+
+    Args:
+        folder: `store/views/<view>/<fingerprint>`.
+        commit: The record.
+        verify: Compare hashes (reads both files) instead of sizes.
+    """
+    for kind, size, digest in (
+        ("tar", commit.tar_bytes, commit.tar_sha256),
+        ("parquet", commit.parquet_bytes, commit.parquet_sha256),
+    ):
+        path = folder / f"{commit.shard}.{kind}"
+        try:
+            found = path.stat().st_size
+        except FileNotFoundError:
+            return f"{path.name} is not there"
+        if size is not None and found != size:
+            return f"{path.name} has {found} bytes; committed were {size}"
+        if verify and sha256_file(path) != digest:
+            return f"{path.name} is not the file that was committed"
+    return None
+
+
+def drop_shard(folder: Path, shard: str) -> None:
+    """Remove a shard, its record first: from then on it does not exist."""
+    for path in (commit_path(folder, shard), folder / f"{shard}.tar", folder / f"{shard}.parquet"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,273 @@
+"""One shard on disk: a WebDataset tar of segment arrays, a Parquet row per input, a commit record written last."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from merloco.features.shards.commit import Commit, commit_path, damage, read_commit
+from merloco.features.shards.tar import read_array, tar_files
+from merloco.pipelines.errors import DataError
+from merloco.pipelines.files.atomic import atomic_paths
+from merloco.pipelines.files.formats import json_text
+from merloco.pipelines.files.hashing import canonical_json, sha256_file, sha256_text
+
+SHARD_ROWS = 256
+"""Rows per shard. Shards are cut from the sorted samples table, never from the work that remains."""
+
+OK = "ok"
+MISSING = "missing_media"
+RETRYABLE = frozenset({MISSING, "decode_error", "timeout", "decoder_died", "encode_error"})
+"""Statuses that `--retry-failed` does again; the others (`no_face`, `no_text`, ...) are facts about the sample."""
+
+LEGS = ("decode", "detect", "encode", "write", "wait")
+"""What a shard's seconds are spent on, side by side. `decode` is the readers' time divided by their number, so that the
+legs compare; `wait` is the time in which the encoder had nothing to do."""
+TOOLS = ("numpy", "pyarrow", "torch", "transformers", "av", "decord2", "webdataset")
+INPUT_COLUMNS = {
+    "audio": ("sample_id", "audio_path", "audio_start", "audio_end", "audio_status"),
+    "video": ("sample_id", "video_path", "video_start", "video_end", "video_side", "video_status"),
+    "text": ("sample_id", "text", "text_status"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The outcome of one sample: vectors, or a status that says why there are none."""
+
+    sample_id: str
+    status: str
+    error: str | None = None
+    segments: np.ndarray | None = None
+    """float32 (n_segments, dim)."""
+    pooled: np.ndarray | None = None
+    """float32 (pooled_dim,)."""
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    decode_errors: int = 0
+    """Bad packets that the decoder skipped: a quality mark, not a failure."""
+    frames: int | None = None
+    """Frames that were looked at; None for sound and text, and where nothing was."""
+    face_frames: int | None = None
+    """How many of them show a face that counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A planned shard: a run of consecutive samples of one corpus."""
+
+    name: str
+    corpus: str
+    samples: pa.Table
+    inputs: str
+    """sha256 over what the encoder would read: ids, media paths, intervals and texts."""
+
+
+def plan_shards(corpus: str, samples: pa.Table, modality: str, deleted: Collection[str] = ()) -> list[Shard]:
+    """Cut a samples table (sorted by id) into shards for one modality.
+
+    Args:
+        corpus: Corpus name.
+        samples: Its samples table.
+        modality: `audio`, `video` or `text`.
+        deleted: Ids on the store's deletion list. They keep their places in the cut, so that a deletion moves no other
+            sample to another shard; a shard of which nothing is left has no plan.
+    """
+    samples = samples.filter(pc.invert(pc.is_in(samples["sample_id"], pa.array(sorted(deleted), pa.string()))))
+    places = {sample_id: i for i, sample_id in enumerate(sorted({*samples["sample_id"].to_pylist(), *deleted}))}
+    sizes = Counter(places[sample_id] // SHARD_ROWS for sample_id in samples["sample_id"].to_pylist())
+    shards = []
+    start = 0
+    for number, size in sorted(sizes.items()):
+        part = samples.slice(start, size)
+        start += size
+        shards.append(Shard(f"{corpus}-{number:05d}", corpus, part, inputs_digest(part, modality)))
+    return shards
+
+
+def inputs_digest(samples: pa.Table, modality: str) -> str:
+    """sha256 over what an encoder of a modality would read of some samples (`Shard.inputs`)."""
+    return sha256_text(canonical_json(samples.select(INPUT_COLUMNS[modality]).to_pylist()))
+
+
+def shard_schema(pooled_dim: int) -> pa.Schema:
+    """Columns of `<shard>.parquet`."""
+    return pa.schema(
+        [
+            pa.field("sample_id", pa.string(), nullable=False),
+            pa.field("status", pa.string(), nullable=False),
+            ("error", pa.string()),
+            pa.field("n_segments", pa.int32(), nullable=False),
+            pa.field("decode_errors", pa.int32(), nullable=False),
+            ("n_frames", pa.int32()),
+            ("n_face_frames", pa.int32()),
+            ("pooled", pa.list_(pa.float32(), pooled_dim)),
+            pa.field("shard", pa.string(), nullable=False),
+        ]
+    )
+
+
+def lost_media(samples: pa.Table, modality: str, missing: int) -> int:
+    """How many of a shard's rows lack media that the ingest had seen.
+
+    Args:
+        samples: The planned samples.
+        modality: What the view reads.
+        missing: Rows with the status `missing_media`.
+    """
+    if modality == "text":
+        return 0
+    absent = pc.sum(pc.equal(samples[f"{modality}_status"], MISSING)).as_py() or 0
+    return max(0, missing - int(absent))
+
+
+def write_shard(
+    folder: Path, shard: Shard, rows: Sequence[Row], pooled_dim: int, seconds: Mapping[str, float], lost: int = 0
+) -> Commit:
+    """Write tar, Parquet and, last, the commit record; the same rows give the same bytes.
+
+    Args:
+        folder: `store/views/<view>/<fingerprint>`.
+        shard: The plan.
+        rows: One row per planned sample, in the plan's order.
+        pooled_dim: Width of the pooled vectors.
+        seconds: Time spent per leg so far; the time of writing is added here.
+        lost: See `Commit`.
+
+    Raises:
+        ValueError: The rows are not the planned samples, or a vector has a wrong width or is not finite.
+    """
+    planned = shard.samples["sample_id"].to_pylist()
+    if [row.sample_id for row in rows] != planned:
+        raise ValueError(f"shard {shard.name}: rows are not the planned samples")
+    for row in rows:
+        if row.pooled is not None and (row.pooled.shape != (pooled_dim,) or not np.isfinite(row.pooled).all()):
+            raise ValueError(f"shard {shard.name}, {row.sample_id}: expected {pooled_dim} finite values")
+    begun = time.perf_counter()
+    table = _to_table(shard.name, rows, pooled_dim)
+    statuses = [row.status for row in rows]
+    paths = (folder / f"{shard.name}.tar", folder / f"{shard.name}.parquet", commit_path(folder, shard.name))
+    with atomic_paths(*paths, withdraw=paths[2]) as (tar, parquet, record):
+        _write_tar(tar, rows)
+        pq.write_table(table, parquet, compression="zstd")
+        commit = Commit(
+            shard=shard.name,
+            corpus=shard.corpus,
+            inputs=shard.inputs,
+            rows=len(rows),
+            ok=statuses.count(OK),
+            failed=len(rows) - statuses.count(OK),
+            statuses={status: statuses.count(status) for status in sorted(set(statuses))},
+            pooled_dim=pooled_dim,
+            # Of the files that this process wrote, not of what lies under their names: that may be another writer's.
+            tar_sha256=sha256_file(tar),
+            parquet_sha256=sha256_file(parquet),
+            versions={tool: version(tool) for tool in TOOLS},
+            seconds={leg: round(s, 3) for leg, s in {**seconds, "write": time.perf_counter() - begun}.items()},
+            tar_bytes=tar.stat().st_size,
+            parquet_bytes=parquet.stat().st_size,
+            lost=lost,
+            values_sha256=values_digest(table),
+        )
+        record.write_text(json_text(asdict(commit)), encoding="utf-8")
+    return commit
+
+
+def _write_tar(path: Path, rows: Sequence[Row]) -> None:
+    """WebDataset layout. Files of one key stand together, and fixed times and owners make the bytes repeatable."""
+    from webdataset import TarWriter
+
+    with path.open("wb") as stream, TarWriter(stream, mtime=0, user="", group="") as tar:
+        for row in rows:
+            if row.segments is None:
+                continue
+            entry: dict[str, Any] = {"__key__": row.sample_id, "segments.npy": row.segments}
+            entry |= {f"{name}.npy": array for name, array in sorted(row.extras.items())}
+            entry["json"] = {
+                "sample_id": row.sample_id,
+                "n_segments": len(row.segments),
+                "decode_errors": row.decode_errors,
+            }
+            tar.write(entry)
+
+
+def _to_table(shard: str, rows: Sequence[Row], pooled_dim: int) -> pa.Table:
+    columns = [
+        [row.sample_id for row in rows],
+        [row.status for row in rows],
+        [row.error for row in rows],
+        [0 if row.segments is None else len(row.segments) for row in rows],
+        [row.decode_errors for row in rows],
+        pa.array([row.frames for row in rows], pa.int32()),
+        pa.array([row.face_frames for row in rows], pa.int32()),
+        pa.array([None if row.pooled is None else row.pooled for row in rows], pa.list_(pa.float32(), pooled_dim)),
+        [shard] * len(rows),
+    ]
+    return pa.table(columns, schema=shard_schema(pooled_dim))
+
+
+def values_digest(table: pa.Table) -> str:
+    """Hash of what training takes of a shard: the ids that have a pooled vector, and the vectors.
+
+    It is the same whatever wrote the Parquet file: compression, row groups and versions play no part.
+
+    Args:
+        table: The columns `sample_id` and `pooled`, in the order of the shard.
+    """
+    table = table.filter(pc.is_valid(table["pooled"])).combine_chunks()
+    digest = hashlib.sha256("\n".join(table["sample_id"].to_pylist()).encode())
+    digest.update(f"\n{table['pooled'].type.list_size}\n".encode())
+    for chunk in table["pooled"].chunks:
+        digest.update(chunk.flatten().to_numpy(zero_copy_only=False).astype("<f4", copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def shard_values(folder: Path, commit: Commit) -> str:
+    """The `values_digest` of a committed shard: of its record, or, where an older one lacks it, of its rows."""
+    if commit.values_sha256 is not None:
+        return commit.values_sha256
+    return values_digest(pq.read_table(folder / f"{commit.shard}.parquet", columns=["sample_id", "pooled"]))
+
+
+def read_rows(folder: Path, shard: str) -> list[Row]:
+    """Read a committed shard back: Parquet joined with the tar by sample id.
+
+    Raises:
+        DataError: The files are not those that were committed; they must not get a new, valid record.
+    """
+    commit = read_commit(folder, shard)
+    if commit is not None and (found := damage(folder, commit, verify=True)):
+        raise DataError(f"{folder / shard}: {found}: run `merloco extract --verify` to make the shard again")
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+    for key, kind, content in tar_files(folder / f"{shard}.tar"):
+        if kind.endswith(".npy"):
+            array = read_array(content, f"{folder / shard}.tar, {key}")
+            arrays.setdefault(key, {})[kind.removesuffix(".npy")] = array
+    rows = []
+    for record in pq.read_table(folder / f"{shard}.parquet").to_pylist():
+        extras = arrays.get(record["sample_id"], {})
+        pooled = None if record["pooled"] is None else np.asarray(record["pooled"], dtype=np.float32)
+        rows.append(
+            Row(
+                sample_id=record["sample_id"],
+                status=record["status"],
+                error=record["error"],
+                segments=extras.pop("segments", None),
+                pooled=pooled,
+                extras=extras,
+                decode_errors=record["decode_errors"],
+                frames=record.get("n_frames"),
+                face_frames=record.get("n_face_frames"),
+            )
+        )
+    return rows

@@ -1,0 +1,98 @@
+"""Claims: one writer per shard at a time, across processes and across machines that share the store."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from merloco.pipelines.files.locks import HELD, NO_LOCKS
+from merloco.pipelines.files.space import storage_errors
+
+PREFIX = ".claim-"
+
+
+@contextmanager
+def claim(folders: list[Path], shard: str) -> Iterator[bool]:
+    """Hold one shard of some views while it is extracted or rewritten.
+
+    A claim is a lock of the file system (`flock`, which NFS servers keep for their clients): it ends with its holder,
+    also with one that was killed or whose machine was taken away, so no clock and no host name has to be trusted.
+    Where the file system has no locks, everybody gets every claim: two writers then do the same work twice and write
+    the same bytes.
+
+    Args:
+        folders: `store/views/<view>/<fingerprint>` of every view, claimed all or none.
+        shard: Name of the shard.
+
+    Yields:
+        Whether the shard is ours; False while another writer holds it.
+    """
+    with ExitStack() as held:
+        yield all(_hold(held, folder / f"{PREFIX}{shard}") for folder in sorted(folders))
+
+
+def claimed(folders: list[Path], shard: str) -> bool:
+    """Whether another writer holds the shard at this moment."""
+    with claim(folders, shard) as ours:
+        return not ours
+
+
+def held_claims(root: Path) -> list[tuple[Path, str]]:
+    """Folder and shard of every claim in a store that somebody holds; claim files of dead holders stay."""
+    paths = sorted((root / "views").glob(f"*/*/{PREFIX}*"))
+    return [(path.parent, path.name.removeprefix(PREFIX)) for path in paths if _is_locked(path)]
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether somebody holds a claim file; nothing is made or removed, so that a command which only looks can ask."""
+    try:
+        with path.open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    return False
+
+
+def _hold(held: ExitStack, path: Path) -> bool:
+    """Lock a claim file until `held` is closed; False if somebody else has it."""
+    with storage_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            handle = held.enter_context(path.open("ab"))
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+            if _is_at(handle, path):
+                HELD.add(handle)
+                held.callback(HELD.discard, handle)
+                # Removed while it is still locked: whoever waits for the old file sees that it is no longer at `path`.
+                held.callback(path.unlink, missing_ok=True)
+                return True
+
+
+def _is_at(handle: IO[bytes], path: Path) -> bool:
+    """Whether an open file is still the one at `path`: its last holder may have removed it before we got the lock."""
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def drop_dead_claims(root: Path) -> None:
+    """Remove the claim files that killed extractors left in a store; they claim nothing any more."""
+    for path in (root / "views").glob(f"*/*/{PREFIX}*"):
+        with ExitStack() as held:
+            _hold(held, path)

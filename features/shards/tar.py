@@ -1,0 +1,63 @@
+"""Reading a shard's tar as data that somebody may have tampered with: names are checked, arrays hold no objects."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from merloco.pipelines.errors import DataError
+from merloco.pipelines.samples.schema import SAMPLE_ID
+
+KIND = re.compile(r"[a-z0-9_]+\.npy|json")
+"""What merloco writes beside a key: arrays and one JSON object."""
+
+
+class UnsafeNameError(DataError):
+    """A tar holds something that merloco would not have written."""
+
+
+def tar_files(path: Path) -> Iterator[tuple[str, str, bytes]]:
+    """Files of a shard's tar in order.
+
+    Args:
+        path: The tar.
+
+    Yields:
+        Key (the sample id), kind (`segments.npy`, `json`, ...) and content.
+
+    Raises:
+        DataError: The tar ends early or is broken.
+        UnsafeNameError: It has a member that merloco would not have written: a link, a device, a folder, an absolute
+            name, one with `..`, or one that is no sample id with a known kind.
+    """
+    try:
+        with tarfile.open(path, mode="r:") as tar:
+            for member in tar:
+                key, _, kind = member.name.partition(".")
+                stream = tar.extractfile(member) if member.isreg() else None
+                if stream is None or not SAMPLE_ID.fullmatch(key) or not KIND.fullmatch(kind):
+                    raise UnsafeNameError(
+                        f"{path}: unsafe member {member.name!r}: expected regular files named by sample id and "
+                        f"`.json` or `.<name>.npy`"
+                    )
+                yield key, kind, stream.read()
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"{path}: broken tar ({error}): run `merloco check`") from None
+
+
+def read_array(content: bytes, where: str) -> np.ndarray:
+    """An array from the bytes of an `.npy` file; arrays of Python objects, which are pickles, are refused.
+
+    Raises:
+        DataError: The bytes are no array of numbers.
+    """
+    try:
+        array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"{where}: not an array of numbers ({error})") from None
+    return array

@@ -1,0 +1,67 @@
+"""The command line. Commands live in `commands/`; this file assembles them and turns errors into one sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from merloco.flows.cli.commands.check import check_app
+from merloco.flows.cli.commands.checkpoints import checkpoints
+from merloco.flows.cli.commands.compare import compare
+from merloco.flows.cli.commands.corpora import labels_app, stats
+from merloco.flows.cli.commands.demo import demo
+from merloco.flows.cli.commands.export import export
+from merloco.flows.cli.commands.extract import extract, plan
+from merloco.flows.cli.commands.finetune import finetune
+from merloco.flows.cli.commands.ingest import ingest
+from merloco.flows.cli.commands.maintenance import delete, gc
+from merloco.flows.cli.commands.predict import predict
+from merloco.flows.cli.commands.report import report
+from merloco.flows.cli.commands.sql import sql
+from merloco.flows.cli.commands.train import experiment, loco, train
+from merloco.flows.cli.commands.transcribe import transcribe
+from merloco.models.errors import ModelError
+from merloco.pipelines.errors import DataError
+
+app = typer.Typer(
+    name="merloco",
+    help="Multi-corpus emotion recognition, leave one corpus out: build a feature store, ask it, retrain the fusion.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (
+    *(demo, ingest, plan, extract, sql, gc, delete, stats, train, loco, experiment),
+    *(compare, report, predict, transcribe, finetune, export),
+):
+    app.command()(command)
+app.add_typer(check_app)
+app.add_typer(labels_app)
+app.add_typer(checkpoints, name="checkpoints")
+
+
+def main() -> None:
+    """Run the command line: exit 0 on success, 1 on a data problem, 2 on wrong usage, 130 when interrupted."""
+    try:
+        app()
+    except (DataError, ModelError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", 1))
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader of a pipe (`| head`) has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+        if error.filename is None:
+            raise
+        print(f"error: {str(error.filename)!r}: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted: what was committed stays; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of `merloco`, a file each."""

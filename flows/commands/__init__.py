@@ -1,1 +1,0 @@
-"""The commands of `merloco`, by habit: build a store, ask it, retrain the fusion."""

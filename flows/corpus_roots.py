@@ -1,0 +1,79 @@
+"""Where the releases of corpora lie: as options, the catalog and the last ingest say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from merloco.pipelines.catalog.loader import Catalog
+from merloco.pipelines.errors import DataError, UsageError
+from merloco.pipelines.samples.audit import read_audit
+
+
+def parse_roots(values: list[str] | None, catalog: Catalog) -> dict[str, str]:
+    """`CORPUS=FOLDER` options as a mapping; folders become absolute, so that they mean the same from everywhere.
+
+    Raises:
+        UsageError: An option is not written so, or the catalog has no such corpus.
+    """
+    roots = {}
+    for value in values or ():
+        name, separator, folder = value.partition("=")
+        if not separator or not name or not folder:
+            raise UsageError(f"--root {value!r}: expected CORPUS=FOLDER, for example --root meld=data/MELD.Raw")
+        catalog.corpus(name)
+        roots[name] = os.path.abspath(folder)
+    return roots
+
+
+def existing_roots(values: list[str] | None, catalog: Catalog) -> dict[str, str]:
+    """The same for commands that need the releases; an ingest says what is not there corpus by corpus.
+
+    Raises:
+        UsageError: See `parse_roots`.
+        DataError: A root is not a folder.
+    """
+    roots = parse_roots(values, catalog)
+    for name, folder in roots.items():
+        require_root(name, Path(folder))
+    return roots
+
+
+def require_root(name: str, root: Path) -> None:
+    """Raise `DataError` unless the root of a corpus is a folder: a disk may be unmounted, a release moved."""
+    if not root.is_dir():
+        raise DataError(
+            f"corpus {name!r}: root {str(root)!r} is not a folder: mount it, or give --root {name}=FOLDER where the "
+            "release lies now"
+        )
+
+
+def corpus_root(catalog: Catalog, name: str, roots: Mapping[str, str], store: Path | None = None) -> Path:
+    """Where a corpus lies: the command line, the catalog (environment), then where it was ingested from.
+
+    Args:
+        catalog: The catalog.
+        name: The corpus.
+        roots: Corpus -> folder, as the command line says.
+        store: Root of the store that holds its samples; None where it is about to be ingested.
+
+    Returns:
+        An absolute path; of an ingested corpus, a folder that is there.
+
+    Raises:
+        DataError: None of them says, or the root of an ingested corpus is not a folder.
+    """
+    entry = catalog.corpus(name)
+    found = roots.get(name) or entry.root
+    if not found and store is not None:
+        found = read_audit(store, name).root
+    if not found:
+        raise DataError(
+            f"corpus {name!r} has no root: set {name.upper()}_ROOT to the unpacked release, "
+            f"or give --root {name}=FOLDER"
+        )
+    root = Path(os.path.abspath(found))
+    if store is not None:
+        require_root(name, root)
+    return root

@@ -1,0 +1,1 @@
+"""Training runs: plan, jobs, service, records and Prefect flow."""

@@ -1,0 +1,141 @@
+"""What to train and what came of it: a protocol's cells times seeds, each run named by all that decides its result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from merloco.features.store import FeatureStore
+from merloco.flows.experiments.digests import DataDigests
+from merloco.models.fusion.dataset import Dataset
+from merloco.models.fusion.spec import TrainConfig
+from merloco.models.protocols import Cell, ablation_cells, cross_corpus_cells, grid_cells, loco_cells, single_cells
+from merloco.pipelines.catalog.entries import Training
+
+RUN_VERSION = 3
+"""Raised when training or scoring code changes results."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A protocol's cells, seeds and settings."""
+
+    experiment: str
+    protocol: str
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+    overrides: tuple[tuple[str, Any], ...] = ()
+    """Training settings of all cells that differ from the catalog's."""
+    maps: tuple[tuple[str, str], ...] = ()
+    """(corpus, label map) where not the active one."""
+    selected_on_test: tuple[str, ...] = ()
+    """Corpora with early stopping on the reported rows, as in the paper."""
+    force: bool = False
+    """Train again what is in the store."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether every corpus is trained by itself, so that each may have its own classes."""
+        return all(len({*cell.fold.train, *cell.fold.test}) == 1 for cell in self.cells)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run as the tables show it."""
+
+    cell: Cell
+    seed: int
+    path: Path
+    reused: bool
+    results: list[dict[str, Any]]
+    """One row per tested part: corpus, nullified modality or None, n, coverage, scores, recall, majority, chance."""
+    validation: float
+    """Best validation UAR, by which the weights were chosen (wAcc for several labels at once)."""
+    leaks: tuple[str, ...] = ()
+    """Tested corpora that the model was not trained on but an encoder of the feature set was."""
+    selected_on_test: tuple[str, ...] = ()
+    """Corpora whose reported rows chose the weights."""
+    without: tuple[str, ...] = ()
+    """Modalities of the cell that no training row has, so that the run does without."""
+    validated_on: int | None = None
+    """How many rows chose the weights."""
+
+
+def experiment_plan(store: FeatureStore, name: str, seeds: tuple[int, ...] | None = None, force: bool = False) -> Plan:
+    """The plan of a named experiment of the catalog.
+
+    Raises:
+        UsageError: The catalog has no such experiment.
+        ModelError: The protocol needs more corpora or modalities.
+    """
+    experiment = store.catalog.experiment(name)
+    corpora, sets, multi = experiment.corpora, experiment.feature_sets, experiment.multi_label
+    modalities = {s: tuple(store.catalog.feature_set(s).views) for s in sets}
+    cells = {
+        "loco": lambda: loco_cells(corpora, sets),
+        "cross_corpus": lambda: cross_corpus_cells(corpora, sets),
+        "single": lambda: single_cells(corpora, sets, multi),
+        "ablation": lambda: ablation_cells(corpora, modalities, multi),
+        "grid": lambda: grid_cells(corpora, sets, experiment.grid),
+    }[experiment.protocol]()
+    reported = [c for c in corpora if store.catalog.corpus(c).reported == "validation"]
+    return Plan(
+        experiment=name,
+        protocol=experiment.protocol,
+        cells=tuple(cells),
+        seeds=seeds or experiment.seeds,
+        overrides=tuple(sorted(experiment.training.items())),
+        maps=tuple(sorted(experiment.maps.items())),
+        selected_on_test=tuple(reported) if experiment.paper_protocol else (),
+        force=force,
+    )
+
+
+def training_settings(store: FeatureStore, plan: Plan, cell: Cell) -> Training:
+    """Settings of a cell: the catalog's for its feature set, the plan's overrides, its own."""
+    base = store.catalog.training.get(cell.feature_set, Training())
+    return Training.model_validate({**base.model_dump(), **dict(plan.overrides), **dict(cell.overrides)})
+
+
+def train_config(settings: Training, modalities: Sequence[str], task: str) -> TrainConfig:
+    """Settings of the catalog in the form that the trainer takes."""
+    known = {k: v for k, v in settings.model_dump().items() if k in TrainConfig.__slots__}
+    return TrainConfig(modalities=tuple(modalities), task=task, **known)
+
+
+def run_config(plan: Plan, cell: Cell, seed: int, data: DataDigests, dataset: Dataset) -> dict[str, Any]:
+    """Everything that decides the result of a run: settings by name, rows and vectors by the hash of their values.
+
+    Args:
+        plan: What is trained.
+        cell: The run but for its seed.
+        seed: Its seed.
+        data: Of the store, with the label maps that the run uses.
+        dataset: The rows that it learns from and is scored on.
+    """
+    store = data.store
+    corpora = (*cell.fold.train, *cell.fold.test)
+    maps = {name: store.catalog.corpus(name) for name in corpora}
+    views = store.views(cell.feature_set, cell.modalities)
+    selected = [c for c in plan.selected_on_test if c in cell.fold.train]
+    return {
+        "experiment": plan.experiment,
+        "protocol": plan.protocol,
+        "train": list(cell.fold.train),
+        "test": list(cell.fold.test),
+        "also": list(cell.fold.also),
+        "feature_set": cell.feature_set,
+        "seed": seed,
+        "task": cell.task,
+        "modalities": list(views),
+        "views": {m: v.fingerprint for m, v in views.items()},
+        "trained_on": {m: list(v.trained_on) for m, v in views.items()},
+        "vectors": {m: {name: data.vectors(v, name) for name in sorted(set(corpora))} for m, v in views.items()},
+        "rows": {name: data.rows(dataset, name) for name in sorted(set(corpora))},
+        "label_maps": {name: {"map": entry.map, **entry.maps[entry.map].model_dump()} for name, entry in maps.items()},
+        "training": training_settings(store, plan, cell).model_dump(),
+        "selected_on_test": selected,
+        "version": RUN_VERSION,
+    }

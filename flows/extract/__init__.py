@@ -1,0 +1,1 @@
+"""Extraction of shards: jobs, queue, task runners, service and Prefect flow."""

@@ -1,0 +1,124 @@
+"""Where shard tasks run: threads or processes of this machine, or the workers of a Dask or Ray cluster."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle, islice
+from typing import Any, Literal
+
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+
+from merloco.flows.extract.queue import AHEAD
+from merloco.pipelines.errors import DataError, UsageError
+
+Runner = Literal["threads", "processes", "dask", "ray"]
+"""The names of Prefect's task runners that an extraction can use."""
+
+INSTALL = {"dask": "prefect-dask", "ray": "prefect-ray"}
+
+
+def make_runner(
+    name: Runner, devices: Sequence[str], workers: int | None = None, address: str | None = None
+) -> tuple[TaskRunner[Any], list[str]]:
+    """A task runner, and the device of each of the shard tasks that it runs at the same time.
+
+    Args:
+        name: Kind of runner.
+        devices: Devices of this machine, or what the workers at `address` call theirs.
+        workers: Shards that are encoded at a time; None takes one per device, or one per worker thread of the cluster
+            at `address`.
+        address: Scheduler of a running Dask or Ray cluster; None starts a temporary one on this machine.
+
+    Raises:
+        UsageError: The runner's package is not installed, or an address was given to a runner of this machine.
+        DataError: No scheduler answers at the address.
+    """
+    if name in INSTALL and importlib.util.find_spec(INSTALL[name].replace("-", "_")) is None:
+        raise UsageError(f"--runner {name} needs the package {INSTALL[name]}: pip install {INSTALL[name]}")
+    if address and name not in INSTALL:
+        raise UsageError(f"--address {address!r}: --runner {name} is of this machine; expected --runner dask or ray")
+    number = workers or (_cluster_workers(name, address) if address else len(devices))
+    slots = list(islice(cycle(devices), number))
+    if name == "threads":  # jobs of one process take turns on a device, so it can have the next one ready
+        return ThreadPoolTaskRunner(max_workers=AHEAD * number), slots * AHEAD
+    if name == "processes":
+        return ProcessPoolTaskRunner(max_workers=number), slots
+    return (_dask if name == "dask" else _ray)(number, address), slots
+
+
+def _dask(number: int, address: str | None) -> TaskRunner[Any]:
+    from prefect_dask import DaskTaskRunner
+
+    if address:
+        return DaskTaskRunner(address=address)
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # its comings and goings are not the user's concern
+    # A process per task: one that dies costs its shard in hand and not the others'.
+    cluster = {"n_workers": number, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
+    return DaskTaskRunner(cluster_kwargs=cluster)
+
+
+def _ray(number: int, address: str | None) -> TaskRunner[Any]:
+    from prefect_ray import RayTaskRunner
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address:
+        return RayTaskRunner(address=address)
+    return RayTaskRunner(init_kwargs={"num_cpus": number, "include_dashboard": False})
+
+
+def _cluster_workers(name: Runner, address: str) -> int:
+    """How many workers a cluster has now."""
+    if name == "ray":
+        raise UsageError("--runner ray --address needs --workers: how many shards the cluster does at a time")
+    return _dask_workers(address)
+
+
+def _dask_workers(address: str) -> int:
+    """Number of threads that the workers of a Dask scheduler have now."""
+    from distributed import Client
+
+    try:
+        with Client(address, timeout="5s", set_as_default=False) as client:
+            workers = sum(client.nthreads().values())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"no Dask scheduler answers at {address!r} ({error}): start one with `dask scheduler`"
+        ) from None
+    if not workers:
+        raise DataError(f"the Dask scheduler at {address!r} has no workers: start some with `dask worker {address}`")
+    return workers
+
+
+@contextmanager
+def reachable_api(runner: Runner, address: str | None) -> Iterator[None]:
+    """A Prefect API that all workers share: the configured one, or one that lives as long as this command.
+
+    Without it every worker process would start a server of its own.
+
+    Raises:
+        UsageError: Workers of other machines were asked for and no API is configured that they could reach.
+    """
+    if runner == "threads" or PREFECT_API_URL.value():
+        yield
+    elif address:
+        raise UsageError(
+            "--address needs a Prefect server that the workers can reach: start one with `prefect server start --host "
+            "0.0.0.0` and set PREFECT_API_URL=http://HOST:4200/api"
+        )
+    else:
+        from prefect.server.api.server import SubprocessASGIServer
+
+        server = SubprocessASGIServer()
+        server.start()
+        os.environ["PREFECT_API_URL"] = server.api_url  # what worker processes and threads without a context see
+        try:
+            with temporary_settings({PREFECT_API_URL: server.api_url}):
+                yield
+        finally:
+            del os.environ["PREFECT_API_URL"]
+            server.stop()

@@ -1,0 +1,144 @@
+"""Extraction of one shard: the body of an extract task."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import defaultdict
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from merloco.features.extraction.pipeline import Target, extract_views
+from merloco.features.extraction.reader import decoders, read_sample
+from merloco.features.shards.commit import Commit, read_commit, record_id
+from merloco.features.shards.format import MISSING, RETRYABLE, read_rows
+from merloco.features.shards.locks import claim
+from merloco.features.store import FeatureStore, PlannedShard
+from merloco.flows.devices import find_device
+from merloco.flows.extract.jobs import Progress, ShardJob
+from merloco.models.encoders.base import Encoder
+from merloco.pipelines.catalog.loader import load_catalog
+from merloco.pipelines.errors import DataError
+
+
+def extract_one(job: ShardJob, progress: Progress | None = None) -> list[Commit]:
+    """Extract one shard of the job's views. Encoders stay loaded within a process.
+
+    Args:
+        job: What to extract.
+        progress: Called with the number of rows done since the last call; a sample counts once for every view.
+
+    Returns:
+        One commit record per view, in the job's order.
+    """
+    with _LOADING:  # jobs of one process run beside each other: none loads what another is loading
+        store = _store(job.catalog, job.store)
+        planned = {p.view.name: p for p in _plan(job.catalog, job.store, job.views, job.corpus, job.shard)}
+        targets = [_target(store, job, planned[name]) for name in job.views]
+        turn = None if job.device == "cpu" else _TURNS[job.device]
+    views = [target.view for target in targets]
+    media = decoders(job.time_limit)
+    return extract_views(
+        targets,
+        lambda record: read_sample(views, record, Path(job.root), media),
+        readers=READERS,
+        progress=progress,
+        turn=turn,
+    )
+
+
+def _target(store: FeatureStore, job: ShardJob, planned: PlannedShard) -> Target:
+    view = planned.view
+    folder = store.folder(view)
+    store.describe(view)
+    again: frozenset[str] = frozenset()
+    if planned.state == "lost":
+        again = frozenset({MISSING})
+    if planned.state in ("lost", "failed") and job.retry_failed:
+        again = RETRYABLE
+    keep = {row.sample_id: row for row in read_rows(folder, job.shard) if row.status not in again} if again else {}
+    encoder = _encoder(job.catalog, job.store, view.name, job.device)
+    return Target(view, encoder, planned.shard, folder, keep, store.root, Path(job.root) if job.root else None)
+
+
+READERS = min(len(os.sched_getaffinity(0)), 16)
+"""Threads that read ahead, each with a decoder process."""
+_LOADING = threading.Lock()
+_TURNS: dict[str, threading.Lock] = defaultdict(threading.Lock)
+"""GPU -> held by the job whose encoders work: the next one reads meanwhile, the last one writes. The cores of a CPU are
+shared: small networks do not fill them."""
+
+
+def remaining(store: FeatureStore, job: ShardJob) -> ShardJob | None:
+    """The job without the views that somebody else has committed since the plan; None if nothing is left of it."""
+    left = []
+    for name, replaced in zip(job.views, job.replaces, strict=True):
+        commit = read_commit(store.folder(store.view(name)), job.shard)
+        if commit is None or record_id(commit) == replaced:
+            left.append((name, replaced))
+    if not left:
+        return None
+    views, replaces = zip(*left, strict=True)
+    return replace(job, views=views, replaces=replaces)
+
+
+def extract_claimed(job: ShardJob, progress: Progress | None = None) -> list[Commit] | None:
+    """Extract one shard unless another extractor has it: the body of an extract task.
+
+    Returns:
+        The commit records that were written, or None while somebody else works on the shard.
+    """
+    with _LOADING:
+        _begin(job.run)
+        store = _store(job.catalog, job.store)
+    with claim([store.folder(store.view(name)) for name in job.views], job.shard) as ours:
+        if not ours:
+            return None
+        left = remaining(store, job)
+        return [] if left is None else extract_one(replace(left, device=find_device(left.device)), progress)
+
+
+_RUN: list[str] = [""]
+
+
+def _begin(run: str) -> None:
+    if run != _RUN[0]:
+        forget()
+        _RUN[0] = run
+
+
+@lru_cache(maxsize=8)
+def _store(catalog: str, store: str) -> FeatureStore:
+    return FeatureStore.open(store, load_catalog(catalog, store))
+
+
+@lru_cache(maxsize=16)
+def _plans(catalog: str, store: str, views: tuple[str, ...], corpus: str) -> dict[str, list[PlannedShard]]:
+    """Shard -> its plan for every view; the samples are read once for all shards of a corpus."""
+    opened = _store(catalog, store)
+    found: dict[str, list[PlannedShard]] = defaultdict(list)
+    for planned in opened.plan([opened.view(view) for view in views], [corpus]):
+        found[planned.shard.name].append(planned)
+    return dict(found)
+
+
+def _plan(catalog: str, store: str, views: tuple[str, ...], corpus: str, shard: str) -> list[PlannedShard]:
+    plans = _plans(catalog, store, views, corpus)
+    if shard not in plans:
+        raise DataError(
+            f"shard {shard}: the samples table no longer asks for it: corpus {corpus!r} was ingested again meanwhile; "
+            "what was finished stays: run the same command again"
+        )
+    return plans[shard]
+
+
+@lru_cache(maxsize=8)
+def _encoder(catalog: str, store: str, view: str, device: str) -> Encoder:
+    return _store(catalog, store).view(view).build(device)
+
+
+def forget() -> None:
+    """Drop loaded stores, plans and encoders: a new command in the same process must see the disk as it is."""
+    for cached in (_store, _plans, _encoder):
+        cached.cache_clear()

@@ -1,0 +1,1 @@
+"""Fine-tuning: plan, units, service and Prefect flow."""

@@ -1,0 +1,1 @@
+"""Ingest of corpora: service, audit tables and Prefect flow."""

@@ -1,0 +1,1 @@
+"""What all flows share: attempts at every task, and what a Prefect server shows."""

@@ -1,0 +1,1 @@
+"""Transcripts for samples that have none: service and Prefect flow."""

@@ -1,0 +1,1 @@
+"""Face detection and the crops made from it."""

@@ -1,0 +1,1 @@
+"""The gated-attention fusion and its training."""

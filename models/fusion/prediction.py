@@ -1,0 +1,116 @@
+"""A trained network applied to rows, and what each modality contributes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from merloco.models.device import float32_products
+from merloco.models.fusion.dataset import Dataset
+from merloco.models.fusion.divergence import (
+    DivergedError,
+    require_finite,
+)
+from merloco.models.fusion.gated import FusionNet
+from merloco.models.fusion.spec import RunResult, TrainConfig
+from merloco.models.fusion.table import standardized
+from merloco.models.parallel import threads
+
+
+def _widths(dataset: Dataset, config: TrainConfig) -> dict[str, int]:
+    """Modality -> width of its features, of the modalities that a run takes."""
+    return {m: dataset.features[m].shape[1] for m in config.modalities}
+
+
+def build_network(dataset: Dataset, config: TrainConfig, seed: int = 0) -> FusionNet:
+    """A fresh network for a dataset's widths and classes.
+
+    Its weights come from a generator of its own: torch's global one is shared by threads that train and score at once.
+    """
+    widths, classes = _widths(dataset, config), len(dataset.classes)
+    generator = torch.Generator().manual_seed(seed)
+    return FusionNet(widths, config.gated_dim, classes, config.gate, config.dropout, generator)
+
+
+def probabilities_of(logits: Tensor, task: str) -> np.ndarray:
+    """Softmax over the classes, or a sigmoid for each."""
+    return (torch.softmax(logits, dim=-1) if task == "single" else torch.sigmoid(logits)).cpu().numpy()
+
+
+def predict(
+    result: RunResult,
+    dataset: Dataset,
+    rows: np.ndarray,
+    nullify: Sequence[str] = (),
+    device: str = "cpu",
+    leave_out: Sequence[str] = (),
+) -> np.ndarray:
+    """Apply a trained network to rows.
+
+    Args:
+        result: The trained run.
+        dataset: All rows.
+        rows: Indices of the rows to predict.
+        nullify: Modalities that get a zero vector (the paper's nullification): there, and saying nothing.
+        device: Where to compute.
+        leave_out: Modalities that are taken as absent from every row.
+
+    Returns:
+        Probabilities float32 (n, K).
+
+    Raises:
+        DivergedError: A row's features, or what the network makes of them, are not finite.
+    """
+    config = result.spec.config
+    require_finite(dataset, rows, config.modalities, f"run {result.spec.name!r}")
+    network = build_network(dataset, config)
+    state = {name: torch.from_numpy(value) for name, value in result.weights.items() if not name.startswith("scale.")}
+    network.load_state_dict(state)
+    network.to(device).eval()
+    features, present = {}, {}
+    for modality in config.modalities:
+        there = dataset.present[modality][rows] & (modality not in leave_out)
+        matrix = standardized(result.weights, modality, dataset.features[modality][rows]) * there[:, None]
+        # A copy lies where torch aligns it: a product's last bits depend on where its rows begin.
+        features[modality] = torch.from_numpy(matrix * (modality not in nullify)).to(device, copy=True)
+        present[modality] = torch.from_numpy(there).to(device)
+    one = threads(1) if torch.device(device).type == "cpu" else nullcontext()
+    with one, float32_products(), torch.inference_mode():
+        logits = network(features, present)
+        probabilities = probabilities_of(logits, config.task)
+    if not torch.isfinite(logits).all():
+        raise DivergedError(f"run {result.spec.name!r}: outputs for {len(rows)} rows are not finite: train it again")
+    return probabilities
+
+
+def contributions(
+    result: RunResult, dataset: Dataset, rows: np.ndarray, chosen: np.ndarray, nullify: Sequence[str] = ()
+) -> np.ndarray:
+    """How much each modality adds to the probability of a class: what it falls by when the modality is left out.
+
+    Args:
+        result: The trained run.
+        dataset: All rows.
+        rows: Indices of the rows.
+        chosen: int (n,): the class of each row, for example the predicted one.
+        nullify: As for `predict`.
+
+    Returns:
+        float32 (n, modalities), in the order of the run's modalities; NaN where a row lacks the modality, or has no
+        other: without it there is nothing to predict from.
+    """
+    modalities = result.spec.config.modalities
+    there = np.stack([dataset.present[m][rows] for m in modalities], axis=1)
+    picked = np.arange(len(rows)), chosen
+    whole = predict(result, dataset, rows, nullify)[picked]
+    found = np.full(there.shape, np.nan, dtype=np.float32)
+    for column, modality in enumerate(modalities):
+        asked = there[:, column] & (there.sum(axis=1) > 1)
+        if asked.any():
+            left = predict(result, dataset, rows[asked], nullify, leave_out=(modality,))
+            found[asked, column] = whole[asked] - left[np.arange(len(left)), chosen[asked]]
+    return found

@@ -1,0 +1,89 @@
+"""One run in training: its own rows, order, class weights, learning rate and early stopping."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from merloco.models.errors import ModelError
+from merloco.models.fusion.dataset import Dataset
+from merloco.models.fusion.optimizers import learning_rate as scheduled_rate
+from merloco.models.fusion.spec import RunSpec
+
+
+@dataclass(eq=False)
+class RunState:
+    """State of a run while it trains."""
+
+    position: int
+    """Of the run among those that were given."""
+    dataset: Dataset
+    spec: RunSpec
+    offset: int
+    """Where the rows of its data set begin in the matrices of the stack."""
+    device: str
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, np.ndarray] = field(default_factory=dict)
+    best_uar: float = -1.0
+    best_epoch: int = 0
+    epoch: int = 0
+    step: int = 0
+    """Batches of this epoch that are done."""
+    begun: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        for what, rows in (("training", self.spec.train_rows), ("validation", self.spec.val_rows)):
+            if len(rows) == 0:
+                modalities = self.spec.config.modalities
+                raise ModelError(
+                    f"run {self.spec.name!r} has no {what} rows with a label and a modality of {modalities}"
+                )
+        self.order = torch.Generator().manual_seed(self.spec.seed)
+        self.noise = torch.Generator(self.device).manual_seed(self.spec.seed)
+        self.rows = torch.from_numpy(self.spec.train_rows + self.offset)
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        """Shuffle the rows into batches; the last one is filled up with rows that do not count."""
+        size = self.spec.config.batch_size
+        count = len(self.rows)
+        self.batches = torch.zeros(-(-count // size), size, dtype=torch.int64)
+        self.counts = torch.zeros(self.batches.shape)
+        self.batches.view(-1)[:count] = self.rows[torch.randperm(count, generator=self.order)]
+        self.counts.view(-1)[:count] = 1.0
+        self.epoch += 1
+        self.step = 0
+
+    @property
+    def steps_remaining(self) -> int:
+        """Batches until the end of the epoch."""
+        return len(self.batches) - self.step
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of this epoch."""
+        return scheduled_rate(self.spec.config.learning_rate, self.spec.config.schedule, self.epoch)
+
+    def next_batches(self, count: int) -> tuple[Tensor, Tensor]:
+        """Rows and what they count of the next batches, each (count, B)."""
+        part = slice(self.step, self.step + count)
+        self.step += count
+        return self.batches[part], self.counts[part]
+
+    def finish_epoch(self, uar: float, loss: float) -> bool:
+        """Note the validation score and the summed loss of the epoch, and begin the next one.
+
+        Returns:
+            Whether the run goes on.
+        """
+        self.history.append({"epoch": self.epoch, "loss": loss / len(self.rows), "val_uar": uar})
+        if uar > self.best_uar:
+            self.best_uar, self.best_epoch = uar, self.epoch
+        stops = self.epoch - self.best_epoch >= self.spec.config.patience or self.epoch >= self.spec.config.epochs
+        if not stops:
+            self._begin_epoch()
+        return not stops

@@ -1,0 +1,239 @@
+"""Networks in training: any module by itself, or fusion networks of one shape as one, their products batched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from merloco.models.fusion.gated import FusionNet, fuse, layer_of, modality_products, pair_weights, pairs_of
+from merloco.models.parallel import ParallelFor, sequential
+
+Update = Callable[[Iterable[str]], None]
+"""Updates the parameters of these names from their gradients, which it drops."""
+FUSED = ("fc_avt.weight", "fc_avt.bias", "classifier.weight", "classifier.bias")
+
+
+class Networks(Protocol):
+    """R networks that the training loop takes through their batches together."""
+
+    dropout_widths: Mapping[str, int]
+    """Places where the loop's own dropout acts -> width; empty for a module that drops values itself."""
+
+    def __call__(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor] | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits (R, B, K) of features (R, B, D), and modality -> sums (R,), finite if what it brought is."""
+
+    def backward(self, loss: Tensor, update: Update) -> None:
+        """Compute the gradients of a loss, and call for the update of parameters whose gradients are there."""
+
+    def predict(self, run: int, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None) -> Tensor:
+        """Logits (n, K) of one run for features (n, D), in float32 and without dropout."""
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """What is trained, by name; the run is the first dimension where R may be more than one."""
+
+    def select(self, runs: Tensor) -> None:
+        """Drop all runs but these; the others move up."""
+
+    def state(self, run: int) -> dict[str, np.ndarray]:
+        """Copy of one run's weights by their own names."""
+
+    def not_finite(self, run: int) -> list[str]:
+        """Names of one run's weights that hold a value that is not finite."""
+
+
+class SingleNetwork:
+    """Any module: what a stack is held to.
+
+    Args:
+        module: Takes modality -> (B, D) and modality -> bool (B,) or None, and gives logits (B, K); one that has
+            `dropout_widths` also takes `noise`, see `FusionNet`.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.dropout_widths: Mapping[str, int] = getattr(module, "dropout_widths", {})
+
+    def __call__(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor] | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Networks`; a module does not tell what a modality brought, the features stand for it."""
+        self.module.train()
+        drops = {} if noise is None else {"noise": _of_run(noise, 0)}
+        logits = self.module(_of_run(features, 0), None if present is None else _of_run(present, 0), **drops)
+        return logits[None], {m: rows.sum((1, 2)) for m, rows in features.items()}
+
+    def backward(self, loss: Tensor, update: Update) -> None:
+        """See `Networks`."""
+        loss.backward()
+        update(self.parameters())
+
+    def predict(self, run: int, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None) -> Tensor:
+        """See `Networks`."""
+        self.module.eval()
+        logits: Tensor = self.module(features, present)
+        return logits
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """See `Networks`."""
+        return dict(self.module.named_parameters())
+
+    def select(self, runs: Tensor) -> None:
+        """See `Networks`: there is one run."""
+
+    def state(self, run: int) -> dict[str, np.ndarray]:
+        """See `Networks`."""
+        return {name: value.detach().cpu().numpy().copy() for name, value in self.module.state_dict().items()}
+
+    def not_finite(self, run: int) -> list[str]:
+        """See `Networks`."""
+        return [name for name, weight in self.module.named_parameters() if not bool(torch.isfinite(weight).all())]
+
+
+def _of_run(values: Mapping[str, Tensor], run: int) -> dict[str, Tensor]:
+    return {name: value[run] for name, value in values.items()}
+
+
+class StackedFusion:
+    """R fusion networks of one shape: every weight has the run as its first dimension.
+
+    The gated layers' weights of a modality lie one below the other, (R, 2 * pairs * gated_dim, D), so that three wide
+    products take the place of nine narrow ones.
+
+    Args:
+        networks: The networks.
+        device: Where to compute.
+        precision: Of the products with the wide layers: `float32`, `bf16`, or `tf32`, which on a CPU is float32.
+        parallel_for: Goes through the modalities, which meet only in the fused layers, forward and backward; None takes
+            them one after the other.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[FusionNet],
+        device: str,
+        precision: str = "float32",
+        parallel_for: ParallelFor | None = None,
+    ) -> None:
+        first = networks[0]
+        self.modalities, self.gate = first.modalities, first.gate
+        self.dropout_widths: Mapping[str, int] = first.dropout_widths
+        self.names = list(first.state_dict())
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.parallel_for = parallel_for
+        packed = [self._packed(network.state_dict()) for network in networks]
+        self.weights = {
+            name: nn.Parameter(torch.stack([weights[name] for weights in packed]).to(device)) for name in packed[0]
+        }
+        self._layers = {m: [n for n in packed[0] if n.startswith((f"fc_{m}.", f"pairs_{m}."))] for m in self.modalities}
+        self._products: dict[str, Tensor] = {}
+        self._inputs: dict[str, Tensor] = {}
+
+    def _packed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Published names -> the stack's: linear layers as they are, gated layers together per modality."""
+        packed = {name: weight for name, weight in state.items() if not name.startswith("gal_")}
+        for m in self.modalities if pairs_of(self.modalities) else ():
+            packed[f"pairs_{m}.weight"] = torch.cat(pair_weights(state, m, self.modalities), dim=-1).T
+        return packed
+
+    def __call__(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor] | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Networks`."""
+
+        def dropout(rows: Tensor, place: str) -> Tensor:
+            return rows if noise is None else rows.mul_(noise[place])
+
+        def forward_modality(m: str) -> None:
+            self._products[m] = modality_products(
+                features[m], m, len(self.modalities) == 1, self._linear, self._pair_products, dropout
+            )
+
+        if self.parallel_for is None:
+            sequential(self.modalities, forward_modality)
+            self._inputs = self._products
+        else:  # the graph is cut where the modalities meet, so that each can be gone through backward by itself
+            self.parallel_for(self.modalities, forward_modality)
+            self._inputs = {m: self._products[m].detach().requires_grad_() for m in self.modalities}
+        sums = {m: rows.detach().sum((1, 2)) for m, rows in self._inputs.items()}
+        return fuse(self._inputs, present, self.gate, self._linear, dropout), sums
+
+    def backward(self, loss: Tensor, update: Update) -> None:
+        """See `Networks`."""
+        loss.backward()
+        if self.parallel_for is None:
+            update(self.weights)
+            return
+
+        def backward_modality(m: str) -> None:
+            self._products[m].backward(self._inputs[m].grad)
+            update(self._layers[m])
+
+        update(FUSED)
+        self.parallel_for(self.modalities, backward_modality)
+
+    def _linear(self, rows: Tensor, layer: str) -> Tensor:
+        wide = layer not in ("fc_avt", "classifier")
+        return self._product(rows, layer, self.weights[f"{layer}.bias"], self.dtype if wide else torch.float32)
+
+    def _pair_products(self, rows: Tensor, modality: str) -> Tensor:
+        return self._product(rows, f"pairs_{modality}", None, self.dtype)
+
+    def _product(self, rows: Tensor, layer: str, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+        weight = self.weights[f"{layer}.weight"].to(dtype)
+        if len(weight) == 1 and dtype == torch.float32:  # backward, a batched product of one is slower
+            one = nn.functional.linear(rows.squeeze(0), weight.squeeze(0), None if bias is None else bias.squeeze(0))
+            return one.unsqueeze(0)
+        out = torch.bmm(rows.to(dtype), weight.mT).float()
+        return out if bias is None else out + bias[:, None]
+
+    def predict(self, run: int, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None) -> Tensor:
+        """See `Networks`."""
+        own = _of_run(self.weights, run)
+
+        def linear(rows: Tensor, layer: str) -> Tensor:
+            return nn.functional.linear(rows, own[f"{layer}.weight"], own.get(f"{layer}.bias"))
+
+        products = {
+            m: modality_products(
+                features[m],
+                m,
+                len(self.modalities) == 1,
+                linear,
+                lambda rows, m: linear(rows, f"pairs_{m}"),
+                lambda rows, _: rows,
+            )
+            for m in self.modalities
+        }
+        return fuse(products, present, self.gate, linear, lambda rows, _: rows)
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """See `Networks`."""
+        return self.weights
+
+    def select(self, runs: Tensor) -> None:
+        """See `Networks`."""
+        self.weights = {name: nn.Parameter(weight.detach()[runs]) for name, weight in self.weights.items()}
+
+    def state(self, run: int) -> dict[str, np.ndarray]:
+        """See `Networks`; by the published names."""
+        own = {name: weight.detach()[run].cpu().numpy().copy() for name, weight in self.weights.items()}
+        pairs = pairs_of(self.modalities)
+        columns = {
+            m: iter(np.split(own[f"pairs_{m}.weight"].T, 2 * sum(m in pair for pair in pairs), axis=1))
+            for m in (self.modalities if pairs else ())
+        }
+        for pair in pairs:
+            (first, gate1), (second, gate2) = ((next(columns[m]), next(columns[m])) for m in pair)
+            layer = layer_of(pair)
+            own |= {f"{layer}.WF1": first, f"{layer}.WF2": second, f"{layer}.WF": np.concatenate([gate1, gate2])}
+        return {name: np.ascontiguousarray(own[name]) for name in self.names}
+
+    def not_finite(self, run: int) -> list[str]:
+        """See `Networks`; by the stack's names."""
+        return [name for name, weight in self.weights.items() if not bool(torch.isfinite(weight[run]).all())]

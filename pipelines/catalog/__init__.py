@@ -1,0 +1,1 @@
+"""The catalog: corpora, label maps, encoders, views, feature sets and experiments by name."""

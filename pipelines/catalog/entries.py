@@ -1,0 +1,190 @@
+"""What stands in catalog.yaml, entry by entry: frozen models that refuse unknown keys."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from merloco.pipelines.errors import nearest
+from merloco.pipelines.samples.schema import EMOTIONS, Modality
+
+DROP = "drop"
+"""What a label map says of a native label that is out."""
+
+
+class Entry(BaseModel):
+    """An entry of the catalog."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class MultiLabel(Entry):
+    """How intensities become a multi-label target and one dominant label."""
+
+    presence: float = 0.0
+    """An emotion is present if its intensity is above this."""
+    ties: Literal["drop", "first"] = "drop"
+    all_zero: Literal["drop", "neutral"] = "drop"
+
+
+class LabelMap(Entry):
+    """Native -> shared names of one corpus. Labels are data: changing a map touches no features."""
+
+    about: str = ""
+    classes: tuple[str, ...] = EMOTIONS
+    labels: dict[str, str]
+    """Native name -> class name, or `drop`."""
+    multi: MultiLabel | None = None
+    undecided: Literal["self_evaluated_happiness"] | None = None
+    """Rule that gives undecided IEMOCAP utterances (xxx) a label; corpora.md 1.5."""
+
+    @model_validator(mode="after")
+    def _values_are_classes(self) -> Self:
+        for native, name in self.labels.items():
+            if name != DROP and name not in self.classes:
+                raise ValueError(f"label {native!r} maps to unknown class {name!r}: {nearest(name, self.classes)}")
+        return self
+
+    @property
+    def annotated(self) -> tuple[str, ...]:
+        """Classes that this corpus can have at all, in class order."""
+        reached = set(self.labels.values())
+        if self.multi and self.multi.all_zero != DROP:
+            reached.add(self.multi.all_zero)
+        return tuple(name for name in self.classes if name in reached)
+
+
+class Validation(Entry):
+    """Seeded validation carved out of the official training part."""
+
+    by: Literal["dialogue", "utterance", "film_time"] = "dialogue"
+    fraction: float = Field(0.1, gt=0, lt=1)
+    size: int | None = Field(None, gt=0)
+    """Exact number of utterances instead of a fraction (only with `by: utterance`)."""
+    seed: int = 7
+
+
+class MediaRules(Entry):
+    """Named facts about single clips, and duration limits in seconds beyond which a clip is marked."""
+
+    known_bad: dict[str, str] = {}
+    near_empty: tuple[str, ...] = ()
+    over_long: tuple[str, ...] = ()
+    min_seconds: float | None = None
+    max_seconds: float | None = None
+
+
+class CorpusEntry(Entry):
+    """One corpus: its parser, where it is, and how its labels read."""
+
+    parser: str
+    root: str = ""
+    map: str
+    maps: dict[str, LabelMap]
+    validation: Validation | None = None
+    reported: Literal["test", "validation"] = "test"
+    """Official part that papers report on and that is split `test` here; AFEW's test labels are withheld."""
+    test_session: int = Field(5, ge=1, le=5)
+    """Session that is the test part (IEMOCAP): 1 to 5 in turn are the leave-one-session-out folds. An ingest with
+    another one changes splits only, and no feature is computed again."""
+    tags: Literal["strip", "keep"] = "strip"
+    """Whether bracket tags such as [LAUGHTER] are taken out of the text (IEMOCAP); `native` always has them."""
+    media_rules: MediaRules = MediaRules()
+
+    @model_validator(mode="after")
+    def _map_exists(self) -> Self:
+        if self.map not in self.maps:
+            raise ValueError(f"map {self.map!r} is not defined: {nearest(self.map, self.maps)}")
+        return self
+
+
+class EncoderEntry(Entry):
+    """One encoder: registered class, weights, and the corpora that those weights have seen."""
+
+    kind: str
+    modality: Modality
+    checkpoint: str | None = None
+    hub_id: str | None = None
+    revision: str | None = None
+    layer: int | None = None
+    pooling: str | None = None
+    """How tokens or frames of one input become one vector, where the encoder leaves a choice."""
+    trained_on: tuple[str, ...] = ()
+    parameters: dict[str, Any] = {}
+
+
+class ViewEntry(Entry):
+    """A feature view: encoder + windows (seconds) + pooling over the segments."""
+
+    encoder: str
+    window: float | None = Field(None, gt=0)
+    step: float | None = Field(None, gt=0)
+    pooling: Literal["none", "mean", "mean_std"] = "none"
+    fps: float = Field(5.0, gt=0)
+    """Frames per second for pictures."""
+    sample_rate: int = Field(16000, gt=0)
+    """Hertz for sound, mono."""
+    min_face_share: float = Field(0.0, ge=0, le=1)
+    """Share of a clip's frames that must show a face: a face found in two frames of a landscape is no talking head."""
+
+
+class FeatureSet(Entry):
+    """One view per modality."""
+
+    audio: str | None = None
+    video: str | None = None
+    text: str | None = None
+
+    @property
+    def views(self) -> dict[str, str]:
+        """Modality -> view name, in the order audio, video, text."""
+        pairs = (("audio", self.audio), ("video", self.video), ("text", self.text))
+        return {modality: view for modality, view in pairs if view is not None}
+
+
+class Training(Entry):
+    """Hyper-parameters of the fusion; the defaults are the paper's."""
+
+    gated_dim: int = Field(128, gt=0)
+    gate: Literal["softmax", "sigmoid"] = "softmax"
+    dropout: float = Field(0.1, ge=0, lt=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    batch_size: int = Field(32, gt=0)
+    epochs: int = Field(300, gt=0)
+    patience: int = Field(20, gt=0)
+    loss: Literal["balanced", "plain"] = "balanced"
+    optimizer: Literal["adam", "adamw", "sgd", "lion"] = "adam"
+    schedule: Literal["none", "cosine_restarts", "step"] = "none"
+    standardize: bool = False
+    """Scale every feature to zero mean and unit variance of the training rows."""
+
+
+class Experiment(Entry):
+    """A named experiment: a protocol over feature sets and corpora."""
+
+    protocol: Literal["loco", "cross_corpus", "single", "ablation", "grid"]
+    about: str = ""
+    feature_sets: tuple[str, ...] = Field(min_length=1)
+    corpora: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    maps: dict[str, str] = {}
+    """Corpus -> label map that differs from the corpus's active one."""
+    multi_label: tuple[str, ...] = ()
+    """Corpora trained and scored with several labels at once (protocols `single` and `ablation`)."""
+    training: dict[str, Any] = {}
+    """Overrides of the feature set's training settings."""
+    grid: dict[str, tuple[Any, ...]] = {}
+    """Training setting -> values to combine (protocol `grid`)."""
+    paper_protocol: bool = False
+    """Early stopping on the reported rows where the release has no other test part (AFEW), as the paper does."""
+
+    @model_validator(mode="after")
+    def _settings_are_known(self) -> Self:
+        for name in (*self.training, *self.grid):
+            if name not in Training.model_fields:
+                raise ValueError(f"unknown training setting {name!r}: {nearest(name, Training.model_fields)}")
+        if (self.protocol == "grid") != bool(self.grid):
+            raise ValueError("`grid` and `protocol: grid` come together")
+        return self

@@ -1,0 +1,1 @@
+"""Checks of ingested samples: ids, labels, media, and what splits share."""

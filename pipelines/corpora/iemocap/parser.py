@@ -1,0 +1,207 @@
+"""IEMOCAP: dialogues of two actors, labels by evaluators, split-screen video (corpora.md 1).
+
+::
+
+    IEMOCAP_full_release/Session{1..5}/
+      dialog/EmoEvaluation/<dialogue>.txt      labels, votes, ratings: the only label files read
+      dialog/transcriptions/<dialogue>.txt     <utterance> [start-end]: text
+      dialog/avi/DivX/<dialogue>.avi           both actors side by side
+      dialog/wav/<dialogue>.wav
+      sentences/wav/<dialogue>/<utterance>.wav
+
+Session 5 is the test part, as in the field and the paper; the catalog's `test_session` gives the other folds of leaving
+one session out. Validation is carved out of the other sessions: by dialogue
+(whole dialogues, about a fraction of all labelled utterances), or by utterance, where `size` and `fraction` count only
+utterances that the corpus's active label map keeps: `size: 581` under `six_lineage` gives the paper's 5229 and 581.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from merloco.pipelines.catalog.entries import CorpusEntry
+from merloco.pipelines.corpora.base import Parsed, RowError, register_parser
+from merloco.pipelines.corpora.iemocap.labels import DIALOGUE, Evaluation, Remarks, read_evaluations
+from merloco.pipelines.corpora.iemocap.transcripts import Turn, read_transcription, spoken
+from merloco.pipelines.corpora.splits import seeded_validation
+from merloco.pipelines.errors import DataError
+from merloco.pipelines.samples.labels import apply_map
+from merloco.pipelines.samples.schema import Sample, to_table
+
+RELEASE = "IEMOCAP_full_release"
+DIALOGUES = {1: 28, 2: 30, 3: 32, 4: 30, 5: 31}
+"""Session -> dialogues in the release (corpora.md 1.1)."""
+ONLY_TAGS = "only_tags"
+"""Mark of an utterance whose transcript is tags alone, such as `[BREATHING]`; `native` has the tags."""
+SAME_TIME = 0.01
+"""Seconds by which label and transcript may disagree about an interval; in the release they are equal."""
+
+
+@register_parser("iemocap")
+def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
+    """Parse an IEMOCAP release; a root with annotations but without media is accepted.
+
+    Args:
+        entry: The catalog entry: its validation and, for a validation by utterance, its active map.
+        root: The folder of the sessions, or the one that holds `IEMOCAP_full_release`.
+
+    Raises:
+        DataError: No EmoEvaluation file under the root, or a validation that IEMOCAP cannot give.
+    """
+    base = next((path for path in (root, root / RELEASE) if any(_files(path, "EmoEvaluation"))), None)
+    if base is None:
+        raise DataError(
+            f"no IEMOCAP labels under {str(root)!r}: expected Session1/dialog/EmoEvaluation/<dialogue>.txt there "
+            f"or under {RELEASE}/"
+        )
+    parsed, remarks = Parsed(), Remarks()
+    media = _media_files(root, base)
+    transcriptions = {file.stem: file for _, file in _files(base, "transcriptions")}
+    complete = dict.fromkeys(DIALOGUES, 0)
+    for session, file in _files(base, "EmoEvaluation"):
+        where = file.relative_to(root).as_posix()
+        if not DIALOGUE.fullmatch(file.stem) or not file.stem.startswith(f"Ses0{session}"):
+            message = (
+                f"label file of {file.stem!r}; expected a dialogue of session {session}: Ses0{session}F_impro01, ..."
+            )
+            parsed.errors.append(RowError("bad_file", where, 0, message))
+            continue
+        complete[session] += 1
+        evaluations = read_evaluations(file, where, parsed, remarks)
+        turns = _turns(transcriptions.pop(file.stem, None), evaluations, where, root, parsed, remarks)
+        folder = (base / f"Session{session}").relative_to(root).as_posix()
+        ordered = sorted(evaluations, key=lambda evaluation: (evaluation.start, evaluation.utterance))
+        for position, evaluation in enumerate(ordered):
+            turn = turns.get(evaluation.utterance)
+            text = "" if turn is None else turn.text if entry.tags == "keep" else spoken(turn.text)
+            sample = _sample(evaluation, turn, text, position, session, folder, media)
+            parsed.samples.append(replace(sample, split="test") if session == entry.test_session else sample)
+    for file in transcriptions.values():
+        remarks.setdefault("transcriptions have no label file", []).append(file.relative_to(root).as_posix())
+    parsed.notes += [f"{len(places)} {sentence} (first: {places[0]})" for sentence, places in remarks.items()]
+    if complete != DIALOGUES:
+        counts = ", ".join(f"Session{n} {complete[n]} of {total}" for n, total in DIALOGUES.items())
+        parsed.notes.append(f"dialogues found, of those in the release: {counts}")
+    _carve_validation(parsed, entry)
+    return parsed
+
+
+def _files(base: Path, kind: str) -> Iterator[tuple[int, Path]]:
+    """Session and path of the files of one kind; evaluator subfolders and `._` stubs are not among them."""
+    for session in DIALOGUES:
+        for file in sorted((base / f"Session{session}" / "dialog" / kind).glob("*.txt")):
+            if not file.name.startswith(".") and file.is_file():
+                yield session, file
+
+
+def _media_files(root: Path, base: Path) -> set[str]:
+    """Media relative to the root, in one pass: asking for ten thousand files one by one is slow on network disks."""
+    patterns = ("dialog/avi/DivX/*.avi", "dialog/wav/*.wav", "sentences/wav/*/*.wav")
+    found = (path for n in DIALOGUES for pattern in patterns for path in (base / f"Session{n}").glob(pattern))
+    return {path.relative_to(root).as_posix() for path in found if not path.name.startswith(".")}
+
+
+def _turns(
+    file: Path | None, evaluations: list[Evaluation], labels: str, root: Path, parsed: Parsed, remarks: Remarks
+) -> dict[str, Turn]:
+    """Transcribed turns of a dialogue by utterance; in the release they are exactly the labelled ones."""
+    if file is None:
+        remarks.setdefault("dialogues have no transcription: their utterances have no text", []).append(labels)
+        return {}
+    turns = read_transcription(file, file.relative_to(root).as_posix(), parsed, remarks)
+    labelled = {evaluation.utterance for evaluation in evaluations}
+    for sentence, names in (
+        ("labelled utterances have no transcript line: they have no text", labelled - turns.keys()),
+        ("transcribed turns have no readable label: left out", turns.keys() - labelled),
+    ):
+        if names:
+            remarks.setdefault(sentence, []).extend(sorted(names))
+    return turns
+
+
+def _sample(
+    evaluation: Evaluation, turn: Turn | None, text: str, position: int, session: int, folder: str, media: set[str]
+) -> Sample:
+    """One utterance, of the training part.
+
+    Args:
+        evaluation: Its label and votes.
+        turn: Its transcript.
+        text: What of it is text.
+        position: From 0, in order of time within the dialogue.
+        session: 1 to 5.
+        folder: The session's folder relative to the corpus root.
+        media: All media files that exist, relative to the corpus root.
+    """
+    dialogue, who = evaluation.utterance.rsplit("_", 1)
+    native = evaluation.native()
+    if turn and turn.text != spoken(turn.text):
+        native["transcript"] = turn.text
+    only_tags = turn is not None and turn.text != "" and not spoken(turn.text)
+    differs = turn and max(abs(turn.start - evaluation.start), abs(turn.end - evaluation.end)) > SAME_TIME
+    avi = f"{folder}/dialog/avi/DivX/{dialogue}.avi"
+    audio, (audio_start, audio_end) = _audio(evaluation, dialogue, folder, media)
+    return Sample(
+        sample_id=f"iemocap/{dialogue}/{evaluation.utterance}",
+        corpus="iemocap",
+        split="train",
+        label=evaluation.label,
+        dialogue=dialogue,
+        # The letter behind the session number is the actor who wears the markers; the speaker's is in the last part.
+        speaker=f"Ses0{session}_{who[0]}",
+        turn=position,
+        start=evaluation.start,
+        end=evaluation.end,
+        duration=round(evaluation.end - evaluation.start, 4),
+        video_path=avi,
+        video_start=evaluation.start,
+        video_end=evaluation.end,
+        # The actor with the markers sits on the left half (corpora.md 1.7).
+        video_side="left" if dialogue.split("_")[0][-1] == who[0] else "right",
+        video_status="ok" if avi in media else "missing_media",
+        audio_path=audio,
+        audio_start=audio_start,
+        audio_end=audio_end,
+        audio_status="ok" if audio in media else "missing_media",
+        text=text or None,
+        # Nothing is said in `[BREATHING]`: a fact of the transcript, and no gap that somebody should fill.
+        text_source="transcript" if text or only_tags else "none",
+        text_status="ok" if text and not only_tags else "no_text",
+        marks=(*(("interval_differs",) if differs else ()), *((ONLY_TAGS,) if only_tags else ())),
+        native=native,
+    )
+
+
+def _audio(
+    evaluation: Evaluation, dialogue: str, folder: str, media: set[str]
+) -> tuple[str, tuple[float | None, float | None]]:
+    """Sentence wav first; where it is missing, the dialogue's wav or avi by interval."""
+    sentence = f"{folder}/sentences/wav/{dialogue}/{evaluation.utterance}.wav"
+    if sentence not in media:
+        for whole in (f"{folder}/dialog/wav/{dialogue}.wav", f"{folder}/dialog/avi/DivX/{dialogue}.avi"):
+            if whole in media:
+                return whole, (evaluation.start, evaluation.end)
+    return sentence, (None, None)
+
+
+def _carve_validation(parsed: Parsed, entry: CorpusEntry) -> None:
+    """Give some training samples the split `val`, as the catalog entry says."""
+    validation = entry.validation
+    training = [sample for sample in parsed.samples if sample.split == "train"]
+    if validation is None or not training:
+        return
+    if validation.by == "film_time":
+        raise DataError("IEMOCAP validation by 'film_time': expected by: dialogue or by: utterance")
+    pool = {sample.sample_id: sample.dialogue or "" for sample in training}
+    if validation.by == "utterance":
+        label_map = entry.maps[entry.map]
+        known = [sample for sample in training if sample.label in label_map.labels]
+        labels = apply_map(to_table(known), "iemocap", label_map)
+        kept = labels.filter(labels["emotion"].is_valid())["sample_id"].to_pylist()
+        pool = {sample_id: pool[sample_id] for sample_id in kept}
+    chosen = seeded_validation(pool, {s.sample_id: s.label for s in training}, validation)
+    if not chosen:
+        parsed.notes.append(f"validation is empty: no dialogue is small enough for {validation.fraction:g} of the rows")
+    parsed.samples = [replace(s, split="val") if s.sample_id in chosen else s for s in parsed.samples]

@@ -1,0 +1,63 @@
+"""CMU-MOSEI's segmented transcripts: `<video>___<clip>___<start>___<end>___<text>` (corpora.md 3.3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from merloco.pipelines.corpora.annotation_files import read_lines
+from merloco.pipelines.corpora.base import Parsed, RowError
+
+_SEGMENT = re.compile(r"(.+?)___(\d+)___(-?\d{1,9}(?:\.\d*)?)___(-?\d{1,9}(?:\.\d*)?)___(.*)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One line of a segmented transcript."""
+
+    clip: str
+    start: float
+    end: float
+    text: str
+
+
+def read_transcripts(folder: Path | None, root: Path, parsed: Parsed) -> Iterator[tuple[str, list[Segment]]]:
+    """Video -> its segments, in the order of the file.
+
+    Args:
+        folder: The segmented transcripts, one file per video; null where the release has none.
+        root: The corpus root, for messages.
+        parsed: Gets a `bad_transcript` per line or file that cannot be read.
+    """
+    if folder is None:
+        return
+    for path in sorted(folder.glob("*.txt")):
+        if path.name.startswith("."):
+            continue
+        segments = []
+        where = path.relative_to(root).as_posix()
+        try:
+            lines = read_lines(path)
+        except OSError as error:
+            parsed.errors.append(RowError("bad_transcript", where, 0, f"not readable: {error.strerror}"))
+            continue
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            segment = parse_segment(line, path.stem)
+            if segment is None:
+                message = f"{line[:60]!r}; expected {path.stem}___clip___start___end___text"
+                parsed.errors.append(RowError("bad_transcript", where, number, message))
+            else:
+                segments.append(segment)
+        yield path.stem, segments
+
+
+def parse_segment(line: str, video: str) -> Segment | None:
+    """One transcript line of a video, or None where it is not one (texts may hold underscores themselves)."""
+    match = _SEGMENT.fullmatch(line)
+    if not match or match[1] != video:
+        return None
+    return Segment(match[2], float(match[3]), float(match[4]), " ".join(match[5].split()))

@@ -1,0 +1,1 @@
+"""Miniature corpora with real media."""

@@ -1,0 +1,1 @@
+"""Decoding of sound and pictures, in child processes."""

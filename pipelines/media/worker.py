@@ -1,0 +1,79 @@
+"""The decoder process: takes requests on standard input, sends sound and pictures back. Run by `media.pool`.
+
+A decoder is native code that reads what strangers wrote: it may crash, hang or grow. In a process of its own, that
+costs one sample. The protocol is JSON and raw bytes, so that nothing which comes back is ever executed.
+
+Request: one line of JSON, `{"read": "sound" | "pictures", ...arguments of read_audio or read_frames}`.
+Answer, on a pipe of its own (libraries print what they like): 4 bytes, the length of a JSON header; the header; the
+array's bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from merloco.pipelines.media.probe import MediaError
+from merloco.pipelines.media.reading import Pictures, Sound, read_audio, read_frames
+
+HEADER = struct.Struct("<I")
+PARENT_POLL = 1.0
+"""Seconds between looks whether the parent still lives."""
+
+Readers = Mapping[str, Callable[..., Sound | Pictures]]
+READERS: Readers = {"sound": read_audio, "pictures": read_frames}
+
+
+def serve(pipe: int, readers: Readers = READERS) -> None:
+    """Answer requests until standard input ends.
+
+    Args:
+        pipe: File descriptor that answers go to: the last argument on the command line.
+        readers: What each kind of request calls.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    with os.fdopen(pipe, "wb") as answers:
+        for line in sys.stdin.buffer:
+            _answer(answers, readers, json.loads(line))
+
+
+def _leave_with(parent: int) -> None:
+    """End this process when the parent is gone, even in the middle of a decoder that hangs."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL)
+    os._exit(0)
+
+
+def _answer(answers: BinaryIO, readers: Readers, request: dict[str, Any]) -> None:
+    read = readers[request.pop("read")]
+    request["path"] = Path(request["path"])
+    array = np.zeros(0, np.uint8)
+    try:
+        got = read(**request)
+        array = got.wave if isinstance(got, Sound) else got.frames
+        header: dict[str, Any] = {"decode_errors": got.decode_errors}
+    except MediaError as error:
+        header = {"code": error.code, "message": str(error)}
+    except Exception as error:  # a decoder's own surprise is a fact about the file, not the end of the process
+        name = request["path"].name
+        header = {"code": "decode_error", "message": f"{name}: {type(error).__name__}: {' '.join(str(error).split())}"}
+    header |= {"shape": array.shape, "dtype": array.dtype.str}
+    text = json.dumps(header).encode()
+    answers.write(HEADER.pack(len(text)) + text)
+    answers.write(np.ascontiguousarray(array).data)
+    answers.flush()
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[-1]))

@@ -1,0 +1,1 @@
+"""Samples tables: schema, ingest, audit, labels, tombstones."""

@@ -1,0 +1,141 @@
+"""Ingest of a corpus: parse a release, keep its samples and its audit."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from merloco.pipelines.catalog.entries import CorpusEntry
+from merloco.pipelines.corpora.base import parse_corpus
+from merloco.pipelines.errors import BrokenFileError, DataError
+from merloco.pipelines.files.atomic import require_writable
+from merloco.pipelines.files.formats import set_aside, write_parquet
+from merloco.pipelines.files.hashing import canonical_json, sha256_file, sha256_text
+from merloco.pipelines.samples.audit import DELETED, Audit, audit_path, counted, make_audit, read_audit, write_audit
+from merloco.pipelines.samples.schema import Sample, from_table, to_table
+from merloco.pipelines.samples.table import ingested_table, samples_path
+from merloco.pipelines.samples.tombstones import held_deletions, read_deletions
+from merloco.pipelines.samples.transcripts import (
+    append_transcripts,
+    compare_media,
+    join_transcripts,
+    read_transcripts,
+    stored_transcripts,
+)
+
+PARSER_VERSION = 3
+"""Raised when a parser reads the same files differently."""
+
+
+def release_state(entry: CorpusEntry, root: Path) -> str:
+    """Hash of every file's name, size and time under a root, and of the catalog entry that reads them.
+
+    Linked folders are followed, each once: clips often lie on another disk than the annotations.
+    """
+    listing = []
+    visited: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        here = os.stat(folder)
+        if (here.st_dev, here.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((here.st_dev, here.st_ino))
+        folders.sort()
+        for name in sorted(files):
+            try:
+                stat = os.stat(os.path.join(folder, name))
+            except OSError:  # a link to nowhere is as good as no file
+                continue
+            listing.append(f"{os.path.relpath(folder, root)}/{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
+    head = f"{PARSER_VERSION}\n{canonical_json(entry.model_dump(exclude={'root'}))}\n"
+    return sha256_text(head + "\n".join(listing))
+
+
+def unchanged(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit | None:
+    """The audit of the last ingest if neither the release nor its catalog entry has changed since, else null."""
+    root = root.absolute()
+    return _last(name, root, store, release_state(entry, root)) if root.is_dir() else None
+
+
+def _last(name: str, root: Path, store: Path, state: str) -> Audit | None:
+    if not samples_path(store, name).is_file() or not audit_path(store, name).is_file():
+        return None
+    try:
+        ingested_table(store, name)
+        last = read_audit(store, name)
+    except DataError:  # broken, or of another version: no word of it counts, and `ingest_corpus` says what comes of it
+        return None
+    return last if last.state == state + read_deletions(store, name).mark and last.root == str(root) else None
+
+
+def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit:
+    """Parse a release, write its samples table and return the audit; an unchanged release is not read again.
+
+    A samples table or an audit that is proven broken is set aside as `<name>.broken`, which a note of the audit says.
+
+    Args:
+        name: Corpus name.
+        entry: Its catalog entry.
+        root: The release folder.
+        store: Root of the store; `samples/<name>.parquet` and the audit beside it are replaced atomically.
+
+    Raises:
+        DataError: No root, no annotation, a samples table that a newer version of merloco wrote, or a label that the
+            active map does not know. In the last case the samples table is written all the same: its labels are
+            native ones.
+    """
+    root = root.absolute()
+    state = release_state(entry, root) if root.is_dir() else ""
+    last = _last(name, root, store, state)
+    if last is not None:
+        return last
+    require_writable(store / "samples")
+    parsed = parse_corpus(name, entry, root)
+    if not parsed.samples:
+        reasons = ", ".join(f"{code} {n}" for code, n in counted(error.code for error in parsed.errors).items())
+        first = "; ".join(f"{e.file}:{e.line}: {e.message}" for e in [*parsed.left_out, *parsed.errors][:1])
+        said = f"left out: {reasons}, the first {first}" if first else "its annotation files hold no row"
+        raise DataError(f"corpus {name!r}: no usable row under {str(root)!r}: {said}")
+    hashed = cache(sha256_file)
+    compare_media(read_transcripts(store, name), parsed.samples, root, hashed)  # hashes what it must before the lock
+    with held_deletions(store, name, exclusive=True) as deleted:
+        old, notes = _take_old(store, name)
+        kept = [sample for sample in parsed.samples if not deleted.cover(sample.sample_id, sample.speaker, name)]
+        parsed.errors += [DELETED] * (len(parsed.samples) - len(kept))
+        parsed.samples = kept
+        parsed.notes += notes
+        heard = read_transcripts(store, name)
+        known = {transcript.sample_id for transcript in heard}
+        inside = [t for t in stored_transcripts(old, root) if t.sample_id not in known]
+        inside = [t for t in inside if t.sample_id not in deleted.samples]
+        append_transcripts(store, name, [*inside, *compare_media(heard, kept, root, hashed)])
+        table = to_table(kept)
+        write_parquet(samples_path(store, name), table)
+        joined = join_transcripts(store, name, table)
+        audit = replace(make_audit(name, entry, root, parsed, joined), state=state + deleted.mark)
+        write_audit(store, audit)
+    return audit
+
+
+def _take_old(store: Path, corpus: str) -> tuple[list[Sample], list[str]]:
+    """The samples that an ingest is about to replace, and notes on files that had to be set aside."""
+    old: list[Sample] = []
+    notes = []
+    try:
+        if samples_path(store, corpus).is_file():
+            old = from_table(ingested_table(store, corpus))
+    except BrokenFileError:
+        notes.append(_set_aside(samples_path(store, corpus)))
+    with suppress(DataError):  # no audit, or one of another version, which says nothing that this ingest does not
+        try:
+            read_audit(store, corpus)
+        except BrokenFileError:
+            notes.append(_set_aside(audit_path(store, corpus)))
+    return old, notes
+
+
+def _set_aside(path: Path) -> str:
+    return f"{path.name} was broken and is set aside as {set_aside(path).name}"

@@ -1,0 +1,129 @@
+"""How many samples each native label has per split, and what the label map makes of it (`merloco labels show`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from merloco.pipelines.catalog.entries import DROP, LabelMap
+from merloco.pipelines.samples.labels import apply_map
+from merloco.pipelines.samples.schema import SPLITS
+
+UNKNOWN = "(unknown)"
+"""Shared name of a native label that the map lacks."""
+UNLABELLED = "(no label)"
+UNDECIDED = "xxx"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCount:
+    """One native label under a map."""
+
+    native: str
+    shared: str
+    """Class name, `drop`, or `(unknown)`."""
+    counted: str
+    """What is counted: `label`, `present` and `dominant` (intensities), or a `rule` of the map."""
+    per_split: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """Samples of all splits."""
+        return sum(self.per_split.values())
+
+
+def unknown_labels(samples: pa.Table, label_map: LabelMap) -> dict[str, list[str]]:
+    """Native names that occur in a samples table but not in a map -> ids of the samples that carry them."""
+    found: dict[str, list[str]] = {}
+    for sample_id, label, intensities in zip(
+        *(samples[name].to_pylist() for name in ("sample_id", "label", "intensities")), strict=True
+    ):
+        names = [name for name, _ in intensities] if intensities is not None else [] if label is None else [label]
+        for name in names:
+            if name not in label_map.labels:
+                found.setdefault(name, []).append(sample_id)
+    return dict(sorted(found.items()))
+
+
+def count_labels(samples: pa.Table, corpus: str, label_map: LabelMap) -> list[LabelCount]:
+    """Count native labels per split.
+
+    Args:
+        samples: The samples table of one corpus.
+        corpus: Its name, for messages.
+        label_map: The map; labels that it lacks are counted as unknown, labels that do not occur as zero.
+
+    Returns:
+        Single labels first (map order, then the unknown ones and the unlabelled samples), then intensities:
+        presence and dominance per emotion, ties and rows without any emotion (corpora.md 3.7).
+    """
+    has_intensities = samples["intensities"].is_valid()
+    single = samples.filter(pa.array([not value for value in has_intensities.to_pylist()], pa.bool_()))
+    multi = samples.filter(has_intensities)
+    rows: list[LabelCount] = []
+    if single.num_rows or not multi.num_rows:
+        rows += _single(single, corpus, label_map)
+    if multi.num_rows:
+        rows += _multi(multi, corpus, label_map)
+    return rows
+
+
+def _per_split(counts: Counter[tuple[str, str]], key: str) -> dict[str, int]:
+    return {split: counts[key, split] for split in SPLITS}
+
+
+def _single(samples: pa.Table, corpus: str, label_map: LabelMap) -> list[LabelCount]:
+    unknown = unknown_labels(samples, label_map)
+    keys = [UNLABELLED if label is None else label for label in samples["label"].to_pylist()]
+    counts = Counter(zip(keys, samples["split"].to_pylist(), strict=True))
+    promoted = _promoted(samples, corpus, label_map)
+    rows = []
+    for native, shared in label_map.labels.items():
+        rows.append(LabelCount(native, shared, "label", _per_split(counts - promoted, native)))
+        if native == UNDECIDED and label_map.undecided:
+            per_split = _per_split(promoted, native)
+            rows.append(LabelCount(native, label_map.labels["hap"], f"rule {label_map.undecided}", per_split))
+    rows += [LabelCount(native, UNKNOWN, "label", _per_split(counts, native)) for native in unknown]
+    if UNLABELLED in keys:
+        rows.append(LabelCount(UNLABELLED, DROP, "label", _per_split(counts, UNLABELLED)))
+    return rows
+
+
+def _promoted(samples: pa.Table, corpus: str, label_map: LabelMap) -> Counter[tuple[str, str]]:
+    """Undecided samples to which the map's rule gives a class."""
+    undecided = samples.filter(pa.array([label == UNDECIDED for label in samples["label"].to_pylist()], pa.bool_()))
+    if label_map.undecided is None or UNDECIDED not in label_map.labels:
+        return Counter()
+    labels = apply_map(undecided, corpus, label_map).to_pylist()
+    return Counter((UNDECIDED, row["split"]) for row in labels if row["emotion"] is not None)
+
+
+def _multi(samples: pa.Table, corpus: str, label_map: LabelMap) -> list[LabelCount]:
+    splits = samples["split"].to_pylist()
+    presence = label_map.multi.presence if label_map.multi else 0.0
+    present = Counter(
+        (native, split)
+        for split, intensities in zip(splits, samples["intensities"].to_pylist(), strict=True)
+        for native, value in intensities
+        if value > presence
+    )
+    natives = {**label_map.labels, **dict.fromkeys(unknown_labels(samples, label_map), UNKNOWN)}
+    rows = [LabelCount(native, shared, "present", _per_split(present, native)) for native, shared in natives.items()]
+    if UNKNOWN in natives.values() or label_map.multi is None:
+        return rows
+    # With ties and empty rows dropped, the reasons tell them apart from a dominant emotion.
+    strict = label_map.multi.model_copy(update={"ties": "drop", "all_zero": "drop"})
+    labels = apply_map(samples, corpus, label_map.model_copy(update={"multi": strict})).to_pylist()
+    dominant = Counter((row["emotion"] or row["reason"], row["split"]) for row in labels)
+    by_class: dict[str, list[str]] = {}
+    for native, shared in label_map.labels.items():
+        if shared != DROP:
+            by_class.setdefault(shared, []).append(native)
+    for shared, names in by_class.items():
+        rows.append(LabelCount(" or ".join(names), shared, "dominant", _per_split(dominant, shared)))
+    first = "first in class order" if label_map.multi.ties == "first" else DROP
+    rows.append(LabelCount("(tie)", first, "strongest", _per_split(dominant, "tie")))
+    rows.append(LabelCount("(all zero)", label_map.multi.all_zero, "none", _per_split(dominant, "all_zero")))
+    return rows

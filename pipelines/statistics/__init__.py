@@ -1,0 +1,1 @@
+"""Corpus statistics beside the published ones."""

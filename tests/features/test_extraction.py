@@ -1,0 +1,258 @@
+"""Extraction as a pipeline: the same bytes however it is cut, and what goes wrong with one sample costs that sample."""
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from merloco.features.extraction.pipeline import Target, extract_views
+from merloco.features.extraction.queue import Abandoned, Channel
+from merloco.features.extraction.reader import Item, read_sample
+from merloco.features.shards.commit import Commit
+from merloco.features.shards.format import plan_shards, read_rows
+from merloco.features.store import FeatureStore
+from merloco.features.views import FeatureView
+from merloco.models.encoders.base import Encoding, ModelError
+from merloco.pipelines.media.pool import Decoders, InProcess, Media
+from merloco.pipelines.media.reading import Pictures, Sound
+from merloco.pipelines.samples.schema import Sample
+from tests.helpers.corpora_files import store_of
+from tests.helpers.decoders import POISON
+from tests.helpers.media_files import clicks, write_media
+
+
+class Loudness:
+    """An audio encoder of width 2 that needs no weights; it breaks on sound louder than `limit`."""
+
+    modality, dim = "audio", 2
+
+    def __init__(self, limit: float = np.inf) -> None:
+        self.limit = limit
+
+    def encode(self, items: list[np.ndarray]) -> list[Encoding]:
+        if max((np.abs(item).max() for item in items), default=0.0) > self.limit:
+            raise RuntimeError("too loud\nfor me")
+        vectors = [np.stack([item.std(axis=1), np.abs(item).max(axis=1)], axis=1) for item in items]
+        return [Encoding(vector, np.ones(len(vector), bool)) for vector in vectors]
+
+
+class Brightness:
+    """A video encoder of width 1 in two steps: dark frames show nothing."""
+
+    modality, dim = "video", 1
+
+    def find(self, items: list[np.ndarray]) -> list[np.ndarray]:
+        return [item.mean(axis=(1, 2, 3)) > 30 for item in items]
+
+    def encode_found(self, items: list[np.ndarray], found: list[np.ndarray]) -> list[Encoding]:
+        means = [item.mean(axis=(1, 2, 3), dtype=np.float32)[:, None] for item in items]
+        return [Encoding(mean, valid, {"valid": valid}) for mean, valid in zip(means, found, strict=True)]
+
+    def encode(self, items: list[np.ndarray]) -> list[Encoding]:
+        return self.encode_found(items, self.find(items))
+
+
+class Counting(InProcess):
+    """Decodes here and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple] = []
+
+    def sound(self, *arguments: Any) -> Sound:
+        self.asked.append(("sound", *arguments))
+        return super().sound(*arguments)
+
+    def pictures(self, *arguments: Any) -> Pictures:
+        self.asked.append(("pictures", *arguments))
+        return super().pictures(*arguments)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten clips of other lengths and loudness, with sound and picture in one file."""
+    root = tmp_path_factory.mktemp("clips")
+    for i in range(10):
+        seconds = 0.6 + 0.3 * i
+        write_media(root / f"clip{i}.mp4", seconds, wave=clicks(seconds, [0.2, 0.4]) * (1 + 0.08 * i))
+    return root
+
+
+def store_with(folder: Path, *names: str) -> FeatureStore:
+    samples = [
+        Sample(f"meld/train/{name}", "meld", "train", video_path=f"{name}.mp4", audio_path=f"{name}.mp4")
+        for name in names
+    ]
+    return store_of(folder, *samples)
+
+
+def target_of(store: FeatureStore, view: FeatureView, encoder: Any, folder: Path) -> Target:
+    (shard,) = plan_shards("meld", store.samples(), view.modality)
+    return Target(view, encoder, shard, folder / view.name)
+
+
+def extract(
+    root: Path, targets: list[Target], media: Media | None = None, readers: int = 2, turn: Any = None
+) -> list[Commit]:
+    views = [target.view for target in targets]
+    used = media or InProcess()
+
+    def read(record: Mapping[str, Any]) -> Mapping[str, Item]:
+        return read_sample(views, record, root, used)
+
+    return extract_views(targets, read, readers=readers, turn=turn)
+
+
+@pytest.fixture
+def two(clips: Path, tmp_path: Path) -> list[Target]:
+    """A sound and a picture view of the clips."""
+    store = store_with(tmp_path / "store", *(f"clip{i}" for i in range(10)))
+    return [
+        target_of(store, store.view("prosody"), Loudness(), tmp_path),
+        target_of(store, store.view("face_hog"), Brightness(), tmp_path),
+    ]
+
+
+def bytes_in(*targets: Target) -> dict[str, bytes]:
+    found = [p for t in targets for p in t.folder.iterdir() if p.suffix in (".tar", ".parquet")]
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in found}
+
+
+def test_grouping_readers_and_batches_change_no_byte(
+    clips: Path, two: list[Target], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract(clips, two)
+    expected = bytes_in(*two)
+    assert len(expected) == 4
+    for target in two:
+        extract(clips, [target], readers=1)
+    assert bytes_in(*two) == expected
+    monkeypatch.setattr("merloco.features.extraction.stages.BATCH_ITEMS", 1)
+    monkeypatch.setattr("merloco.features.extraction.pipeline.ROOM", 1)
+    extract(clips, two[::-1], readers=5, turn=threading.Lock())
+    assert bytes_in(*two) == expected
+
+
+def test_decoder_processes_change_no_byte(clips: Path, two: list[Target]) -> None:
+    extract(clips, two)
+    expected = bytes_in(*two)
+    decoders = Decoders()
+    extract(clips, two, decoders)
+    decoders.close()
+    assert bytes_in(*two) == expected
+
+
+def test_views_share_what_is_decoded(clips: Path, two: list[Target], tmp_path: Path) -> None:
+    audio, video = two
+    again = FeatureView("again", "video", video.view.spec, {**video.view.definition, "window": None})
+    faster = FeatureView("faster", "video", video.view.spec, {**video.view.definition, "fps": 10.0})
+    more = [Target(view, video.encoder, video.shard, tmp_path / view.name) for view in (again, faster)]
+    media = Counting()
+    extract(clips, [audio, video, *more], media)
+    assert len(media.asked) == 30  # of each clip the sound, and the pictures at two frame rates
+
+
+def test_every_leg_is_timed(clips: Path, two: list[Target]) -> None:
+    sound, pictures = extract(clips, two)
+    assert list(sound.seconds) == ["decode", "encode", "wait", "write"]
+    assert list(pictures.seconds) == ["decode", "detect", "encode", "wait", "write"]
+    assert pictures.seconds["decode"] > 0
+
+
+def test_a_decoder_that_crashes_or_hangs_costs_its_sample(tmp_path: Path) -> None:
+    names = ("a_good", "b_crash", "c_good", "d_hang", "e_good", "f_gone")
+    for name in names[:-1]:
+        write_media(tmp_path / f"{name}.mp4", 1.0, wave=clicks(1.0, [0.3, 0.6]))
+    store = store_with(tmp_path / "store", *names)
+    target = target_of(store, store.view("prosody"), Loudness(), tmp_path)
+    decoders = Decoders(time_limit=3.0, command=POISON)
+    (commit,) = extract(tmp_path, [target], decoders)
+    decoders.close()
+    statuses = {row.sample_id.rpartition("/")[2]: row.status for row in read_rows(target.folder, commit.shard)}
+    assert list(statuses.values()) == ["ok", "decoder_died", "ok", "timeout", "ok", "missing_media"]
+    assert commit.failed == 3
+
+
+def test_an_item_that_breaks_the_encoder_costs_itself(clips: Path, two: list[Target]) -> None:
+    target = Target(two[0].view, Loudness(limit=0.8), two[0].shard, two[0].folder)
+    (commit,) = extract(clips, [target])
+    failed = [row for row in read_rows(target.folder, commit.shard) if row.status != "ok"]
+    assert 0 < len(failed) < 5 and commit.ok == 10 - len(failed)
+    assert {(row.status, row.error) for row in failed} == {("encode_error", "RuntimeError: too loud for me")}
+
+
+class Unusable(Brightness):
+    def find(self, items: list[np.ndarray]) -> list[np.ndarray]:
+        raise ModelError("the checkpoint has no layer 99")
+
+
+@pytest.mark.parametrize("room", [1, 2**30])
+def test_what_a_user_has_to_mend_ends_the_run(
+    clips: Path, two: list[Target], monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr("merloco.features.extraction.pipeline.ROOM", room)
+    monkeypatch.setattr("merloco.features.extraction.stages.BATCH_ITEMS", 1)
+    broken = Target(two[1].view, Unusable(), two[1].shard, two[1].folder)
+    with pytest.raises(ModelError, match="layer 99"):
+        extract(clips, [two[0], broken])
+    assert not broken.folder.exists()
+
+
+class Unplugged(InProcess):
+    def sound(self, *arguments: Any) -> Sound:
+        raise OSError("stale file handle")
+
+
+def test_a_fault_of_the_machine_ends_the_run_without_a_commit(clips: Path, two: list[Target]) -> None:
+    with pytest.raises(OSError, match="stale file handle"):
+        extract(clips, two, Unplugged())
+    assert not any(target.folder.exists() for target in two)
+
+
+def test_networks_share_the_cores_while_jobs_run_and_get_them_back_afterwards(clips: Path, two: list[Target]) -> None:
+    before = torch.get_num_threads()
+    seen: set[int] = set()
+
+    class Looking(Loudness):
+        def encode(self, items: list[np.ndarray]) -> list[Encoding]:
+            seen.add(torch.get_num_threads())
+            return super().encode(items)
+
+    torch.set_num_threads(8)
+    extract(clips, [Target(two[0].view, Looking(), two[0].shard, two[0].folder)])
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert max(seen) <= max(1, len(os.sched_getaffinity(0)) // 4) and after == 8
+
+
+def test_a_channel_holds_no_more_than_its_room() -> None:
+    channel: Channel[int] = Channel(room=10)
+    sent: list[int] = []
+
+    def send() -> None:
+        for i in range(20):
+            channel.put(i, 4)
+            sent.append(i)
+        channel.end()
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    taken = []
+    for i in channel:
+        assert len(sent) <= len(taken) + 4  # two that wait, one handed over, one being counted
+        taken.append(i)
+    sender.join()
+    assert taken == list(range(20)) and channel.waited >= 0
+
+
+def test_a_channel_lets_a_large_thing_pass_alone_and_refuses_when_abandoned() -> None:
+    channel: Channel[str] = Channel(room=1)
+    channel.put("large", 100)
+    assert next(iter(channel)) == "large"
+    channel.abandon()
+    with pytest.raises(Abandoned):
+        channel.put("late")

@@ -1,0 +1,150 @@
+"""`predict` on new files: a clip, a sound, a sentence, a file that cannot be read."""
+
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from merloco.features.runs import find_run, run_folders
+from merloco.features.store import FeatureStore
+from merloco.flows.experiments.plan import Plan
+from merloco.flows.experiments.service import execute
+from merloco.flows.extract.jobs import extract_jobs
+from merloco.flows.extract.service import extract_one, forget
+from merloco.models.protocols import Cell, Fold
+from merloco.pipelines.catalog.loader import load_catalog
+from merloco.pipelines.errors import DataError
+from merloco.pipelines.files.formats import write_parquet
+from merloco.pipelines.media.reading import read_audio
+from merloco.pipelines.samples.ingest import ingest_corpus
+from merloco.pipelines.samples.schema import EMOTIONS
+from merloco.pipelines.samples.table import read_samples, samples_path
+from tests.helpers.command_line import merloco, the_sentence
+from tests.helpers.run_files import make_run
+from tests.helpers.store_files import CATALOG
+
+
+@pytest.fixture(scope="module")
+def demo_run(demo_corpora: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """A store with 36 clips of the demo's MELD, all three light views, and one trained run."""
+    root = tmp_path_factory.mktemp("run")
+    catalog = load_catalog(CATALOG)
+    store = FeatureStore.open(root, catalog, create=True)
+    ingest_corpus("meld", catalog.corpus("meld"), demo_corpora["meld"], root)
+    table = read_samples(root, "meld")
+    few = table.filter([i % 7 < 3 for i in range(table.num_rows)])
+    write_parquet(samples_path(root, "meld"), few)
+    planned = store.plan(store.views("light").values(), ["meld"])
+    forget()
+    for job in extract_jobs(store, str(CATALOG), planned, {"meld": str(demo_corpora["meld"])}, "cpu", False):
+        extract_one(job)
+    plan = Plan("train", "train", (Cell(Fold(("meld",), ("meld",)), "light"),), (0,), overrides=(("epochs", 3),))
+    execute(store, plan)
+    return store
+
+
+def predicted(capsys: pytest.CaptureFixture, store: FeatureStore, *arguments: str) -> dict:
+    code, out, err = merloco(capsys, "predict", *arguments, "--store", str(store.root), "--format", "json")
+    assert code == 0, err
+    (row,) = json.loads(out)
+    assert set(row["probabilities"]) == set(EMOTIONS)
+    assert sum(row["probabilities"].values()) == pytest.approx(1.0, abs=1e-4)
+    assert row["emotion"] == max(row["probabilities"], key=row["probabilities"].__getitem__)
+    return row
+
+
+@pytest.fixture(autouse=True)
+def workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CATALOG.parent)
+
+
+def clip_of(corpora: dict[str, Path]) -> Path:
+    return sorted((corpora["meld"] / "dev_splits_complete").glob("dia0_utt*.mp4"))[0]
+
+
+def test_a_clip_uses_sound_and_face(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, demo_corpora: dict[str, Path]
+) -> None:
+    row = predicted(capsys, demo_run, str(clip_of(demo_corpora)))
+    assert row["statuses"] == {"audio": "ok", "video": "ok", "text": "no_text"}
+    assert 0 < row["n_face_frames"] <= row["n_frames"]
+    added = row["contributions"]
+    assert added["text"] is None and added["audio"] is not None and added["video"] is not None
+    assert abs(added["audio"]) > 1e-4 and (row["protocol"], row["feature_set"]) == ("train", "light")
+
+
+def test_the_table_says_which_run_was_asked_and_what_each_modality_added(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, demo_corpora: dict[str, Path]
+) -> None:
+    code, out, err = merloco(capsys, "predict", str(clip_of(demo_corpora)), "--store", str(demo_run.root))
+    assert code == 0, err
+    assert out.startswith("train/train-test-meld") and "protocol train, trained on meld, features light" in out
+    assert "Contribution" in out and "frames with a face" in out and "Gate" not in out
+
+
+def test_the_run_that_is_asked_is_never_a_point_of_a_grid(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, tmp_path: Path
+) -> None:
+    assert find_run(demo_run.root, trained=True, default=("loco", "train")).parent.name == "train"
+    make_run(tmp_path, {"meld": {"meld/train/dia0_utt0": ("happy", "sad")}}, "grid", protocol="grid")
+    assert len(run_folders(tmp_path)) == 1
+    with pytest.raises(DataError, match="no run of the protocols loco, train: name one of another with --run"):
+        find_run(tmp_path, trained=True, default=("loco", "train"))
+
+
+def test_a_clip_with_its_transcript_uses_all_three(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, demo_corpora: dict[str, Path]
+) -> None:
+    row = predicted(capsys, demo_run, str(clip_of(demo_corpora)), "--text", "I had so much fun!")
+    assert set(row["statuses"].values()) == {"ok"}
+
+
+def test_a_prediction_equals_that_of_the_stored_sample(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, demo_corpora: dict[str, Path]
+) -> None:
+    query = """
+        select video_path, text, probabilities from predictions join samples using (sample_id)
+        where text is not null and video_status = 'ok' order by sample_id limit 1
+    """
+    path, text, stored = demo_run.sql(query).fetchall()[0]
+    row = predicted(capsys, demo_run, str(demo_corpora["meld"] / path), "--text", text)
+    assert all(row["probabilities"][name] == pytest.approx(stored[name], abs=1e-4) for name in EMOTIONS)
+
+
+def test_a_sound_alone(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, demo_corpora: dict[str, Path], tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "a.wav", read_audio(clip_of(demo_corpora)).wave, 16000)
+    row = predicted(capsys, demo_run, str(tmp_path / "a.wav"))
+    assert row["statuses"] == {"audio": "ok", "video": "no_video", "text": "no_text"}
+
+
+def test_a_sentence_alone_and_a_text_file(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, tmp_path: Path
+) -> None:
+    (tmp_path / "said.txt").write_text("You ruined it, get out of here!\n")
+    one = predicted(capsys, demo_run, "--text", "You ruined it, get out of here!")
+    other = predicted(capsys, demo_run, str(tmp_path / "said.txt"))
+    assert one["probabilities"] == pytest.approx(other["probabilities"])
+    assert one["statuses"]["audio"] == "missing_media"
+
+
+def test_a_corrupt_file_is_one_sentence_and_the_others_are_predicted(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, demo_corpora: dict[str, Path]
+) -> None:
+    corrupt = str(demo_corpora["meld"] / "train_splits" / "dia1_utt3.mp4")
+    good = str(clip_of(demo_corpora))
+    code, out, err = merloco(capsys, "predict", corrupt, good, "--store", str(demo_run.root))
+    assert code == 1 and good[-40:] in out
+    sentence = the_sentence(err)
+    assert "dia1_utt3.mp4: nothing to predict from" in sentence and "decode_error" in sentence
+
+
+def test_wrong_usage_and_unknown_runs_are_named(capsys: pytest.CaptureFixture, demo_run: FeatureStore) -> None:
+    store = ("--store", str(demo_run.root))
+    assert merloco(capsys, "predict", *store)[0] == 2
+    code, _, err = merloco(capsys, "predict", "nowhere.mp4", *store)
+    assert code == 1 and "nowhere.mp4: no such file" in the_sentence(err)
+    code, _, err = merloco(capsys, "predict", "--text", "Hi.", "--run", "trian", *store)
+    assert code == 2 and "no run 'trian'" in the_sentence(err)

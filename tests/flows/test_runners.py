@@ -1,0 +1,192 @@
+"""Shard tasks on threads, processes and Dask workers, with a Prefect server on loopback: the store is the same."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from merloco.features.maintenance.check import check_store
+from merloco.features.shards.commit import Commit
+from merloco.features.store import FeatureStore
+from merloco.flows.devices import device_list
+from merloco.flows.extract.jobs import ShardJob, extract_jobs
+from merloco.flows.extract.queue import ShardQueue
+from merloco.flows.extract.runners import make_runner, reachable_api
+from merloco.pipelines.catalog.loader import load_catalog
+from merloco.pipelines.errors import DataError, UsageError
+from tests.helpers.kill_server import KillServer
+from tests.helpers.prefect_server import ask, wait_for
+from tests.helpers.store_contents import contents, write_release
+from tests.helpers.store_files import CATALOG, make_store
+
+needs_dask = pytest.mark.skipif(find_spec("prefect_dask") is None, reason="prefect-dask is not installed")
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_release(tmp_path_factory.mktemp("release"), 200)
+
+
+def stages(store: Path, release: Path) -> list[list[str]]:
+    """The commands that make a store of texts from nothing, and train on it."""
+    commands = [
+        f"ingest meld --root meld={release} --no-flow",
+        "extract --modalities text --no-flow",
+        "train --train meld --test meld --modalities text --epochs 2 --no-flow",
+    ]
+    return [[*command.split(), "--store", str(store), "--catalog", str(CATALOG)] for command in commands]
+
+
+@needs_dask
+def test_a_dask_cluster_and_a_server_make_the_store_that_one_process_makes_though_a_worker_is_killed(
+    api: str, kill_server: KillServer, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import LocalCluster
+
+    for command in stages(tmp_path / "local", release):
+        assert kill_server(*command)["code"] == 0
+    ingest, extract, train = ([w for w in c if w != "--no-flow"] for c in stages(tmp_path / "dask", release))
+    killed: list[int] = []
+    before = {run["id"] for run in ask(api, "flow_runs")}
+    monkeypatch.setenv("PREFECT_API_URL", api)  # the workers'
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        pids = {name: worker.process.pid for name, worker in ((w.worker_address, w) for w in cluster.workers.values())}
+
+        def kill_a_worker() -> None:  # once a shard is in its hands
+            with cluster.get_client() as client:
+                busy = wait_for(lambda: [address for address, keys in client.processing().items() if keys])
+                wait_for(lambda: list((tmp_path / "dask").rglob(".claim-*")))
+                killed.append(pids[busy[0]])
+                os.kill(killed[0], signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_a_worker)
+        killer.start()
+        here = {"PREFECT_API_URL": api}
+        assert kill_server(*ingest, environment=here)["code"] == 0
+        done = kill_server(*extract, "--runner", "dask", "--address", cluster.scheduler_address, environment=here)
+        killer.join()
+    assert done["code"] == 0, done["output"]
+    assert kill_server(*train, "--flow", environment=here)["code"] == 0
+    assert len(killed) == 1 and "Extracted 2 of 2 shards, 280 samples" in done["output"]
+    assert contents(tmp_path / "dask") == contents(tmp_path / "local")
+    assert check_store(FeatureStore.open(tmp_path / "dask", load_catalog(CATALOG))) == []
+
+    runs = [run for run in ask(api, "flow_runs") if run["id"] not in before]
+    assert [run["state_type"] for run in runs] == ["COMPLETED"] * 3
+    assert [run["parameters"]["queue"] for run in runs if "queue" in run["parameters"]] == ["<ShardQueue>"]
+    names = {"ingest-meld", "extract-minilm-meld-00000", "extract-minilm-meld-00001"}
+    assert wait_for(lambda: completed(api) >= names), ask(api, "task_runs")
+    artifacts = {
+        artifact["key"]: artifact["data"] for artifact in ask(api, "artifacts") if artifact["flow_run_id"] not in before
+    }
+    assert artifacts["extract-progress"] == 100.0
+    assert json.loads(artifacts["extract-coverage"])[0]["coverage"] == "100.0%"
+
+
+def completed(api: str) -> set[str]:
+    """Names of the task runs that the server has seen end well; it learns of them a little later."""
+    return {run["name"] for run in ask(api, "task_runs") if run["state_type"] == "COMPLETED"}
+
+
+def test_processes_make_the_store_that_one_process_makes(api: str, kill_server: KillServer, tmp_path: Path) -> None:
+    for name in ("local", "processes"):
+        make_store(tmp_path / name, n=300, extracted=False)
+    options = ["--modalities", "text", "--root", "meld=.", "--catalog", str(CATALOG), "--store"]
+    assert kill_server("extract", "--no-flow", *options, str(tmp_path / "local"))["code"] == 0
+    command = [sys.executable, "-m", "merloco.flows.cli.app", "extract", *options, str(tmp_path / "processes")]
+    done = subprocess.run(
+        [*command, "--runner", "processes", "--workers", "2"],
+        cwd=CATALOG.parent,
+        env={**os.environ, "PREFECT_API_URL": api},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and "Extracted 2 of 2 shards" in done.stdout, done.stderr
+    assert contents(tmp_path / "processes") == contents(tmp_path / "local")
+
+
+def test_a_device_has_one_shard_at_a_time_and_every_device_has_some(tmp_path: Path) -> None:
+    store = make_store(tmp_path, n=2000, extracted=False)
+    jobs = extract_jobs(store, str(CATALOG), store.plan([store.view("minilm")]), {"meld": "."}, "cpu", False)
+    busy: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    seen: list[ShardJob] = []
+
+    def work(job: ShardJob) -> list[Commit]:
+        busy[job.device] += 1
+        most[job.device] = max(most[job.device], busy[job.device])
+        seen.append(job)
+        time.sleep(0.02)
+        busy[job.device] -= 1
+        return []
+
+    with ThreadPoolExecutor(8) as pool:
+
+        def submit(job: ShardJob) -> Future:
+            return pool.submit(work, job)
+
+        ShardQueue(store, jobs, 0.2).run(submit, ["cuda:0", "cuda:1", "cuda:1"])
+    assert sorted(job.shard for job in seen) == [job.shard for job in jobs] and len(jobs) == 8
+    assert most == {"cuda:0": 1, "cuda:1": 2}
+
+
+def test_slots_go_round_the_devices() -> None:
+    assert make_runner("threads", ["cuda:0", "cuda:1"])[1] == ["cuda:0", "cuda:1"] * 2  # one is read ahead
+    assert make_runner("processes", ["cuda:0", "cuda:1"], workers=3)[1] == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+def test_wrong_runners_are_one_sentence() -> None:
+    with pytest.raises(UsageError, match="--runner threads is of this machine"):
+        make_runner("threads", ["cpu"], address="tcp://127.0.0.1:8786")
+    with pytest.raises(UsageError, match="this machine has no 'tpu'"):
+        device_list("tpu")
+
+
+@pytest.mark.skipif(find_spec("prefect_ray") is not None, reason="prefect-ray is installed")
+def test_a_runner_that_is_not_installed_says_how_to_install_it() -> None:
+    with pytest.raises(UsageError, match="--runner ray needs the package prefect-ray: pip install prefect-ray"):
+        make_runner("ray", ["cpu"])
+
+
+@needs_dask
+def test_a_scheduler_that_does_not_answer_is_one_sentence() -> None:
+    with pytest.raises(DataError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"):
+        make_runner("dask", ["cpu"], address="tcp://127.0.0.1:9")
+
+
+def test_workers_elsewhere_need_a_server_that_they_can_reach() -> None:
+    elsewhere = reachable_api("dask", "tcp://elsewhere:8786")
+    with temporary_settings({PREFECT_API_URL: None}), pytest.raises(UsageError, match="PREFECT_API_URL"), elsewhere:
+        pass
+
+
+DEPLOYMENTS = yaml.safe_load((CATALOG.parent / "prefect.yaml").read_text())["deployments"]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_deployments_name_flows_that_take_their_parameters(deployment: dict) -> None:
+    flow = load_flow_from_entrypoint(str(CATALOG.parent / deployment["entrypoint"]))
+    flow.validate_parameters(deployment["parameters"])
+    with pytest.raises(Exception, match="corpra"):
+        flow.validate_parameters({**deployment["parameters"], "corpra": ["meld"]})
+    assert deployment["schedules"] == [] and deployment["enforce_parameter_schema"] is True
+
+
+def test_a_deployed_extraction_refuses_parameters_out_of_range() -> None:
+    flow = load_flow_from_entrypoint(str(CATALOG.parent / "flows/extract/flow.py:extract_store_flow"))
+    for wrong in ({"max_failures": 2}, {"workers": 0}, {"runner": "slurm"}, {"modalities": ["smell"]}):
+        with pytest.raises(Exception, match=next(iter(wrong))):
+            flow.validate_parameters({"catalog": "catalog.yaml", "store": "store", **wrong})

@@ -1,0 +1,1 @@
+"""What tests share: small corpora, media, models, stores and servers."""

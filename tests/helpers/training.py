@@ -1,0 +1,41 @@
+"""Planted data sets and settings of short trainings."""
+
+import numpy as np
+
+from merloco.models.fusion.dataset import Dataset
+from merloco.models.fusion.spec import TrainConfig
+
+CLASSES = ("neutral", "happy", "sad")
+
+
+CONFIG = TrainConfig(gated_dim=8, epochs=40, patience=10, learning_rate=3e-3, standardize=True)
+
+
+DIMS = {"audio": 5, "video": 6, "text": 4}
+
+
+def planted(n: int = 600, signal: tuple[str, ...] = ("text",), seed: int = 0) -> Dataset:
+    """Three corpora whose labels show in some modalities only; corpus c annotates no neutral."""
+    generator = np.random.default_rng(seed)
+    label = generator.integers(0, 3, n)
+    corpus = np.array(["a", "b", "c"])[np.arange(n) % 3]
+    label[(corpus == "c") & (label == 0)] = 1
+    centre = {m: generator.normal(size=(3, d)) * 3 for m, d in DIMS.items()}
+    features = {
+        m: (generator.normal(size=(n, d)) + (centre[m][label] if m in signal else 0)).astype(np.float32)
+        for m, d in DIMS.items()
+    }
+    mask = np.ones((n, 3), bool)
+    mask[corpus == "c", 0] = False
+    return Dataset(
+        sample_id=np.array([f"x/{i}" for i in range(n)]),
+        corpus=corpus,
+        split=np.array(["train", "train", "val", "test"])[np.arange(n) // 3 % 4],
+        dialogue=np.arange(n).astype(str),
+        features=features,
+        present={m: np.ones(n, bool) for m in DIMS},
+        label=label,
+        target=np.eye(3, dtype=np.float32)[label],
+        mask=mask,
+        classes=CLASSES,
+    )
