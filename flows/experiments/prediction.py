@@ -144,7 +144,7 @@ def _predict(
     first = np.arange(1)
     probabilities = predict(result, dataset, first)
     chosen = probabilities.argmax(axis=1)
-    added = contributions(result, dataset, first, chosen)[0]
+    added = contributions(result, dataset, first, probabilities, chosen)[0]
     return Prediction(
         name=source.name,
         emotion=classes[int(chosen[0])],

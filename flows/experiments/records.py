@@ -72,7 +72,7 @@ def predictions_table(
     rows = []
     classes, modalities = dataset.classes, result.spec.config.modalities
     for e in evaluations:
-        added = contributions(result, dataset, e.rows, e.prediction, nullify)
+        added = contributions(result, dataset, e.rows, e.probabilities, e.prediction, nullify)
         for i, row in enumerate(e.rows):
             label = dataset.label[row]
             rows.append(

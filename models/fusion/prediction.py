@@ -66,15 +66,17 @@ def predict(
         DivergedError: A row's features, or what the network makes of them, are not finite.
     """
     config = result.spec.config
-    require_finite(dataset, rows, config.modalities, f"run {result.spec.name!r}")
-    network = build_network(dataset, config)
+    with torch.device("meta"):  # no weights are drawn: those of the run take their places
+        network = FusionNet(_widths(dataset, config), config.gated_dim, len(dataset.classes), config.gate)
     state = {name: torch.from_numpy(value) for name, value in result.weights.items() if not name.startswith("scale.")}
-    network.load_state_dict(state)
+    network.load_state_dict(state, assign=True)
     network.to(device).eval()
     features, present = {}, {}
     for modality in config.modalities:
         there = dataset.present[modality][rows] & (modality not in leave_out)
         matrix = standardized(result.weights, modality, dataset.features[modality][rows]) * there[:, None]
+        if not np.isfinite(matrix.sum()):
+            require_finite(dataset, rows, (modality,), f"run {result.spec.name!r}")
         # A copy lies where torch aligns it: a product's last bits depend on where its rows begin.
         features[modality] = torch.from_numpy(matrix * (modality not in nullify)).to(device, copy=True)
         present[modality] = torch.from_numpy(there).to(device)
@@ -88,7 +90,12 @@ def predict(
 
 
 def contributions(
-    result: RunResult, dataset: Dataset, rows: np.ndarray, chosen: np.ndarray, nullify: Sequence[str] = ()
+    result: RunResult,
+    dataset: Dataset,
+    rows: np.ndarray,
+    probabilities: np.ndarray,
+    chosen: np.ndarray,
+    nullify: Sequence[str] = (),
 ) -> np.ndarray:
     """How much each modality adds to the probability of a class: what it falls by when the modality is left out.
 
@@ -96,6 +103,7 @@ def contributions(
         result: The trained run.
         dataset: All rows.
         rows: Indices of the rows.
+        probabilities: float32 (n, K), what `predict` gives for them.
         chosen: int (n,): the class of each row, for example the predicted one.
         nullify: As for `predict`.
 
@@ -105,8 +113,7 @@ def contributions(
     """
     modalities = result.spec.config.modalities
     there = np.stack([dataset.present[m][rows] for m in modalities], axis=1)
-    picked = np.arange(len(rows)), chosen
-    whole = predict(result, dataset, rows, nullify)[picked]
+    whole = probabilities[np.arange(len(rows)), chosen]
     found = np.full(there.shape, np.nan, dtype=np.float32)
     for column, modality in enumerate(modalities):
         asked = there[:, column] & (there.sum(axis=1) > 1)

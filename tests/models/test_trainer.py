@@ -113,8 +113,8 @@ def test_the_telling_modality_adds_most_and_a_silent_one_nothing() -> None:
     data = planted(signal=("text",))
     result = train_run(data, run_spec(data, Fold(("a",), ("a",)), CONFIG, 0))
     rows = data.rows(("a",), "test")
-    chosen = predict(result, data, rows).argmax(axis=1)
-    found = np.nanmean(contributions(result, data, rows, chosen), axis=0)
+    probabilities = predict(result, data, rows)
+    found = np.nanmean(contributions(result, data, rows, probabilities, probabilities.argmax(axis=1)), axis=0)
     added = dict(zip(result.spec.config.modalities, found, strict=True))
     assert added["text"] > 0.1 and all(added["text"] > 3 * abs(v) for m, v in added.items() if m != "text")
 
@@ -123,8 +123,9 @@ def test_it_is_the_fall_of_the_class_without_the_modality() -> None:
     data = planted()
     result = train_run(data, run_spec(data, Fold(("a",), ("a",)), CONFIG, 0))
     rows = data.rows(("a",), "test")
-    chosen = predict(result, data, rows).argmax(axis=1)
-    found = contributions(result, data, rows, chosen)
+    probabilities = predict(result, data, rows)
+    chosen = probabilities.argmax(axis=1)
+    found = contributions(result, data, rows, probabilities, chosen)
     for column, modality in enumerate(result.spec.config.modalities):
         blind = replace(data, present=data.present | {modality: np.zeros(len(data.label), dtype=bool)})
         place = np.arange(len(rows)), chosen
@@ -142,5 +143,6 @@ def test_a_modality_that_is_absent_or_alone_has_none() -> None:
     for modality in others:
         present[modality][rows[0]] = False  # one modality alone
     present[first][rows[1]] = False
-    found = contributions(result, replace(data, present=present), rows, np.zeros(4, dtype=np.int64))
+    partial = replace(data, present=present)
+    found = contributions(result, partial, rows, predict(result, partial, rows), np.zeros(4, dtype=np.int64))
     assert np.isnan(found[0]).all() and np.isnan(found[1, 0]) and not np.isnan(found[1, 1:]).any()
