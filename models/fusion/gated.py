@@ -160,7 +160,7 @@ class GatedFeatureLayer(nn.Module):
 
 def _linear(width: int, out: int, generator: torch.Generator | None) -> nn.Linear:
     """A linear layer with weights as torch draws them, but from a generator: the layer would take the global one."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, width, out)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, width, out, device=torch.get_default_device())
     nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
     nn.init.uniform_(layer.bias, -1 / math.sqrt(width), 1 / math.sqrt(width), generator=generator)
     return layer

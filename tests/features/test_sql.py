@@ -38,7 +38,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     ],
 )
 def test_every_named_view_answers_even_when_it_is_empty(store: FeatureStore, view: str) -> None:
-    assert store.sql(f"select count(*) from {view}").fetchall()[0][0] >= 0
+    assert store.sql(f"select * from {view} where false").fetchall() == []
 
 
 def test_labels_follow_the_active_map(store: FeatureStore) -> None:
