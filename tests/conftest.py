@@ -31,3 +31,13 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prefect server on loopback: its address."""
     with prefect_server(tmp_path_factory.mktemp("prefect")) as address:
         yield address
+
+
+MARKS = {"api": "server", "kill_server": "slow", "demo_corpora": "slow"}
+"""Fixture -> the mark of tests that use it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in MARKS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKS[fixture])

@@ -42,6 +42,15 @@ app.add_typer(check_app)
 app.add_typer(labels_app)
 app.add_typer(checkpoints, name="checkpoints")
 
+EXTRAS = {
+    **dict.fromkeys(("prefect", "fastapi"), "flows"),
+    **dict.fromkeys(("decord", "cv2", "skimage", "torchvision"), "video"),
+    "transformers": "text",
+    **dict.fromkeys(("matplotlib", "plotly", "jinja2"), "report"),
+    **dict.fromkeys(("dask", "distributed", "prefect_dask"), "dask"),
+}
+"""Module -> the extra of pyproject.toml that installs it."""
+
 
 def main() -> None:
     """Run the command line: exit 0 on success, 1 on a data problem, 2 on wrong usage, 130 when interrupted."""
@@ -50,6 +59,16 @@ def main() -> None:
     except (DataError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        print(
+            f"error: this needs the package of the module {error.name!r}, which is not installed: "
+            f"run `pip install 'merloco[{extra}]'`",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # the reader of a pipe (`| head`) has enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
