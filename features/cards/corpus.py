@@ -39,7 +39,7 @@ ACCESS = {
     "afew": "Access is by licence from the organisers of the EmotiW challenge; the labels of its own test part are "
     "withheld.",
 }
-"""How a corpus is had, in one sentence (corpora.md 1.1, 2.1, 2.2, 3.1, 3.8, 4.4, 4.5)."""
+"""How a corpus is had, in one sentence."""
 TERMS = "The terms under which you hold your copy apply; the release files that are read here do not state them."
 
 

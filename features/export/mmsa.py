@@ -1,4 +1,4 @@
-"""`merloco export --to mmsa`: segment sequences padded into the pickle that MMSA-style code reads (corpora.md 3)."""
+"""`merloco export --to mmsa`: segment sequences padded into the pickle that MMSA-style code reads."""
 
 from __future__ import annotations
 

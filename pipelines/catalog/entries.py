@@ -16,7 +16,7 @@ DROP = "drop"
 class Entry(BaseModel):
     """An entry of the catalog."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
 
 
 class MultiLabel(Entry):
@@ -37,7 +37,7 @@ class LabelMap(Entry):
     """Native name -> class name, or `drop`."""
     multi: MultiLabel | None = None
     undecided: Literal["self_evaluated_happiness"] | None = None
-    """Rule that gives undecided IEMOCAP utterances (xxx) a label; corpora.md 1.5."""
+    """Rule that gives undecided IEMOCAP utterances (xxx) a label, see docs/corpora.md."""
 
     @model_validator(mode="after")
     def _values_are_classes(self) -> Self:

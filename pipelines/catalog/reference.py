@@ -1,0 +1,56 @@
+"""The reference of catalog.yaml as Markdown, from the models that check it (`make docs`)."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+
+from merloco.pipelines.catalog import entries
+
+SECTIONS = {
+    "corpora": entries.CorpusEntry,
+    "corpora.NAME.maps": entries.LabelMap,
+    "corpora.NAME.maps.NAME.multi": entries.MultiLabel,
+    "corpora.NAME.validation": entries.Validation,
+    "corpora.NAME.media_rules": entries.MediaRules,
+    "encoders": entries.EncoderEntry,
+    "views": entries.ViewEntry,
+    "feature_sets": entries.FeatureSet,
+    "training": entries.Training,
+    "experiments": entries.Experiment,
+}
+HEAD = """# Catalog reference
+
+Written by `make docs` from the models in `pipelines/catalog/entries.py`, which refuse unknown keys and name the nearest
+known one. A value may hold `${VARIABLE}` or `${VARIABLE:-default}`, filled in from the environment.
+"""
+
+
+def reference() -> str:
+    """One table per kind of entry: key, type, default, meaning."""
+    parts = [HEAD]
+    for section, model in SECTIONS.items():
+        parts.append(f"\n## `{section}`\n\n{' '.join((model.__doc__ or '').split())}\n\n")
+        parts.append("| key | type | default | meaning |\n|---|---|---|---|\n")
+        for name, field in model.model_fields.items():
+            meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+            parts.append(f"| `{name}` | {_type(field)} | {_default(field)} | {meaning} |\n")
+    return "".join(parts)
+
+
+def _type(field: FieldInfo) -> str:
+    text = re.sub(r"<class '([\w.]+)'>", r"\1", str(field.annotation))
+    text = re.sub(r"(?:typing|merloco[\w.]*)\.(?:Literal)?", "", text)
+    limits = ", ".join(str(limit) for limit in field.metadata)
+    return f"`{text}`".replace("|", "\\|") + (f" {limits}" if limits else "")
+
+
+def _default(field: FieldInfo) -> str:
+    return "required" if field.is_required() else f"`{field.default!r}`".replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(reference(), encoding="utf-8")
