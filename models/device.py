@@ -1,13 +1,18 @@
-"""Precision of the networks: full float32 on every device, unless a catalog entry asks for less."""
+"""Arrays on a device, and the precision of networks: full float32 unless a catalog entry asks for less."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from merloco.models.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
 
 FULL = "float32"
 PRECISIONS = (FULL, "bfloat16", "float16")
@@ -73,3 +78,11 @@ def _allow(convolutions: bool, products: bool) -> None:
 
     torch.backends.cudnn.allow_tf32 = convolutions
     torch.backends.cuda.matmul.allow_tf32 = products
+
+
+def to_device(array: np.ndarray, device: str) -> torch.Tensor:
+    """Copy an array to the device; to a GPU from pinned memory, so that the transfer runs beside the computation."""
+    import torch
+
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else tensor.to(device)

@@ -9,10 +9,10 @@ import numpy as np
 
 from merloco.models.checkpoints.hub import find_source
 from merloco.models.checkpoints.identity import parameters_of
-from merloco.models.device import FULL, precision_identity
+from merloco.models.device import FULL, precision_identity, to_device
 from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, register_encoder
 from merloco.models.encoders.batching import FRAMES, PICTURES, TEXTS, WINDOWS, BatchSize, encode_texts, encode_windows
-from merloco.models.encoders.transformer import POOLINGS, Backbone, load_part, pool_tokens
+from merloco.models.encoders.transformer import Backbone, load_part, pool_tokens, pooling_of
 from merloco.models.errors import ModelError
 from merloco.models.faces.crops import DEFAULTS as FACE_DEFAULTS
 from merloco.models.faces.crops import (
@@ -25,7 +25,6 @@ from merloco.models.faces.crops import (
     whole_frames,
 )
 from merloco.models.faces.detection import POLICIES
-from merloco.models.transfer import to_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,17 +45,10 @@ def _identity(spec: EncoderSpec, parameters: dict[str, Any]) -> dict[str, Any]:
         "version": VERSION,
         **find_source(spec).identity(),
         "layer": "last" if spec.layer is None else spec.layer,
-        "pooling": _pooling(spec),
+        "pooling": pooling_of(spec),
         **{name: value for name, value in parameters.items() if name != "precision"},
         **precision_identity(parameters),
     }
-
-
-def _pooling(spec: EncoderSpec) -> str:
-    pooling = {None: "mean", "cls": "first"}.get(spec.pooling, spec.pooling)
-    if pooling not in POOLINGS:
-        raise ModelError(f"encoder kind {spec.kind!r}: unknown pooling {pooling!r}: known: cls, {', '.join(POOLINGS)}")
-    return str(pooling)
 
 
 def _audio_identity(spec: EncoderSpec) -> dict[str, Any]:
@@ -72,7 +64,7 @@ class HfAudio:
     def __init__(self, spec: EncoderSpec, device: str) -> None:
         parameters = parameters_of(spec, AUDIO_DEFAULTS)
         folder = find_source(spec).fetch()
-        self.pooling = _pooling(spec)
+        self.pooling = pooling_of(spec)
         self.extractor = load_part(folder, "AutoFeatureExtractor", "preprocessor_config.json")
         self.rate = parameters["sample_rate"]
         if self.extractor.sampling_rate != self.rate:
@@ -122,7 +114,7 @@ class HfVision:
         self.parameters = parameters_of(spec, VISION_DEFAULTS)
         face_identity(self.parameters, (WHOLE, *POLICIES))
         folder = find_source(spec).fetch()
-        self.pooling = _pooling(spec)
+        self.pooling = pooling_of(spec)
         self.processor = load_part(folder, "AutoImageProcessor", "preprocessor_config.json")
         self.backbone = Backbone(folder, spec.layer, device, self.parameters["precision"])
         self.frames, self.pictures = BatchSize(FRAMES, device), BatchSize(PICTURES, device)
@@ -167,7 +159,7 @@ class HfText:
     def __init__(self, spec: EncoderSpec, device: str) -> None:
         parameters = parameters_of(spec, TEXT_DEFAULTS)
         folder = find_source(spec).fetch()
-        self.pooling = _pooling(spec)
+        self.pooling = pooling_of(spec)
         self.tokenizer = load_part(folder, "AutoTokenizer", "tokenizer.json")
         self.backbone = Backbone(folder, spec.layer, device, parameters["precision"])
         self.max_tokens = min(parameters["max_tokens"], self.backbone.positions or parameters["max_tokens"])

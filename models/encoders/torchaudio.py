@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from merloco.models.checkpoints.identity import parameters_of, sha256_of
-from merloco.models.device import FULL, inference, precision_identity
+from merloco.models.device import FULL, inference, precision_identity, to_device
 from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, register_encoder
 from merloco.models.encoders.batching import WINDOWS, BatchSize, encode_windows
-from merloco.models.encoders.transformer import POOLINGS, first_line, pool_tokens
+from merloco.models.encoders.transformer import first_line, pool_tokens, pooling_of
 from merloco.models.errors import ModelError
-from merloco.models.transfer import to_device
 
 VERSION = 1
 DEFAULTS: dict[str, Any] = {"bundle": "WAV2VEC2_BASE", "sample_rate": 16000, "precision": FULL}
@@ -31,15 +30,8 @@ def _identity(spec: EncoderSpec) -> dict[str, Any]:
         **precision_identity(parameters),
         **({"weights": sha256_of(checkpoint)} if checkpoint else {}),
         "layer": "last" if spec.layer is None else spec.layer,
-        "pooling": _pooling(spec),
+        "pooling": pooling_of(spec),
     }
-
-
-def _pooling(spec: EncoderSpec) -> str:
-    pooling = spec.pooling or "mean"
-    if pooling not in POOLINGS:
-        raise ModelError(f"encoder kind {spec.kind!r}: unknown pooling {pooling!r}: known: {', '.join(POOLINGS)}")
-    return pooling
 
 
 def _checkpoint(spec: EncoderSpec) -> Path | None:
@@ -62,7 +54,7 @@ class TorchaudioBundle:
 
     def __init__(self, spec: EncoderSpec, device: str) -> None:
         parameters = parameters_of(spec, DEFAULTS)
-        self.device, self.layer, self.pooling = device, spec.layer, _pooling(spec)
+        self.device, self.layer, self.pooling = device, spec.layer, pooling_of(spec)
         self.precision, self.batch = parameters["precision"], BatchSize(WINDOWS, device)
         bundle = _bundle(parameters["bundle"])
         if bundle.sample_rate != parameters["sample_rate"]:

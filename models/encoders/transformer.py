@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from merloco.models.device import FULL, inference
+from merloco.models.encoders.base import EncoderSpec
 from merloco.models.errors import ModelError
 
 if TYPE_CHECKING:
@@ -158,3 +159,15 @@ def pooled(tokens: Tensor, pooling: str, mask: Tensor | None = None) -> Tensor:
     if pooling == "mean":
         return (tokens * kept).sum(dim=1) / kept.sum(dim=1)
     return tokens.masked_fill(~kept, float("-inf")).amax(dim=1)
+
+
+def pooling_of(spec: EncoderSpec) -> str:
+    """How an encoder pools: the catalog's word, `mean` by default.
+
+    Raises:
+        ModelError: There is no such pooling.
+    """
+    pooling = {None: "mean", "cls": "first"}.get(spec.pooling, spec.pooling)
+    if pooling not in POOLINGS:
+        raise ModelError(f"encoder kind {spec.kind!r}: unknown pooling {pooling!r}: known: cls, {', '.join(POOLINGS)}")
+    return str(pooling)

@@ -14,7 +14,8 @@ from merloco.models.checkpoints.identity import sha256_of
 from merloco.models.encoders.batching import BatchSize
 from merloco.models.errors import ModelError
 from merloco.models.faces import mtcnn, retinaface
-from merloco.models.faces.detection import NO_FACE, POLICIES, Detector, Faces, Mtcnn, choose
+from merloco.models.faces.detection import NO_FACE, POLICIES, Detector, Faces, choose
+from merloco.models.faces.mtcnn import Mtcnn
 
 DETECTORS = ("mtcnn", "retinaface")
 DEFAULTS: dict[str, Any] = {
@@ -109,19 +110,25 @@ def find_faces(detector: Detector, items: Sequence[np.ndarray], policy: str, bat
         policy: `mean_all`, `largest` or `track` (see `merloco.models.faces.detection`).
         batch: Frames per call of the detector, which sees them in full size.
     """
-    found: list[list[Faces]] = [[NO_FACE] * len(item) for item in items]
+    clips = [[_with_area(face) for face in faces] for faces in detect_clips(detector, items, batch)]
+    return [ClipFaces(faces, _apply(faces, policy)) for faces in clips]
+
+
+def detect_clips(detector: Detector, items: Sequence[np.ndarray], batch: BatchSize) -> list[list[Faces]]:
+    """Faces of every frame of clips, uint8 RGB (n_frames, height, width, 3); those of one frame size go together."""
+    clips: list[list[Faces]] = [[NO_FACE] * len(item) for item in items]
     for size in sorted({item.shape[1:3] for item in items}):
         places = [
             (clip, frame) for clip, item in enumerate(items) if item.shape[1:3] == size for frame in range(len(item))
         ]
 
-        def detect(chosen: Sequence[tuple[int, int]]) -> list[Faces]:
-            return detector.detect(np.stack([items[clip][frame] for clip, frame in chosen]))
+        def detect(part: Sequence[tuple[int, int]]) -> list[Faces]:
+            return detector.detect(np.stack([items[clip][frame] for clip, frame in part]))
 
-        for chosen, faces in batch.over(places, detect):
-            for (clip, frame), face in zip(chosen, faces, strict=True):
-                found[clip][frame] = _with_area(face)
-    return [ClipFaces(faces, _apply(faces, policy)) for faces in found]
+        for part, faces in batch.over(places, detect):
+            for (clip, frame), face in zip(part, faces, strict=True):
+                clips[clip][frame] = face
+    return clips
 
 
 def whole_frames(items: Sequence[np.ndarray]) -> list[ClipFaces]:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from merloco.models.device import inference
 from merloco.models.errors import ModelError
-from merloco.models.transfer import to_device
-
-if TYPE_CHECKING:
-    from merloco.models.faces.mtcnn import Found
 
 POLICIES = ("largest", "track", "mean_all")
 
@@ -39,39 +34,6 @@ class Detector(Protocol):
     def detect(self, frames: np.ndarray) -> list[Faces]:
         """Faces of each of the RGB frames, uint8 (n, height, width, 3)."""
         ...
-
-
-class Mtcnn:
-    """MTCNN of facenet-pytorch, whose weights come with the package."""
-
-    def __init__(self, device: str, threshold: float, min_face: int) -> None:
-        import torch
-
-        try:
-            from facenet_pytorch import MTCNN
-        except ImportError:
-            raise ModelError(
-                "detector 'mtcnn' needs the package facenet-pytorch: run `make setup`, or "
-                "`pip install --no-deps facenet-pytorch`"
-            ) from None
-        self.device, self.threshold, self.smallest = device, threshold, min_face
-        self.network: Any = MTCNN(keep_all=True, min_face_size=min_face, device=device, post_process=False)
-        if device == "cpu":  # a third less time: pooling over channels that lie together
-            for network in (self.network.pnet, self.network.rnet, self.network.onet):
-                network.to(memory_format=torch.channels_last)
-
-    def detect(self, frames: np.ndarray) -> list[Faces]:
-        """See `Detector.detect`."""
-        from merloco.models.faces import mtcnn
-
-        with inference(self.device):
-            found = mtcnn.find(self.network, to_device(frames, self.device), self.smallest)
-        return [self._faces(one, (frames.shape[2], frames.shape[1])) for one in found]
-
-    def _faces(self, found: Found, size: tuple[int, int]) -> Faces:
-        keep = found.scores >= self.threshold
-        boxes = np.clip(found.boxes[keep], 0, np.array([*size, *size], dtype=np.float32))
-        return Faces(boxes, found.scores[keep], found.points[keep])
 
 
 def choose(faces: Sequence[Faces], policy: str) -> np.ndarray:

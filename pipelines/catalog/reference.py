@@ -6,11 +6,12 @@ import re
 import sys
 from pathlib import Path
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from merloco.pipelines.catalog import entries
 
-SECTIONS = {
+SECTIONS: dict[str, type[BaseModel]] = {
     "corpora": entries.CorpusEntry,
     "corpora.NAME.maps": entries.LabelMap,
     "corpora.NAME.maps.NAME.multi": entries.MultiLabel,

@@ -22,7 +22,7 @@ from merloco.features.extraction.reader import Item, prepare, read_sample
 from merloco.features.shards.format import plan_shards
 from merloco.features.store import FeatureStore
 from merloco.models.encoders.base import Encoder
-from merloco.models.faces.detection import Mtcnn
+from merloco.models.faces.mtcnn import Mtcnn
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.demo.build import build_demo
 from merloco.pipelines.files.formats import write_parquet

@@ -7,7 +7,8 @@ from skimage.data import astronaut
 from merloco.models.encoders.base import EncoderSpec, registered
 from merloco.models.encoders.light.video import aligned_crop, hog
 from merloco.models.errors import ModelError
-from merloco.models.faces.detection import NO_FACE, Faces, Mtcnn, choose
+from merloco.models.faces.detection import NO_FACE, Faces, choose
+from merloco.models.faces.mtcnn import Mtcnn
 
 PHOTO = astronaut()[:, :, :3]
 

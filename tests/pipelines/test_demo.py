@@ -9,7 +9,7 @@ import pytest
 from merloco.features.extraction.encoder import encode_items
 from merloco.features.extraction.reader import make_reader
 from merloco.features.store import FeatureStore
-from merloco.models.faces.detection import Mtcnn
+from merloco.models.faces.mtcnn import Mtcnn
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.corpora.base import Parsed, parse_corpus
 from merloco.pipelines.demo.build import build_demo

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from merloco.models.checkpoints.identity import parameters_of
-from merloco.models.device import inference
+from merloco.models.device import inference, to_device
 from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, register_encoder
 from merloco.models.encoders.batching import WINDOWS, BatchSize, encode_windows
-from merloco.models.transfer import to_device
 
 if TYPE_CHECKING:
     import torch

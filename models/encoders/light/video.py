@@ -11,7 +11,9 @@ from merloco.models.checkpoints.identity import parameters_of
 from merloco.models.encoders.base import EncoderSpec, Encoding, FaceEncoder, register_encoder
 from merloco.models.encoders.batching import FRAMES, BatchSize
 from merloco.models.faces import mtcnn
-from merloco.models.faces.detection import Faces, Mtcnn, choose
+from merloco.models.faces.crops import detect_clips
+from merloco.models.faces.detection import Faces, choose
+from merloco.models.faces.mtcnn import Mtcnn
 
 VERSION = 2
 DEFAULTS: dict[str, Any] = {"faces": "largest", "threshold": 0.8, "min_face": 40, "crop": 64, "cell": 8, "bins": 8}
@@ -46,18 +48,7 @@ class FaceHog:
 
     def find(self, items: Sequence[np.ndarray]) -> list[list[Faces]]:
         """Faces of every frame; all clips of one frame size are looked through together."""
-        found: list[list[Faces]] = [[] for _ in items]
-        for size in sorted({item.shape[1:3] for item in items}):
-            members = [i for i, item in enumerate(items) if item.shape[1:3] == size]
-            places = [(i, frame) for i in members for frame in range(len(items[i]))]
-
-            def detect(chosen: Sequence[tuple[int, int]]) -> list[Faces]:
-                return self.detector.detect(np.stack([items[i][frame] for i, frame in chosen]))
-
-            for chosen, faces in self.batch.over(places, detect):
-                for (i, _), face in zip(chosen, faces, strict=True):
-                    found[i].append(face)
-        return found
+        return detect_clips(self.detector, items, self.batch)
 
     def _encode_clip(self, frames: np.ndarray, faces: list[Faces]) -> Encoding:
         chosen = choose(faces, self.parameters["faces"])

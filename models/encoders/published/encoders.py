@@ -12,14 +12,13 @@ import numpy as np
 from merloco.models.checkpoints.hub import Source, find_source
 from merloco.models.checkpoints.identity import parameters_of
 from merloco.models.checkpoints.model_folder import config_sha256, settings_folder, tokenizer_sha256
-from merloco.models.device import FULL, inference, precision_identity
+from merloco.models.device import FULL, inference, precision_identity, to_device
 from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, register_encoder
 from merloco.models.encoders.batching import FRAMES, PICTURES, TEXTS, WINDOWS, BatchSize, encode_texts, encode_windows
 from merloco.models.encoders.published import roberta, wav2vec2
 from merloco.models.errors import ModelError
 from merloco.models.faces.crops import DEFAULTS as FACE_DEFAULTS
 from merloco.models.faces.crops import ClipFaces, build_detector, encode_frames, face_identity, find_faces
-from merloco.models.transfer import to_device
 
 VERSION = 1
 RESNET_FILE = "FER_static_ResNet50_AffectNet.pt"
