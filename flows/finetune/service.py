@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from merloco.pipelines.catalog.registered import RegisteredEncoder, encoder_fold
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import remove_temporary_files
 from merloco.pipelines.files.hashing import canonical_json, sha256_file, sha256_text
-from merloco.pipelines.files.locks import NO_LOCKS
+from merloco.pipelines.files.locks import lock_file
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.table import read_samples, samples_path
 
@@ -143,15 +142,8 @@ def _alone(folder: Path) -> Iterator[None]:
     A file system without locks keeps nobody out: two processes then write the same snapshots and weights.
     """
     with (folder / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"encoder {folder.name!r} is being fine-tuned by another process: give another --name"
-            ) from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
+        if not lock_file(handle, wait=False):
+            raise DataError(f"encoder {folder.name!r} is being fine-tuned by another process: give another --name")
         yield
 
 
