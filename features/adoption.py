@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from merloco.features.runs import read_config, replace_folder, run_path, write_config
 from merloco.pipelines.files.atomic import temporary_name
 from merloco.pipelines.files.space import storage_errors
-from merloco.pipelines.samples.tombstones import held_deletions
+from merloco.pipelines.samples.tombstones import locked_tombstones
 
 
 def adopt_run(store: Path, source: Path, config: Mapping[str, Any]) -> Path:
@@ -33,7 +33,7 @@ def adopt_run(store: Path, source: Path, config: Mapping[str, Any]) -> Path:
     with storage_errors(path.parent):
         temporary.mkdir(parents=True)
         try:
-            with held_deletions(store):  # whom the source names, a deletion finds here too
+            with locked_tombstones(store):  # whom the source names, a deletion finds here too
                 record = read_config(source)
                 for file in sorted(source.iterdir()):
                     if file.suffix == ".parquet":

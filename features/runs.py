@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from merloco.pipelines.errors import DataError, UsageError, nearest
+from merloco.pipelines.errors import DataError, UsageError, suggest
 from merloco.pipelines.files.atomic import TEMPORARY, sync_folder, sync_tree, temporary_name
 from merloco.pipelines.files.formats import json_text
 from merloco.pipelines.files.hashing import canonical_json, sha256_text
 from merloco.pipelines.files.space import storage_errors
-from merloco.pipelines.samples.tombstones import drop_rows, held_deletions
+from merloco.pipelines.samples.tombstones import drop_rows, locked_tombstones
 
 RUNS_SCHEMA = pa.schema(
     [
@@ -123,7 +123,7 @@ def write_run(
     with storage_errors(path.parent):
         temporary.mkdir(parents=True)
         try:
-            with held_deletions(store) as deleted:  # a training takes minutes, in which somebody may be deleted
+            with locked_tombstones(store) as deleted:  # a training takes minutes, in which somebody may be deleted
                 tables = metrics, epochs, drop_rows(predictions, deleted.samples)
                 _write_files(temporary, path.name, config, tables, weights, environment)
                 replace_folder(temporary, path)
@@ -248,14 +248,14 @@ def find_run(store: Path, name: str | None = None, trained: bool = False, defaul
         if not found:
             raise DataError(
                 f"store {str(store)!r} holds no run of the protocols {', '.join(default)}: name one of another with "
-                f"--run ({nearest('', folders)}), or run `merloco train` or `merloco loco`"
+                f"--run ({suggest('', folders)}), or run `merloco train` or `merloco loco`"
             )
     if name is None:
         return max(found, key=lambda folder: ((folder / "config.json").stat().st_mtime_ns, folder.name))
     exact = [full for full in folders if name in (full, full.partition("/")[2])]
     named = exact or [full for full in folders if full.startswith(name) or full.partition("/")[2].startswith(name)]
     if not named:
-        raise UsageError(f"no run {name!r}: {nearest(name, folders)}")
+        raise UsageError(f"no run {name!r}: {suggest(name, folders)}")
     if len(named) > 1:
-        raise UsageError(f"{name!r} begins the names of {len(named)} runs: expected one, {nearest(name, named)}")
+        raise UsageError(f"{name!r} begins the names of {len(named)} runs: expected one, {suggest(name, named)}")
     return folders[named[0]]

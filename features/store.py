@@ -21,7 +21,7 @@ from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.formats import write_json
 from merloco.pipelines.samples.schema import MODALITIES
 from merloco.pipelines.samples.table import ingested, not_ingested, read_samples
-from merloco.pipelines.samples.tombstones import read_deletions
+from merloco.pipelines.samples.tombstones import read_tombstones
 
 if TYPE_CHECKING:
     import duckdb
@@ -190,7 +190,7 @@ class FeatureStore:
         return {shard.name: shard for name, table in tables.items() for shard in self._cut(name, table, modality)}
 
     def _cut(self, corpus: str, samples: pa.Table, modality: str) -> list[Shard]:
-        return plan_shards(corpus, samples, modality, read_deletions(self.root, corpus).samples)
+        return plan_shards(corpus, samples, modality, read_tombstones(self.root, corpus).samples)
 
     def committed(self, view: FeatureView, corpora: Iterable[str] | None = None) -> list[Commit]:
         """Commit records of a view, of some or all corpora."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from merloco.flows.lists import split_list
-from merloco.pipelines.errors import UsageError, nearest
+from merloco.pipelines.errors import UsageError, suggest
 
 
 def find_device(name: str) -> str:
@@ -23,7 +23,7 @@ def find_device(name: str) -> str:
     if torch.backends.mps.is_available():
         known.append("mps")
     if name not in known:
-        raise UsageError(f"no device {name!r} here: {nearest(name, known)}")
+        raise UsageError(f"no device {name!r} here: {suggest(name, known)}")
     return name
 
 

@@ -22,7 +22,7 @@ class BrokenFileError(DataError):
     """The content of a file is proven not to be what it should be; that it could not be read at all proves nothing."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """Say which known names there are, the nearest one first if there is one.
 
     Args:

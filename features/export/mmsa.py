@@ -17,7 +17,7 @@ from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import atomic_path
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.schema import MODALITIES
-from merloco.pipelines.samples.tombstones import read_deletions, unchanged_deletions
+from merloco.pipelines.samples.tombstones import read_tombstones, unchanged_tombstones
 
 if TYPE_CHECKING:
     from merloco.features.store import FeatureStore
@@ -132,9 +132,9 @@ def write_mmsa(
         DataError: See `mmsa_parts`; or samples were deleted meanwhile.
     """
     refuse_existing(path)
-    deleted = read_deletions(store.root, corpus)
+    deleted = read_tombstones(store.root, corpus)
     parts, left_out = mmsa_parts(store, feature_set, corpus, progress)
-    unchanged = unchanged_deletions(store.root, deleted, corpus)
+    unchanged = unchanged_tombstones(store.root, deleted, corpus)
     with unchanged, atomic_path(path) as temporary, temporary.open("wb") as stream:
         pickle.dump(parts, stream, protocol=4)
     return {name: len(part["id"]) for name, part in parts.items()}, left_out

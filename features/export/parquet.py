@@ -15,7 +15,7 @@ from merloco.pipelines.files.atomic import remove, sync_folder, sync_tree, tempo
 from merloco.pipelines.files.formats import read_parquet, write_parquet
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.table import read_samples
-from merloco.pipelines.samples.tombstones import drop_rows, held_deletions
+from merloco.pipelines.samples.tombstones import drop_rows, locked_tombstones
 
 if TYPE_CHECKING:
     from merloco.features.store import FeatureStore
@@ -86,8 +86,8 @@ def _columns(
 def write_one_parquet(store: FeatureStore, table: pa.Table, path: Path) -> dict[str, int]:
     """Write `export_table` as one Parquet file, without what was deleted since; returns rows per split."""
     refuse_existing(path)
-    with held_deletions(store.root) as deleted:
-        table = drop_rows(table, deleted.covered(table))
+    with locked_tombstones(store.root) as deleted:
+        table = drop_rows(table, deleted.ids_in(table))
         write_parquet(path, table)
     return _per_split(table)
 
@@ -110,8 +110,8 @@ def write_hf(store: FeatureStore, table: pa.Table, about: str, folder: Path) -> 
     refuse_existing(folder)
     temporary = folder.parent / temporary_name(folder.name)
     try:
-        with held_deletions(store.root) as deleted:
-            table = drop_rows(table, deleted.covered(table))
+        with locked_tombstones(store.root) as deleted:
+            table = drop_rows(table, deleted.ids_in(table))
             counts = {HF_SPLITS[split]: n for split, n in _per_split(table).items()}
             for split, name in HF_SPLITS.items():
                 if name in counts:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from merloco.features.store import TO_DO
 from merloco.pipelines.files.atomic import require_writable
-from merloco.pipelines.files.space import require_room
+from merloco.pipelines.files.space import require_space
 
 if TYPE_CHECKING:
     from merloco.features.store import FeatureStore, PlannedShard
@@ -31,7 +31,7 @@ def require_store_room(store: FeatureStore, planned: Sequence[PlannedShard]) -> 
     sizes = {view.name: bytes_per_row(store, view) for view in {p.view.name: p.view for p in todo}.values()}
     require_writable(store.root)
     needed = sum(p.shard.samples.num_rows * sizes[p.view.name] for p in todo)
-    require_room(store.root, round(needed), f"an extraction of {len(todo)} shards")
+    require_space(store.root, round(needed), f"an extraction of {len(todo)} shards")
 
 
 def bytes_per_row(store: FeatureStore, view: FeatureView) -> float:

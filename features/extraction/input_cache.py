@@ -25,7 +25,7 @@ from merloco.features.shards.format import OK
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import atomic_path
 from merloco.pipelines.files.formats import write_json
-from merloco.pipelines.samples.tombstones import held_deletions
+from merloco.pipelines.samples.tombstones import locked_tombstones
 
 BLOCK = 64
 """Samples per block on disk."""
@@ -126,8 +126,8 @@ def _allowed(records: Sequence[Mapping[str, Any]], store: Path | None) -> Iterat
     if store is None:
         yield
         return
-    with held_deletions(store) as deleted:
-        if any(deleted.cover(r["sample_id"], r["speaker"], r["corpus"]) for r in records):
+    with locked_tombstones(store) as deleted:
+        if any(deleted.contains(r["sample_id"], r["speaker"], r["corpus"]) for r in records):
             raise DataError("samples of this training were deleted while they were read: run the same command again")
         yield
 

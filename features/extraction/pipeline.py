@@ -27,7 +27,7 @@ from merloco.features.shards.rewrite import drop_deleted
 from merloco.features.views import FeatureView
 from merloco.models.encoders.base import Encoder, shared_cores
 from merloco.pipelines.errors import DataError
-from merloco.pipelines.samples.tombstones import held_deletions
+from merloco.pipelines.samples.tombstones import locked_tombstones
 
 ROOM = 256 * 2**20
 """Bytes of decoded media that wait for one view's encoder."""
@@ -189,7 +189,7 @@ def _commit(target: Target, rows: Sequence[Row], width: int, seconds: Mapping[st
         _require_release(target, target.root, lost)
     if target.store is None:
         return write_shard(target.folder, target.shard, rows, width, seconds, lost)
-    with held_deletions(target.store, target.shard.corpus) as deleted:
+    with locked_tombstones(target.store, target.shard.corpus) as deleted:
         shard, left = drop_deleted(target.shard, target.view.modality, rows, deleted)
         missing = sum(row.status == MISSING for row in left)
         lost = lost_media(shard.samples, target.view.modality, missing)

@@ -14,7 +14,7 @@ import numpy as np
 from merloco.features.extraction.segments import audio_windows
 from merloco.features.shards.format import OK
 from merloco.features.views import FeatureView
-from merloco.pipelines.media.pool import Decoders, InProcess, Media
+from merloco.pipelines.media.pool import Decoder, DecoderPool, InlineDecoder
 from merloco.pipelines.media.probe import MediaError
 
 
@@ -46,12 +46,12 @@ Reader = Callable[[Mapping[str, Any]], Item]
 
 
 @lru_cache(maxsize=4)
-def decoders(time_limit: float) -> Decoders:
+def decoders(time_limit: float) -> DecoderPool:
     """The decoder processes of this process."""
-    return Decoders(time_limit)
+    return DecoderPool(time_limit)
 
 
-def make_reader(view: FeatureView, root: Path, media: Media | None = None) -> Reader:
+def make_reader(view: FeatureView, root: Path, media: Decoder | None = None) -> Reader:
     """A function that turns a samples-table record into an item for the view's encoder.
 
     Args:
@@ -59,11 +59,11 @@ def make_reader(view: FeatureView, root: Path, media: Media | None = None) -> Re
         root: Root of the corpus, to which media paths are relative.
         media: What decodes; None decodes in this process.
     """
-    used = media or InProcess()
+    used = media or InlineDecoder()
     return lambda record: read_sample([view], record, root, used)[view.name]
 
 
-def read_sample(views: Sequence[FeatureView], record: Mapping[str, Any], root: Path, media: Media) -> dict[str, Item]:
+def read_sample(views: Sequence[FeatureView], record: Mapping[str, Any], root: Path, media: Decoder) -> dict[str, Item]:
     """Read a sample for several views; sound at one rate and pictures at one frame rate are decoded once.
 
     Args:
@@ -89,7 +89,7 @@ def read_sample(views: Sequence[FeatureView], record: Mapping[str, Any], root: P
     return items
 
 
-def _read(record: Mapping[str, Any], root: Path, media: Media, modality: str, rate: float) -> Item:
+def _read(record: Mapping[str, Any], root: Path, media: Decoder, modality: str, rate: float) -> Item:
     sample_id, status = record["sample_id"], record[f"{modality}_status"]
     if status != OK:
         return Item(sample_id, status=status)
@@ -99,9 +99,9 @@ def _read(record: Mapping[str, Any], root: Path, media: Media, modality: str, ra
     interval = record[f"{modality}_start"], record[f"{modality}_end"]
     try:
         if modality == "video":
-            pictures = media.pictures(path, *interval, rate, record["video_side"])
+            pictures = media.read_frames(path, *interval, rate, record["video_side"])
             return Item(sample_id, pictures.frames, decode_errors=pictures.decode_errors)
-        sound = media.sound(path, *interval, int(rate))
+        sound = media.read_audio(path, *interval, int(rate))
     except MediaError as error:
         return Item(sample_id, status=error.code, error=str(error))
     if sound.silent:

@@ -20,10 +20,10 @@ from merloco.features.shards.commit import Commit, commits, damage
 from merloco.features.shards.format import MISSING, OK, Shard, lost_media
 from merloco.features.shards.tar import UnsafeNameError, read_array, tar_files
 from merloco.pipelines.errors import DataError
-from merloco.pipelines.files.atomic import TEMPORARY, unfinished
+from merloco.pipelines.files.atomic import TEMPORARY, temporary_files
 from merloco.pipelines.files.hashing import canonical_json, sha256_text
 from merloco.pipelines.samples.table import ingested, ingested_table
-from merloco.pipelines.samples.tombstones import read_deletions
+from merloco.pipelines.samples.tombstones import read_tombstones
 from merloco.pipelines.samples.transcripts import read_transcripts
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _leftovers(root: Path) -> Iterator[Finding]:
         "living": "unfinished file of a writer at work",
         "elsewhere": "unfinished file of a writer on another host",
     }
-    for path, writer in unfinished(root):
+    for path, writer in temporary_files(root):
         yield Finding("leftover", str(path.relative_to(root)), messages[writer])
 
 
@@ -142,7 +142,7 @@ def _samples(store: FeatureStore) -> Iterator[Finding]:
 
 
 def _deleted(store: FeatureStore, corpus: str, ids: list[str], where: str) -> Iterator[Finding]:
-    here = sorted(read_deletions(store.root, corpus).samples.intersection(ids))
+    here = sorted(read_tombstones(store.root, corpus).samples.intersection(ids))
     if here:
         yield Finding("deleted", where, f"{len(here)} deleted samples are here, the first {here[0]}")
 

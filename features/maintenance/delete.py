@@ -29,17 +29,17 @@ from merloco.features.shards.rewrite import prune_shard
 from merloco.pipelines.checks.findings import findings_path
 from merloco.pipelines.corpora.base import Parsed, RowError
 from merloco.pipelines.errors import BrokenFileError, DataError
-from merloco.pipelines.files.atomic import remove, sweep, unfinished, walk
+from merloco.pipelines.files.atomic import remove, remove_temporary_files, temporary_files, walk
 from merloco.pipelines.files.formats import read_parquet, write_parquet
 from merloco.pipelines.samples.audit import DELETED, audit_path, make_audit, read_audit, write_audit
 from merloco.pipelines.samples.schema import from_table
 from merloco.pipelines.samples.table import ingested_table, samples_path
 from merloco.pipelines.samples.tombstones import (
-    Deletions,
-    add_deletions,
+    Tombstones,
+    add_tombstones,
     drop_rows,
-    held_deletions,
-    read_deletions,
+    locked_tombstones,
+    read_tombstones,
     speaker_key,
 )
 from merloco.pipelines.samples.transcripts import drop_transcripts, join_transcripts, read_transcripts, transcripts_path
@@ -62,7 +62,7 @@ class Removal:
 def preview(store: FeatureStore, selection: Selection) -> list[Removal]:
     """What a deletion would take out of the store; nothing is changed."""
     root, corpus = store.root, selection.corpus
-    ids = selection.samples | read_deletions(root, corpus).samples
+    ids = selection.samples | read_tombstones(root, corpus).samples
     shards = [folder / f"{commit.shard}.parquet" for folder, commit in _shards(root, corpus)]
     paths = [samples_path(root, corpus), *shards, *_tables(root)]
     found = [_removal(root, path, rows) for path in paths if (rows := _hits(path, ids))]
@@ -100,24 +100,24 @@ def delete(store: FeatureStore, selection: Selection, progress: Progress | None 
     _refuse_writers(store.root)
     corpus = selection.corpus
     removed = _apply(store, corpus, None)  # what an interrupted deletion left to do
-    with held_deletions(store.root, corpus, exclusive=True) as listed:
+    with locked_tombstones(store.root, corpus, exclusive=True) as listed:
         # Looked up again: an ingest may have brought more of a person since they were selected.
-        person = Deletions(speakers=frozenset(speaker_key(corpus, name) for name in selection.speakers))
-        samples = selection.samples | person.covered(ingested_table(store.root, corpus))
-        known = all(listed.names(corpus, name) for name in selection.speakers)
+        person = Tombstones(speakers=frozenset(speaker_key(corpus, name) for name in selection.speakers))
+        samples = selection.samples | person.ids_in(ingested_table(store.root, corpus))
+        known = all(listed.contains_speaker(corpus, name) for name in selection.speakers)
         if not (samples <= listed.samples and known):
             # Findings name samples and sometimes speakers: `merloco check samples` writes them anew.
             findings_path(store.root, corpus).unlink(missing_ok=True)
-            add_deletions(store.root, corpus, samples, selection.speakers)
+            add_tombstones(store.root, corpus, samples, selection.speakers)
     return removed + _apply(store, corpus, progress)
 
 
 def _refuse_writers(root: Path) -> None:
     """What somebody extracts at this moment from the samples as they were could hold the deleted rows again."""
-    sweep(root)
+    remove_temporary_files(root)
     for folder, shard in held_claims(root):
         raise DataError(f"{folder / shard}: is being extracted: delete when the extraction has finished")
-    for path, writer in unfinished(root):
+    for path, writer in temporary_files(root):
         where = "" if writer == "living" else " on another host (remove the file if that writer is dead)"
         raise DataError(f"{path}: is being written{where}: delete when its writer has finished")
 
@@ -125,9 +125,9 @@ def _refuse_writers(root: Path) -> None:
 def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[Removal]:
     """Bring every file of the store in line with the deletion list of a corpus."""
     root = store.root
-    deleted = read_deletions(root, corpus)
+    deleted = read_tombstones(root, corpus)
     samples = ingested_table(root, corpus)
-    ids = deleted.samples | deleted.covered(samples)
+    ids = deleted.samples | deleted.ids_in(samples)
     if not ids:
         return []
     gone = ids - set(samples["sample_id"].to_pylist())
@@ -156,7 +156,7 @@ def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[
         if progress:
             progress(1)
     _remove_orphans(root, corpus)
-    with held_deletions(root, corpus, exclusive=True):  # a trainer may be about to replace a run
+    with locked_tombstones(root, corpus, exclusive=True):  # a trainer may be about to replace a run
         for path in _tables(root):
             if rows := _hits(path, ids):
                 write_parquet(path, drop_rows(read_parquet(path), ids))
@@ -164,7 +164,7 @@ def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[
     for folder, rows in (*_caches(root, corpus, ids), *_aside(root, corpus)):
         remove(folder)
         removed.append(_removal(root, folder, rows))
-    with held_deletions(root, corpus, exclusive=True):
+    with locked_tombstones(root, corpus, exclusive=True):
         removed += _rewrite_samples(store, corpus, ids)
     return removed
 

@@ -11,7 +11,7 @@ from merloco.features.runs import read_config, run_folders
 from merloco.features.shards.commit import commit_path, drop_shard
 from merloco.features.shards.locks import claim, held_claims
 from merloco.models.encoders.base import ModelError
-from merloco.pipelines.files.atomic import TEMPORARY, remove, unfinished
+from merloco.pipelines.files.atomic import TEMPORARY, remove, temporary_files
 
 if TYPE_CHECKING:
     from merloco.features.store import FeatureStore
@@ -44,7 +44,7 @@ def find_garbage(store: FeatureStore, runs: bool = False) -> Heap:
         store: The store. What its catalog uses is never garbage.
         runs: Also name runs whose features are gone or are garbage now.
     """
-    writers = unfinished(store.root)
+    writers = temporary_files(store.root)
     garbage = [_garbage(store, "leftover", p, "of a killed writer") for p, state in writers if state == "dead"]
     kept = [
         f"{path.relative_to(store.root)}: its writer may still be at work" + _where(state)

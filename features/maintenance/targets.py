@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from merloco.pipelines.errors import DataError, UsageError, nearest
+from merloco.pipelines.errors import DataError, UsageError, suggest
 from merloco.pipelines.samples.table import ingested, ingested_table
-from merloco.pipelines.samples.tombstones import Deletions, read_deletions
+from merloco.pipelines.samples.tombstones import Tombstones, read_tombstones
 
 if TYPE_CHECKING:
     from merloco.features.store import FeatureStore
@@ -47,15 +47,15 @@ def select(store: FeatureStore, sample_ids: Sequence[str], speakers: Sequence[st
         corpus = sample_id.partition("/")[0]
         here = known(corpus)
         if sample_id not in here.ids and sample_id not in here.deleted.samples:
-            raise DataError(f"no sample {sample_id!r} in corpus {corpus!r}: {nearest(sample_id, here.ids)}")
+            raise DataError(f"no sample {sample_id!r} in corpus {corpus!r}: {suggest(sample_id, here.ids)}")
         samples.setdefault(corpus, set()).add(sample_id)
     for person in speakers:
         corpus, slash, speaker = person.partition("/")
         if not slash or not corpus or not speaker:
             raise UsageError(f"--speaker {person!r}: expected CORPUS/SPEAKER, for example --speaker iemocap/Ses01_F")
         here = known(corpus)
-        if speaker not in here.speakers and not here.deleted.names(corpus, speaker):
-            raise DataError(f"nobody called {speaker!r} speaks in corpus {corpus!r}: {nearest(speaker, here.speakers)}")
+        if speaker not in here.speakers and not here.deleted.contains_speaker(corpus, speaker):
+            raise DataError(f"nobody called {speaker!r} speaks in corpus {corpus!r}: {suggest(speaker, here.speakers)}")
         samples.setdefault(corpus, set()).update(here.speakers.get(speaker, ()))
         persons.setdefault(corpus, set()).add(speaker)
     return [Selection(c, frozenset(samples[c]), frozenset(persons.get(c, ()))) for c in sorted(samples)]
@@ -68,17 +68,17 @@ class _Corpus:
     ids: frozenset[str]
     speakers: Mapping[str, Sequence[str]]
     """Speaker -> ids of the samples in which they speak."""
-    deleted: Deletions
+    deleted: Tombstones
 
 
 def _read_corpus(store: FeatureStore, name: str) -> _Corpus:
     known = ingested(store.root)
     if name not in known:
-        raise DataError(f"no corpus {name!r} in store {str(store.root)!r}: {nearest(name, known)}")
+        raise DataError(f"no corpus {name!r} in store {str(store.root)!r}: {suggest(name, known)}")
     table = ingested_table(store.root, name)
     ids = table["sample_id"].to_pylist()
     speakers: dict[str, list[str]] = {}
     for sample_id, speaker in zip(ids, table["speaker"].to_pylist(), strict=True):
         if speaker is not None:
             speakers.setdefault(speaker, []).append(sample_id)
-    return _Corpus(frozenset(ids), speakers, read_deletions(store.root, name))
+    return _Corpus(frozenset(ids), speakers, read_tombstones(store.root, name))

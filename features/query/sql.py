@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from merloco.features.query.columns import unique_names
 from merloco.features.query.views import Store, connect, view_names
-from merloco.pipelines.errors import DataError, nearest
+from merloco.pipelines.errors import DataError, suggest
 
 _READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI)
 """A pivot is a `MULTI`: DuckDB rewrites it into several."""
@@ -32,7 +32,7 @@ def run_query(store: Store, query: str) -> duckdb.DuckDBPyRelation:
     except duckdb.CatalogException as error:
         reason = _reason(error).split(" Did you mean")[0].rstrip("!. ")
         unknown = _UNKNOWN_TABLE.search(reason)
-        hint = nearest(unknown[1], view_names(store)).partition("known:")[0] if unknown else ""
+        hint = suggest(unknown[1], view_names(store)).partition("known:")[0] if unknown else ""
         raise DataError(f"SQL: {reason}; {hint}views here: {', '.join(view_names(store))}") from None
     except duckdb.Error as error:
         raise DataError(f"SQL: {_reason(error)}") from None

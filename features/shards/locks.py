@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from merloco.pipelines.files.locks import HELD, NO_LOCKS
+from merloco.pipelines.files.locks import HELD, lock_file
 from merloco.pipelines.files.space import storage_errors
 
 PREFIX = ".claim-"
@@ -51,15 +50,9 @@ def _is_locked(path: Path) -> bool:
     """Whether somebody holds a claim file; nothing is made or removed, so that a command which only looks can ask."""
     try:
         with path.open("rb") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return not lock_file(handle, exclusive=False, wait=False)
     except FileNotFoundError:
         return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-    return False
 
 
 def _hold(held: ExitStack, path: Path) -> bool:
@@ -68,13 +61,8 @@ def _hold(held: ExitStack, path: Path) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             handle = held.enter_context(path.open("ab"))
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not lock_file(handle, wait=False):
                 return False
-            except OSError as error:
-                if error.errno not in NO_LOCKS:
-                    raise
             if _is_at(handle, path):
                 HELD.add(handle)
                 held.callback(HELD.discard, handle)

@@ -18,7 +18,7 @@ from merloco.pipelines.errors import BrokenFileError
 from merloco.pipelines.files.atomic import atomic_paths
 from merloco.pipelines.files.formats import read_parquet, write_json
 from merloco.pipelines.files.hashing import sha256_file
-from merloco.pipelines.samples.tombstones import Deletions, drop_rows
+from merloco.pipelines.samples.tombstones import Tombstones, drop_rows
 
 
 class _DamagedError(Exception):
@@ -70,7 +70,7 @@ def prune_shard(folder: Path, commit: Commit, ids: Collection[str], inputs: str)
         drop_shard(folder, commit.shard)
 
 
-def drop_deleted(shard: Shard, modality: str, rows: Sequence[Row], deleted: Deletions) -> tuple[Shard, Sequence[Row]]:
+def drop_deleted(shard: Shard, modality: str, rows: Sequence[Row], deleted: Tombstones) -> tuple[Shard, Sequence[Row]]:
     """A planned shard and its rows without what was deleted since the plan, as a plan of now would have it.
 
     Args:
@@ -79,7 +79,7 @@ def drop_deleted(shard: Shard, modality: str, rows: Sequence[Row], deleted: Dele
         rows: One row per planned sample.
         deleted: The deletion list.
     """
-    gone = deleted.covered(shard.samples)
+    gone = deleted.ids_in(shard.samples)
     if not gone:
         return shard, rows
     samples = drop_rows(shard.samples, gone)

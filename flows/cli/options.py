@@ -11,7 +11,7 @@ from merloco.features.store import FeatureStore, default_catalog
 from merloco.flows.cli.console import Format
 from merloco.flows.lists import split_list
 from merloco.pipelines.catalog.loader import load_catalog
-from merloco.pipelines.errors import DataError, UsageError, nearest
+from merloco.pipelines.errors import DataError, UsageError, suggest
 from merloco.pipelines.samples.schema import MODALITIES
 
 CatalogOption = Annotated[
@@ -68,7 +68,7 @@ def modality_list(value: str | None) -> list[str] | None:
     names = split_list(value)
     for name in names or ():
         if name not in MODALITIES:
-            raise UsageError(f"unknown modality {name!r}: {nearest(name, MODALITIES)}")
+            raise UsageError(f"unknown modality {name!r}: {suggest(name, MODALITIES)}")
     return None if names is None else [m for m in MODALITIES if m in names]
 
 

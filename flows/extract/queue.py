@@ -18,7 +18,7 @@ from merloco.flows.extract.jobs import Progress, ShardJob, check_budget
 from merloco.flows.extract.service import extract_claimed, remaining
 from merloco.flows.tasks.attempts import raise_code_error
 from merloco.pipelines.errors import DataError
-from merloco.pipelines.files.space import require_room
+from merloco.pipelines.files.space import require_space
 
 RETRIES = 3
 BACK_OFF = 2.0
@@ -175,7 +175,7 @@ class ShardQueue:
                 continue
             largest = max(((c.tar_bytes or 0) + (c.parquet_bytes or 0) for c in self.done.commits), default=0)
             unwritten = sum(len(job.views) for job in (left, *in_hand))
-            require_room(self.store.root, unwritten * largest, f"shard {left.label}, with those in hand,")
+            require_space(self.store.root, unwritten * largest, f"shard {left.label}, with those in hand,")
             return left
         return None
 

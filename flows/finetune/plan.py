@@ -17,8 +17,8 @@ from merloco.models.finetune.registry import KINDS
 from merloco.models.finetune.run import FinetuneConfig
 from merloco.pipelines.catalog.entries import EncoderEntry, ViewEntry
 from merloco.pipelines.catalog.loader import Catalog, load_catalog
-from merloco.pipelines.catalog.registered import read_fragments
-from merloco.pipelines.errors import UsageError, nearest
+from merloco.pipelines.catalog.registered import registered_encoders
+from merloco.pipelines.errors import UsageError, suggest
 from merloco.pipelines.samples.schema import MODALITIES, Modality
 
 RATES = {"audio": 3e-5, "video": 1e-4, "text": 2e-5}
@@ -83,7 +83,7 @@ def plan_job(
         ModelError: The base cannot be fine-tuned, or its weights are not there.
     """
     if modality not in MODALITIES:
-        raise UsageError(f"unknown modality {modality!r}: {nearest(modality, MODALITIES)}")
+        raise UsageError(f"unknown modality {modality!r}: {suggest(modality, MODALITIES)}")
     chosen = cast(Modality, modality)
     opened = FeatureStore.open(store, load_catalog(catalog, store))
     opened.corpora([corpus])
@@ -135,7 +135,7 @@ def check_name(catalog: Catalog, store: Path, name: str) -> None:
     """Raise `UsageError` unless a new encoder can have this name."""
     if not NAME.match(name):
         raise UsageError(f"--name {name!r}: expected a letter, then letters, digits and _, so that SQL can use it")
-    if name not in read_fragments(store) and (name in catalog.encoders or name in catalog.views):
+    if name not in registered_encoders(store) and (name in catalog.encoders or name in catalog.views):
         raise UsageError(f"--name {name!r}: the catalog has an encoder or a view of that name: give another one")
 
 
@@ -154,7 +154,7 @@ def base_entry(catalog: Catalog, modality: Modality, base: str) -> EncoderEntry:
         return EncoderEntry(kind=GENERIC[modality], modality=modality, checkpoint=base)
     if "/" in base:
         return EncoderEntry(kind=GENERIC[modality], modality=modality, hub_id=base)
-    known = nearest(base, [name for name, entry in catalog.encoders.items() if entry.modality == modality])
+    known = suggest(base, [name for name, entry in catalog.encoders.items() if entry.modality == modality])
     raise UsageError(f"--base {base!r} is no {modality} encoder of the catalog, no folder and no hub id: {known}")
 
 

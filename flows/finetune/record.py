@@ -1,4 +1,4 @@
-"""The fine-tuned encoder in its store: weights on disk, then the fragment that makes them known to the catalog."""
+"""The fine-tuned encoder in its store: weights first, then the `encoder.json` that makes it known to the catalog."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from merloco.models.finetune.run import Units
 from merloco.pipelines.catalog.entries import EncoderEntry
 from merloco.pipelines.catalog.registered import (
     PATH_PARAMETERS,
-    Fragment,
+    RegisteredEncoder,
     encoder_folder,
-    read_fragments,
-    write_fragment,
+    registered_encoders,
+    write_registered_encoder,
 )
 from merloco.pipelines.files.atomic import sync_folder, sync_tree, temporary_name, usual_mode
 
@@ -60,8 +60,8 @@ def register(
     view: FeatureView,
     save: Callable[[Path], EncoderSpec],
     about: dict[str, Any],
-) -> Fragment:
-    """Write the weights, then the fragment that makes them known.
+) -> RegisteredEncoder:
+    """Write the weights, then the `encoder.json` that makes them known.
 
     Args:
         store: The store.
@@ -96,22 +96,22 @@ def register(
         trained_on=tuple(dict.fromkeys((*view.trained_on, job.corpus))),
         parameters=parameters,
     )
-    fragment = Fragment(
+    registered = RegisteredEncoder(
         encoder=entry,
         view=view_entry(store.catalog, job.modality, job.base, job.features, job.name),
         feature_set=_feature_set(store, job),
-        like=job.features,
-        about=about,
+        base_feature_set=job.features,
+        description=about,
     )
-    write_fragment(store.root, job.name, fragment)
-    return fragment
+    write_registered_encoder(store.root, job.name, registered)
+    return registered
 
 
 def _feature_set(store: FeatureStore, job: FinetuneJob) -> str:
     """`published_meld` collects the encoders of one corpus; one that is taken for this modality is left alone."""
     name = f"{job.features}_{job.corpus}"
-    fragments = [f for f in read_fragments(store.root).values() if f.feature_set == name]
-    free = all(f.like == job.features and f.encoder.modality != job.modality for f in fragments)
-    if free and (fragments or name not in store.catalog.feature_sets):
+    encoders = [e for e in registered_encoders(store.root).values() if e.feature_set == name]
+    free = all(e.base_feature_set == job.features and e.encoder.modality != job.modality for e in encoders)
+    if free and (encoders or name not in store.catalog.feature_sets):
         return name
     return f"{job.features}_{job.name}"

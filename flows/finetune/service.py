@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,11 +20,11 @@ from merloco.models.finetune.loop import finetune
 from merloco.models.finetune.registry import make_trainable
 from merloco.models.finetune.run import seeded
 from merloco.pipelines.catalog.loader import load_catalog
-from merloco.pipelines.catalog.registered import Fragment, encoder_folder, read_fragments
+from merloco.pipelines.catalog.registered import RegisteredEncoder, encoder_folder, registered_encoders
 from merloco.pipelines.errors import DataError
-from merloco.pipelines.files.atomic import sweep
+from merloco.pipelines.files.atomic import remove_temporary_files
 from merloco.pipelines.files.hashing import canonical_json, sha256_file, sha256_text
-from merloco.pipelines.files.locks import NO_LOCKS
+from merloco.pipelines.files.locks import lock_file
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.table import read_samples, samples_path
 
@@ -68,15 +67,15 @@ def run_job(job: FinetuneJob, progress: Progress | None = None, notice: Callable
     view = base_view(store.catalog, job)
     config = _config(store, job, view)
     folder = encoder_folder(store.root, job.name)
-    fragment = read_fragments(store.root).get(job.name)
-    if fragment is not None:
-        _same(fragment, config, folder, store, job.corpus)
+    registered = registered_encoders(store.root).get(job.name)
+    if registered is not None:
+        _same(registered, config, folder, store, job.corpus)
         (folder / SNAPSHOT).unlink(missing_ok=True)
-        return _outcome(job.name, folder, fragment, reused=True)
+        return _outcome(job.name, folder, registered, reused=True)
     folder.mkdir(parents=True, exist_ok=True)
     classes = classes_of(store, job.corpus)
     with _alone(folder):
-        sweep(folder)
+        remove_temporary_files(folder)
         snapshot = read_snapshot(folder / SNAPSHOT, config, notice)
         with seeded(job.settings.seed, job.device):
             trainable = make_trainable(view.spec, len(classes), job.device)
@@ -94,9 +93,9 @@ def run_job(job: FinetuneJob, progress: Progress | None = None, notice: Callable
             partial(progress, "train") if progress else None,
         )
         about = about_run(classes, job, config, result, train, val, left_out)
-        fragment = register(store, job, view, trainable.save, about)
+        registered = register(store, job, view, trainable.save, about)
         (folder / SNAPSHOT).unlink(missing_ok=True)
-    return _outcome(job.name, folder, fragment, reused=False)
+    return _outcome(job.name, folder, registered, reused=False)
 
 
 def _config(store: FeatureStore, job: FinetuneJob, view: FeatureView) -> dict[str, Any]:
@@ -121,8 +120,10 @@ def _rows_digest(store: FeatureStore, job: FinetuneJob) -> str:
     return sha256_text(canonical_json({**columns, "emotion": emotions}))
 
 
-def _same(fragment: Fragment, config: Mapping[str, Any], folder: Path, store: FeatureStore, corpus: str) -> None:
-    made = fragment.about.get("config", {})
+def _same(
+    registered: RegisteredEncoder, config: Mapping[str, Any], folder: Path, store: FeatureStore, corpus: str
+) -> None:
+    made = registered.description.get("config", {})
     if "rows" not in made:  # an encoder of merloco 0.2 and before
         config = {key: value for key, value in config.items() if key != "rows"}
         config["samples"] = sha256_file(samples_path(store.root, corpus))
@@ -141,17 +142,10 @@ def _alone(folder: Path) -> Iterator[None]:
     A file system without locks keeps nobody out: two processes then write the same snapshots and weights.
     """
     with (folder / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"encoder {folder.name!r} is being fine-tuned by another process: give another --name"
-            ) from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
+        if not lock_file(handle, wait=False):
+            raise DataError(f"encoder {folder.name!r} is being fine-tuned by another process: give another --name")
         yield
 
 
-def _outcome(name: str, folder: Path, fragment: Fragment, reused: bool) -> Outcome:
-    return Outcome(name, folder, fragment.feature_set, fragment.encoder.trained_on, fragment.about, reused)
+def _outcome(name: str, folder: Path, registered: RegisteredEncoder, reused: bool) -> Outcome:
+    return Outcome(name, folder, registered.feature_set, registered.encoder.trained_on, registered.description, reused)

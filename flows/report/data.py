@@ -21,7 +21,7 @@ from merloco.models.metrics.intervals import ScoreIntervals
 from merloco.models.metrics.resampling import Interval
 from merloco.models.metrics.scores import confusion
 from merloco.models.metrics.statistics import chance
-from merloco.pipelines.errors import DataError, nearest
+from merloco.pipelines.errors import DataError, suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def load_experiment(store: FeatureStore, name: str, progress: Callable[[int, int
     """
     known = [row[0] for row in store.sql("select distinct experiment from runs order by 1").fetchall()]
     if name not in known:
-        hint = nearest(name, known) if known else "the store holds no run, run `merloco train` or `merloco loco` first"
+        hint = suggest(name, known) if known else "the store holds no run, run `merloco train` or `merloco loco` first"
         raise DataError(f"experiment {name!r} has no runs: {hint}")
     rows = store.sql(f"select run, config from runs where experiment = {quoted(name)} order by run").fetchall()
     configs = {run: json.loads(config) for run, config in rows}

@@ -16,11 +16,11 @@ from merloco.features.shards.locks import claim
 from merloco.models.asr import RATE, Transcriber
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.hashing import sha256_file
-from merloco.pipelines.media.pool import TIME_LIMIT, Media
+from merloco.pipelines.media.pool import TIME_LIMIT, Decoder
 from merloco.pipelines.media.probe import MediaError
 from merloco.pipelines.samples.schema import Sample, from_table
 from merloco.pipelines.samples.table import read_samples
-from merloco.pipelines.samples.tombstones import held_deletions
+from merloco.pipelines.samples.tombstones import locked_tombstones
 from merloco.pipelines.samples.transcripts import (
     Hasher,
     Transcript,
@@ -68,7 +68,7 @@ def pending_samples(store: Path, corpus: str, root: Path | None) -> list[Sample]
         samples = from_table(read_samples(store, corpus))
         hashed = cache(sha256_file)
         if compare_media(heard, samples, root, hashed):  # hashes what it must before the lock
-            with held_deletions(store, corpus, exclusive=True):
+            with locked_tombstones(store, corpus, exclusive=True):
                 append_transcripts(store, corpus, compare_media(read_transcripts(store, corpus), samples, root, hashed))
     return [sample for sample in from_table(read_samples(store, corpus)) if needs_transcript(sample)]
 
@@ -122,12 +122,12 @@ def _transcribe(
     ]
 
 
-def _read(sample: Sample, root: Path, media: Media, hash_file: Hasher) -> tuple[np.ndarray, Transcript] | None:
+def _read(sample: Sample, root: Path, media: Decoder, hash_file: Hasher) -> tuple[np.ndarray, Transcript] | None:
     """Sound of a sample, and which content of which file it is; None where it cannot be read."""
     path = root / (sample.audio_path or "")
     state = file_state(path)  # before it is read: a file that changes meanwhile is compared again
     try:
-        wave = media.sound(path, sample.audio_start, sample.audio_end, RATE).wave
+        wave = media.read_audio(path, sample.audio_start, sample.audio_end, RATE).wave
     except MediaError:
         return None
     size, modified = state or (None, None)
@@ -137,6 +137,6 @@ def _read(sample: Sample, root: Path, media: Media, hash_file: Hasher) -> tuple[
 
 def _commit(store: Path, corpus: str, heard: Sequence[tuple[Sample, Transcript]]) -> None:
     """Add what was heard, but not of who was deleted since the samples were read."""
-    with held_deletions(store, corpus, exclusive=True) as deleted:
-        lines = [t for s, t in heard if not deleted.cover(s.sample_id, s.speaker, corpus)]
+    with locked_tombstones(store, corpus, exclusive=True) as deleted:
+        lines = [t for s, t in heard if not deleted.contains(s.sample_id, s.speaker, corpus)]
         append_transcripts(store, corpus, lines)

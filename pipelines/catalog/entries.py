@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from merloco.pipelines.errors import nearest
+from merloco.pipelines.errors import suggest
 from merloco.pipelines.samples.schema import EMOTIONS, Modality
 
 DROP = "drop"
@@ -43,7 +43,7 @@ class LabelMap(Entry):
     def _values_are_classes(self) -> Self:
         for native, name in self.labels.items():
             if name != DROP and name not in self.classes:
-                raise ValueError(f"label {native!r} maps to unknown class {name!r}: {nearest(name, self.classes)}")
+                raise ValueError(f"label {native!r} maps to unknown class {name!r}: {suggest(name, self.classes)}")
         return self
 
     @property
@@ -95,7 +95,7 @@ class CorpusEntry(Entry):
     @model_validator(mode="after")
     def _map_exists(self) -> Self:
         if self.map not in self.maps:
-            raise ValueError(f"map {self.map!r} is not defined: {nearest(self.map, self.maps)}")
+            raise ValueError(f"map {self.map!r} is not defined: {suggest(self.map, self.maps)}")
         return self
 
 
@@ -184,7 +184,7 @@ class Experiment(Entry):
     def _settings_are_known(self) -> Self:
         for name in (*self.training, *self.grid):
             if name not in Training.model_fields:
-                raise ValueError(f"unknown training setting {name!r}: {nearest(name, Training.model_fields)}")
+                raise ValueError(f"unknown training setting {name!r}: {suggest(name, Training.model_fields)}")
         if (self.protocol == "grid") != bool(self.grid):
             raise ValueError("`grid` and `protocol: grid` come together")
         return self

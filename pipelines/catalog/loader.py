@@ -19,7 +19,7 @@ from merloco.pipelines.catalog.entries import (
     Training,
     ViewEntry,
 )
-from merloco.pipelines.errors import DataError, UsageError, nearest
+from merloco.pipelines.errors import DataError, UsageError, suggest
 from merloco.pipelines.samples.schema import EMOTIONS, Modality
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
@@ -62,35 +62,35 @@ class Catalog(Entry):
         for name, view in self.views.items():
             if view.encoder not in self.encoders:
                 raise ValueError(
-                    f"views.{name}: unknown encoder {view.encoder!r}: {nearest(view.encoder, self.encoders)}"
+                    f"views.{name}: unknown encoder {view.encoder!r}: {suggest(view.encoder, self.encoders)}"
                 )
         for name, feature_set in self.feature_sets.items():
             for modality, view_name in feature_set.views.items():
                 if view_name not in self.views:
                     raise ValueError(
-                        f"feature_sets.{name}.{modality}: unknown view {view_name!r}: {nearest(view_name, self.views)}"
+                        f"feature_sets.{name}.{modality}: unknown view {view_name!r}: {suggest(view_name, self.views)}"
                     )
         for name, entry in self.encoders.items():
             for corpus in entry.trained_on:
                 if corpus not in self.corpora:
-                    raise ValueError(f"encoders.{name}.trained_on: {corpus!r}: {nearest(corpus, self.corpora)}")
+                    raise ValueError(f"encoders.{name}.trained_on: {corpus!r}: {suggest(corpus, self.corpora)}")
         for name in self.training:
             if name not in self.feature_sets:
-                raise ValueError(f"training.{name}: no such feature set: {nearest(name, self.feature_sets)}")
+                raise ValueError(f"training.{name}: no such feature set: {suggest(name, self.feature_sets)}")
         for name, experiment in self.experiments.items():
             for chosen in experiment.feature_sets:
                 if chosen not in self.feature_sets:
-                    known = nearest(chosen, self.feature_sets)
+                    known = suggest(chosen, self.feature_sets)
                     raise ValueError(f"experiments.{name}.feature_sets: unknown {chosen!r}: {known}")
             for corpus in experiment.corpora:
                 if corpus not in self.corpora:
-                    raise ValueError(f"experiments.{name}.corpora: {corpus!r}: {nearest(corpus, self.corpora)}")
+                    raise ValueError(f"experiments.{name}.corpora: {corpus!r}: {suggest(corpus, self.corpora)}")
             for corpus in (*experiment.maps, *experiment.multi_label):
                 if corpus not in experiment.corpora:
-                    raise ValueError(f"experiments.{name}: {corpus!r}: {nearest(corpus, experiment.corpora)}")
+                    raise ValueError(f"experiments.{name}: {corpus!r}: {suggest(corpus, experiment.corpora)}")
             for corpus, label_map in experiment.maps.items():
                 if label_map not in self.corpora[corpus].maps:
-                    known = nearest(label_map, self.corpora[corpus].maps)
+                    known = suggest(label_map, self.corpora[corpus].maps)
                     raise ValueError(f"experiments.{name}.maps.{corpus}: unknown map {label_map!r}: {known}")
         return self
 
@@ -135,7 +135,7 @@ class Catalog(Entry):
 
 def _lookup(kind: str, name: str, entries: dict[str, T]) -> T:
     if name not in entries:
-        raise UsageError(f"unknown {kind} {name!r}: {nearest(name, entries)}")
+        raise UsageError(f"unknown {kind} {name!r}: {suggest(name, entries)}")
     return entries[name]
 
 
@@ -149,7 +149,7 @@ def load_catalog(path: str | Path, store: str | Path | None = None) -> Catalog:
     Raises:
         DataError: The file is missing, is not YAML, or has an unknown key or a wrong value.
     """
-    from merloco.pipelines.catalog.registered import add_fragments
+    from merloco.pipelines.catalog.registered import add_registered_encoders
 
     path = Path(path)
     if not path.is_file():
@@ -166,7 +166,7 @@ def load_catalog(path: str | Path, store: str | Path | None = None) -> Catalog:
     if not isinstance(raw, dict):
         raise DataError(f"{path}: expected a mapping with the keys {', '.join(Catalog.model_fields)}")
     raw = _expand(raw)
-    raw = add_fragments(raw, Path(store or str(raw.get("store") or Catalog.model_fields["store"].default)))
+    raw = add_registered_encoders(raw, Path(store or str(raw.get("store") or Catalog.model_fields["store"].default)))
     try:
         return Catalog.model_validate(raw)
     except ValidationError as error:
@@ -208,7 +208,7 @@ def _first_problem(error: ValidationError) -> str:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if problem["type"] == "extra_forbidden":
         key = str(problem["loc"][-1])
-        return f"unknown key {where!r}: {nearest(key, _siblings(problem['loc'][:-1]))}{more}"
+        return f"unknown key {where!r}: {suggest(key, _siblings(problem['loc'][:-1]))}{more}"
     if problem["type"] == "missing":
         return f"key {where!r} is missing{more}"
     message = problem["msg"].removeprefix("Value error, ")

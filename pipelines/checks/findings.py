@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from merloco.pipelines.files.atomic import TEMPORARY
 from merloco.pipelines.files.formats import read_parquet, write_parquet
-from merloco.pipelines.samples.tombstones import Deletions, unchanged_deletions
+from merloco.pipelines.samples.tombstones import Tombstones, unchanged_tombstones
 
 FIRST_IDS = 5
 """Ids that a finding names."""
@@ -68,7 +68,7 @@ def findings_table(findings: Iterable[SampleFinding]) -> pa.Table:
     return pa.Table.from_pylist([asdict(finding) for finding in findings], schema=FINDINGS_SCHEMA)
 
 
-def write_findings(store: Path, corpus: str, findings: Iterable[SampleFinding], seen: Deletions | None = None) -> None:
+def write_findings(store: Path, corpus: str, findings: Iterable[SampleFinding], seen: Tombstones | None = None) -> None:
     """Replace the findings of a corpus; none is written as an empty table, which says that it was checked.
 
     Args:
@@ -80,7 +80,7 @@ def write_findings(store: Path, corpus: str, findings: Iterable[SampleFinding], 
     Raises:
         DataError: Something was deleted since.
     """
-    with unchanged_deletions(store, seen or Deletions(), corpus):
+    with unchanged_tombstones(store, seen or Tombstones(), corpus):
         write_parquet(findings_path(store, corpus), findings_table(findings))
 
 

@@ -18,14 +18,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.corpora.base import Parsed, RowError, duplicate, register_parser
-from merloco.pipelines.corpora.splits import seeded_validation
+from merloco.pipelines.corpora.splits import carve_validation
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.samples.schema import Sample
 
@@ -38,7 +37,7 @@ TRAIN_CLASSES = dict(zip(EMOTIONS, (133, 74, 81, 150, 144, 117, 74), strict=True
 """Training clips per class; those of the validation part differ between copies of the release."""
 ALIGNED = "AlignedFaces_LBPTOP_Points"
 """Features that the release brings along; no clips."""
-NEIGHBOURHOOD = 60.0
+BLOCK = 60.0
 """Seconds of film time in a block whose training clips stay together."""
 _STEM = re.compile(r"\d{9}", re.ASCII)
 
@@ -70,7 +69,14 @@ def parse_afew(entry: CorpusEntry, root: Path) -> Parsed:
     parsed.samples += _samples(tests, root, "Test", {}, parsed)
     if not parsed.samples and not parsed.errors:
         raise DataError(f"no .avi clip in the emotion folders under {str(root)!r}: expected <9 digits>.avi there")
-    _carve_validation(parsed, entry)
+    training = [sample for sample in parsed.samples if sample.split == "train"]
+    if entry.validation and training:
+        if entry.validation.by == "dialogue":
+            raise DataError(
+                "AFEW validation by 'dialogue': its clips have none; expected by: film_time or by: utterance"
+            )
+        blocks = {s.sample_id: s.sample_id if s.start is None else f"{s.start // BLOCK:.0f}" for s in training}
+        carve_validation(parsed, blocks, entry.validation, "block of clips", "them")
     return parsed
 
 
@@ -168,20 +174,3 @@ def _fields(element: ElementTree.Element) -> dict[str, str | list[str]]:
             if value:
                 values.setdefault(name, []).append(value)
     return {name: found[0] if len(found) == 1 else found for name, found in sorted(values.items())}
-
-
-def _carve_validation(parsed: Parsed, entry: CorpusEntry) -> None:
-    """Give some training samples the split `val`, as the catalog entry says."""
-    validation = entry.validation
-    training = [sample for sample in parsed.samples if sample.split == "train"]
-    if validation is None or not training:
-        return
-    if validation.by == "dialogue":
-        raise DataError("AFEW validation by 'dialogue': its clips have none; expected by: film_time or by: utterance")
-    blocks = {s.sample_id: s.sample_id if s.start is None else f"{s.start // NEIGHBOURHOOD:.0f}" for s in training}
-    chosen = seeded_validation(blocks, {s.sample_id: s.label for s in training}, validation)
-    if not chosen:
-        parsed.notes.append(
-            f"validation is empty: no block of clips is small enough for {validation.fraction:g} of them"
-        )
-    parsed.samples = [replace(s, split="val") if s.sample_id in chosen else s for s in parsed.samples]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from merloco.pipelines.catalog.entries import CorpusEntry
-from merloco.pipelines.errors import DataError, UsageError, nearest
+from merloco.pipelines.errors import DataError, UsageError, suggest
 from merloco.pipelines.samples.schema import Sample
 
 BUILTIN = tuple(f"merloco.pipelines.corpora.{name}" for name in ("iemocap.parser", "meld", "mosei.parser", "afew"))
@@ -102,7 +102,7 @@ def parse_corpus(name: str, entry: CorpusEntry, root: Path) -> Parsed:
     for module in BUILTIN:
         importlib.import_module(module)
     if entry.parser not in _PARSERS:
-        raise UsageError(f"corpus {name!r} asks for parser {entry.parser!r}: {nearest(entry.parser, _PARSERS)}")
+        raise UsageError(f"corpus {name!r} asks for parser {entry.parser!r}: {suggest(entry.parser, _PARSERS)}")
     if not root.is_dir():
         raise DataError(f"corpus {name!r}: root {str(root)!r} is not a folder; expected the unpacked release there")
     try:

@@ -23,6 +23,7 @@ from pathlib import Path
 from merloco.pipelines.catalog.entries import CorpusEntry, MediaRules
 from merloco.pipelines.corpora.annotation_files import read_rows
 from merloco.pipelines.corpora.base import Parsed, RowError, duplicate, register_parser
+from merloco.pipelines.corpora.splits import number_turns
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.samples.schema import Sample
 
@@ -69,7 +70,10 @@ def parse_meld(entry: CorpusEntry, root: Path) -> Parsed:
         folder = _clip_folder(places, part)
         clips = _clips(folder)
         rows = list(_read_rows(file, part, root, parsed))
-        parsed.samples += [_with_media(s, clips, root, folder, entry.media_rules) for s in _with_turns(rows)]
+        parsed.samples += [
+            _with_media(s, clips, root, folder, entry.media_rules)
+            for s in number_turns(rows, lambda s: s.native["Utterance_ID"])
+        ]
         orphans = sorted(set(clips) - {(s.native["Dialogue_ID"], s.native["Utterance_ID"]) for s in rows})
         if orphans:
             names = ", ".join([*(f"dia{d}_utt{u}" for d, u in orphans[:3]), *["..."][: len(orphans) > 3]])
@@ -163,18 +167,6 @@ def seconds(text: str) -> float | None:
         return None
     hours, minutes, secs, millis = (int(part) for part in match.groups())
     return hours * 3600 + minutes * 60 + secs + millis / 1000
-
-
-def _with_turns(rows: list[Sample]) -> list[Sample]:
-    """Number the utterances of each dialogue from 0 in the order of their ids (ids have gaps)."""
-    dialogues: dict[str | None, list[Sample]] = {}
-    for row in rows:
-        dialogues.setdefault(row.dialogue, []).append(row)
-    return [
-        replace(sample, turn=turn)
-        for members in dialogues.values()
-        for turn, sample in enumerate(sorted(members, key=lambda s: s.native["Utterance_ID"]))
-    ]
 
 
 def _with_media(

@@ -36,7 +36,7 @@ def walk(root: Path) -> list[Path]:
     return sorted(Path(here, name) for here, folders, files in os.walk(root) for name in (*folders, *files))
 
 
-def unfinished(root: Path) -> list[tuple[Path, str]]:
+def temporary_files(root: Path) -> list[tuple[Path, str]]:
     """Unfinished files and folders under `root`, sorted, and what is known of their writers.
 
     Returns:
@@ -56,13 +56,13 @@ def unfinished(root: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def sweep(root: Path) -> int:
+def remove_temporary_files(root: Path) -> int:
     """Remove what killed writers of this host left under `root`; files of living and of other hosts' writers stay.
 
     Returns:
         Number of files and folders removed.
     """
-    dead = [path for path, writer in unfinished(root) if writer == "dead"]
+    dead = [path for path, writer in temporary_files(root) if writer == "dead"]
     for path in dead:
         remove(path)
     return len(dead)

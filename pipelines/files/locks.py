@@ -1,4 +1,4 @@
-"""A lock of the file system for the short moment in which something is committed."""
+"""Locks of the file system, which end with their holder, also with one that was killed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from merloco.pipelines.files.space import storage_errors
 
@@ -27,15 +27,30 @@ def _close_in_child() -> None:
 os.register_at_fork(after_in_child=_close_in_child)
 
 
-@contextmanager
-def file_lock(path: Path, exclusive: bool = True) -> Iterator[None]:
-    """Wait for a lock and hold it while the block runs; it ends with its holder, also with one that was killed.
-
-    Where the file system has no locks the block runs without one.
+def lock_file(handle: IO[Any], exclusive: bool = True, wait: bool = True) -> bool:
+    """Lock an open file; where the file system has no locks it counts as locked.
 
     Args:
-        path: The lock file, made where it is not there. It holds nothing.
+        handle: The file; closing it ends the lock.
         exclusive: Whether nobody else may hold it; several may hold one that is not exclusive.
+        wait: Until somebody else's lock ends.
+
+    Returns:
+        False if somebody else holds it, which only happens without `wait`.
+    """
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    return True
+
+
+@contextmanager
+def file_lock(path: Path, exclusive: bool = True) -> Iterator[None]:
+    """Wait for a lock (see `lock_file`) on an empty file, made where it is not there, and hold it in the block.
 
     Raises:
         DataError: The lock file cannot be written.
@@ -44,11 +59,7 @@ def file_lock(path: Path, exclusive: bool = True) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("ab")
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
+        lock_file(handle, exclusive)
         HELD.add(handle)
         try:
             yield

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from merloco.pipelines.errors import DataError
 
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 NOT_ALLOWED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
@@ -25,7 +25,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in NO_ROOM:
+        if error.errno in NO_SPACE:
             raise DataError(
                 f"no room left to write to {str(folder)!r} ({os.strerror(error.errno)}): free some space and run the "
                 "same command again; what was finished stays, and nothing half-written does"
@@ -38,7 +38,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
         raise
 
 
-def require_room(folder: Path, needed: int, what: str) -> None:
+def require_space(folder: Path, needed: int, what: str) -> None:
     """Refuse work whose result would not fit.
 
     Args:

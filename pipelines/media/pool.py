@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from merloco.pipelines.media.probe import MediaError
-from merloco.pipelines.media.reading import Pictures, Sound, read_audio, read_frames
+from merloco.pipelines.media.reading import AudioClip, Frames, read_audio, read_frames
 from merloco.pipelines.media.worker import HEADER
 
 TIME_LIMIT = 120.0
@@ -31,31 +31,31 @@ PIPE = 1 << 20
 COMMAND = (sys.executable, "-m", "merloco.pipelines.media.worker")
 
 
-class Media(Protocol):
+class Decoder(Protocol):
     """Where sound and pictures come from."""
 
-    def sound(self, path: Path, start: float | None, end: float | None, sample_rate: int) -> Sound:
+    def read_audio(self, path: Path, start: float | None, end: float | None, sample_rate: int) -> AudioClip:
         """See `merloco.pipelines.media.reading.read_audio`."""
         ...
 
-    def pictures(self, path: Path, start: float | None, end: float | None, fps: float, side: str) -> Pictures:
+    def read_frames(self, path: Path, start: float | None, end: float | None, fps: float, side: str) -> Frames:
         """See `merloco.pipelines.media.reading.read_frames`."""
         ...
 
 
-class InProcess:
+class InlineDecoder:
     """Decoding in this process: for the single files of a prediction."""
 
-    def sound(self, path: Path, start: float | None, end: float | None, sample_rate: int) -> Sound:
-        """See `Media.sound`."""
+    def read_audio(self, path: Path, start: float | None, end: float | None, sample_rate: int) -> AudioClip:
+        """See `Decoder.read_audio`."""
         return read_audio(path, start, end, sample_rate)
 
-    def pictures(self, path: Path, start: float | None, end: float | None, fps: float, side: str) -> Pictures:
-        """See `Media.pictures`."""
+    def read_frames(self, path: Path, start: float | None, end: float | None, fps: float, side: str) -> Frames:
+        """See `Decoder.read_frames`."""
         return read_frames(path, start, end, fps, side)
 
 
-class Decoders:
+class DecoderPool:
     """Child processes that decode; as many as there are threads that ask at one time.
 
     Args:
@@ -73,17 +73,17 @@ class Decoders:
         self._idle: list[_Child] = []
         self._lock = threading.Lock()
 
-    def sound(self, path: Path, start: float | None, end: float | None, sample_rate: int) -> Sound:
-        """See `Media.sound`; also raises `MediaError` with the codes `timeout` and `decoder_died`."""
-        request = {"read": "sound", "path": str(path), "start": start, "end": end, "sample_rate": sample_rate}
+    def read_audio(self, path: Path, start: float | None, end: float | None, sample_rate: int) -> AudioClip:
+        """See `Decoder.read_audio`; also raises `MediaError` with the codes `timeout` and `decoder_died`."""
+        request = {"read": "audio", "path": str(path), "start": start, "end": end, "sample_rate": sample_rate}
         wave, errors = self._ask(request)
-        return Sound(wave, sample_rate, errors)
+        return AudioClip(wave, sample_rate, errors)
 
-    def pictures(self, path: Path, start: float | None, end: float | None, fps: float, side: str) -> Pictures:
-        """See `Media.pictures`; also raises `MediaError` with the codes `timeout` and `decoder_died`."""
-        request = {"read": "pictures", "path": str(path), "start": start, "end": end, "fps": fps, "side": side}
+    def read_frames(self, path: Path, start: float | None, end: float | None, fps: float, side: str) -> Frames:
+        """See `Decoder.read_frames`; also raises `MediaError` with the codes `timeout` and `decoder_died`."""
+        request = {"read": "frames", "path": str(path), "start": start, "end": end, "fps": fps, "side": side}
         frames, errors = self._ask(request)
-        return Pictures(frames, fps, errors)
+        return Frames(frames, fps, errors)
 
     @property
     def processes(self) -> list[int]:

@@ -40,7 +40,7 @@ def probe(path: Path) -> Probe:
     Raises:
         MediaError: There is no file, or it is no media container.
     """
-    with _open(path) as container:
+    with open_container(path) as container:
         video = container.streams.video[0] if container.streams.video else None
         audio = container.streams.audio[0] if container.streams.audio else None
         durations = [container.duration / 1_000_000] if container.duration else []
@@ -57,7 +57,8 @@ def probe(path: Path) -> Probe:
         )
 
 
-def _open(path: Path) -> Any:
+def open_container(path: Path) -> Any:
+    """Open a container that holds a video or an audio stream; raises `MediaError`."""
     import av
 
     av.logging.set_level(av.logging.PANIC)
@@ -76,7 +77,7 @@ def _open(path: Path) -> Any:
     return container
 
 
-def _length(stream: Any, container: Any) -> float | None:
+def stream_length(stream: Any, container: Any) -> float | None:
     """Seconds of a stream by its header: decoders pad AAC beyond it."""
     if stream.duration:
         return float(stream.duration * stream.time_base) + float((stream.start_time or 0) * stream.time_base)

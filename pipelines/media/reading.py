@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from merloco.pipelines.media.probe import MediaError, _length, _open
+from merloco.pipelines.media.probe import MediaError, open_container, stream_length
 
 TAIL = 1e-3
 """Seconds of tolerance at the edges of an interval: annotation times are rounded to milliseconds."""
@@ -27,7 +27,7 @@ SILENCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class AudioClip:
     """Mono sound."""
 
     wave: np.ndarray
@@ -42,7 +42,7 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class Frames:
     """Frames on a regular time grid."""
 
     frames: np.ndarray
@@ -51,7 +51,7 @@ class Pictures:
     decode_errors: int = 0
 
 
-def read_audio(path: Path, start: float | None = None, end: float | None = None, sample_rate: int = 16000) -> Sound:
+def read_audio(path: Path, start: float | None = None, end: float | None = None, sample_rate: int = 16000) -> AudioClip:
     """Read sound as the mean of its channels.
 
     Args:
@@ -66,12 +66,12 @@ def read_audio(path: Path, start: float | None = None, end: float | None = None,
     import soxr
 
     begin = max(start or 0.0, 0.0)
-    with _open(path) as container:
+    with open_container(path) as container:
         if not container.streams.audio:
             raise MediaError("no_audio", f"{path.name} has no audio stream")
         stream = container.streams.audio[0]
         native = stream.rate
-        until = end if end is not None else _length(stream, container)
+        until = end if end is not None else stream_length(stream, container)
         pieces, first, errors = _decode_audio(container, stream, begin, until)
     if not pieces:
         raise MediaError("decode_error", f"{path.name}: no sound decodes in the interval ({errors} bad packets)")
@@ -84,7 +84,7 @@ def read_audio(path: Path, start: float | None = None, end: float | None = None,
         raise MediaError("decode_error", f"{path.name}: the interval {begin:.3f}-{end} s lies outside the sound")
     if native != sample_rate:
         wave = soxr.resample(wave, native, sample_rate)
-    return Sound(np.ascontiguousarray(wave, dtype=np.float32), sample_rate, errors)
+    return AudioClip(np.ascontiguousarray(wave, dtype=np.float32), sample_rate, errors)
 
 
 def _decode_audio(
@@ -148,7 +148,7 @@ def read_frames(
     end: float | None = None,
     fps: float = 5.0,
     side: str = "full",
-) -> Pictures:
+) -> Frames:
     """Read frames on the time grid `start + i / fps`: at each point the last frame shown by then.
 
     Args:
@@ -161,7 +161,7 @@ def read_frames(
     Raises:
         MediaError: No file, no video stream, or nothing in the interval decodes.
     """
-    with _open(path) as container:
+    with open_container(path) as container:
         if not container.streams.video:
             raise MediaError("no_video", f"{path.name} has no video stream")
     try:
@@ -203,7 +203,7 @@ def _decord() -> Any:
     return decord
 
 
-def _with_decord(path: Path, start: float | None, end: float | None, fps: float, side: str) -> Pictures:
+def _with_decord(path: Path, start: float | None, end: float | None, fps: float, side: str) -> Frames:
     reader = _decord().VideoReader(str(path), num_threads=1)
     times = np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0]
     grid = _grid(times[0], times[-1], start, end, fps)
@@ -212,10 +212,10 @@ def _with_decord(path: Path, start: float | None, end: float | None, fps: float,
     chosen = np.clip(np.searchsorted(times, grid + TAIL / 10, side="right") - 1, 0, None)
     needed, position = np.unique(chosen, return_inverse=True)
     frames = reader.get_batch(needed.tolist()).asnumpy()
-    return Pictures(_side(frames, side)[position], fps)
+    return Frames(_side(frames, side)[position], fps)
 
 
-def _with_pyav(path: Path, start: float | None, end: float | None, fps: float, side: str) -> Pictures:
+def _with_pyav(path: Path, start: float | None, end: float | None, fps: float, side: str) -> Frames:
     """The same grid in one pass over the interval: a frame is kept when the next one shows that it was the last."""
     found = _pass(path, start, end, fps, side, seek=start is not None and start > LEAD)
     if found is None:  # the container went to a picture behind the interval's begin
@@ -223,18 +223,18 @@ def _with_pyav(path: Path, start: float | None, end: float | None, fps: float, s
     kept, errors = found or ([], 0)
     if not kept:
         raise MediaError("decode_error", f"{path.name}: no picture decodes in the interval ({errors} bad packets)")
-    return Pictures(np.stack(kept), fps, errors)
+    return Frames(np.stack(kept), fps, errors)
 
 
 def _pass(
     path: Path, start: float | None, end: float | None, fps: float, side: str, seek: bool
 ) -> tuple[list[np.ndarray], int] | None:
-    """Pictures of the grid and bad packets; None where a seek missed the begin of the interval."""
+    """Frames of the grid and bad packets; None where a seek missed the begin of the interval."""
     kept: list[np.ndarray] = []
     last: Any = None
     begin = start
     errors = 0
-    with _open(path) as container:
+    with open_container(path) as container:
         stream = container.streams.video[0]
         if seek:
             container.seek(int(((start or 0.0) - LEAD) / stream.time_base), stream=stream)

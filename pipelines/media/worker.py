@@ -3,7 +3,7 @@
 A decoder is native code that reads what strangers wrote: it may crash, hang or grow. In a process of its own, that
 costs one sample. The protocol is JSON and raw bytes, so that nothing which comes back is ever executed.
 
-Request: one line of JSON, `{"read": "sound" | "pictures", ...arguments of read_audio or read_frames}`.
+Request: one line of JSON, `{"read": "audio" | "frames", ...arguments of read_audio or read_frames}`.
 Answer, on a pipe of its own (libraries print what they like): 4 bytes, the length of a JSON header; the header; the
 array's bytes.
 """
@@ -24,14 +24,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from merloco.pipelines.media.probe import MediaError
-from merloco.pipelines.media.reading import Pictures, Sound, read_audio, read_frames
+from merloco.pipelines.media.reading import AudioClip, Frames, read_audio, read_frames
 
 HEADER = struct.Struct("<I")
 PARENT_POLL = 1.0
 """Seconds between looks whether the parent still lives."""
 
-Readers = Mapping[str, Callable[..., Sound | Pictures]]
-READERS: Readers = {"sound": read_audio, "pictures": read_frames}
+Readers = Mapping[str, Callable[..., AudioClip | Frames]]
+READERS: Readers = {"audio": read_audio, "frames": read_frames}
 
 
 def serve(pipe: int, readers: Readers = READERS) -> None:
@@ -61,7 +61,7 @@ def _answer(answers: BinaryIO, readers: Readers, request: dict[str, Any]) -> Non
     array = np.zeros(0, np.uint8)
     try:
         got = read(**request)
-        array = got.wave if isinstance(got, Sound) else got.frames
+        array = got.wave if isinstance(got, AudioClip) else got.frames
         header: dict[str, Any] = {"decode_errors": got.decode_errors}
     except MediaError as error:
         header = {"code": error.code, "message": str(error)}

@@ -17,7 +17,7 @@ from merloco.pipelines.files.hashing import canonical_json, sha256_file, sha256_
 from merloco.pipelines.samples.audit import DELETED, Audit, audit_path, counted, make_audit, read_audit, write_audit
 from merloco.pipelines.samples.schema import Sample, from_table, to_table
 from merloco.pipelines.samples.table import ingested_table, samples_path
-from merloco.pipelines.samples.tombstones import held_deletions, read_deletions
+from merloco.pipelines.samples.tombstones import locked_tombstones, read_tombstones
 from merloco.pipelines.samples.transcripts import (
     append_transcripts,
     compare_media,
@@ -68,7 +68,7 @@ def _last(name: str, root: Path, store: Path, state: str) -> Audit | None:
         last = read_audit(store, name)
     except DataError:  # broken, or of another version: no word of it counts, and `ingest_corpus` says what comes of it
         return None
-    return last if last.state == state + read_deletions(store, name).mark and last.root == str(root) else None
+    return last if last.state == state + read_tombstones(store, name).digest and last.root == str(root) else None
 
 
 def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit:
@@ -101,9 +101,9 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
         raise DataError(f"corpus {name!r}: no usable row under {str(root)!r}: {said}")
     hashed = cache(sha256_file)
     compare_media(read_transcripts(store, name), parsed.samples, root, hashed)  # hashes what it must before the lock
-    with held_deletions(store, name, exclusive=True) as deleted:
+    with locked_tombstones(store, name, exclusive=True) as deleted:
         old, notes = _take_old(store, name)
-        kept = [sample for sample in parsed.samples if not deleted.cover(sample.sample_id, sample.speaker, name)]
+        kept = [sample for sample in parsed.samples if not deleted.contains(sample.sample_id, sample.speaker, name)]
         parsed.errors += [DELETED] * (len(parsed.samples) - len(kept))
         parsed.samples = kept
         parsed.notes += notes
@@ -115,7 +115,7 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
         table = to_table(kept)
         write_parquet(samples_path(store, name), table)
         joined = join_transcripts(store, name, table)
-        audit = replace(make_audit(name, entry, root, parsed, joined), state=state + deleted.mark)
+        audit = replace(make_audit(name, entry, root, parsed, joined), state=state + deleted.digest)
         write_audit(store, audit)
     return audit
 

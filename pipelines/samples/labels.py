@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from merloco.pipelines.catalog.entries import DROP, LabelMap
-from merloco.pipelines.errors import DataError, nearest
+from merloco.pipelines.errors import DataError, suggest
 
 SELF_EVALUATED_HAPPINESS = "self_evaluated_happiness"
 TIE = 1e-5
@@ -73,7 +73,7 @@ def apply_map(samples: pa.Table, corpus: str, label_map: LabelMap) -> pa.Table:
 def _from_label(label: str, native: str, label_map: LabelMap, corpus: str, sample_id: str) -> str | None:
     if label not in label_map.labels:
         raise DataError(
-            f"corpus {corpus!r}, sample {sample_id!r}: unknown label {label!r}: {nearest(label, label_map.labels)}; "
+            f"corpus {corpus!r}, sample {sample_id!r}: unknown label {label!r}: {suggest(label, label_map.labels)}; "
             f"add it to the label map in the catalog"
         )
     if label == "xxx" and label_map.undecided == SELF_EVALUATED_HAPPINESS and _self_evaluated_happy(json.loads(native)):
@@ -106,7 +106,7 @@ def _from_intensities(
     values = [0.0] * len(label_map.classes)
     for native, value in intensities.items():
         if native not in label_map.labels:
-            raise DataError(f"sample {sample_id!r}: unknown emotion {native!r}: {nearest(native, label_map.labels)}")
+            raise DataError(f"sample {sample_id!r}: unknown emotion {native!r}: {suggest(native, label_map.labels)}")
         name = label_map.labels[native]
         if name != DROP:
             values[label_map.classes.index(name)] = value

@@ -10,7 +10,7 @@ from merloco.pipelines.errors import BrokenFileError, DataError
 from merloco.pipelines.files.atomic import TEMPORARY
 from merloco.pipelines.files.formats import read_parquet
 from merloco.pipelines.samples.schema import ARROW_SCHEMA, conform
-from merloco.pipelines.samples.tombstones import drop_rows, read_deletions
+from merloco.pipelines.samples.tombstones import drop_rows, read_tombstones
 from merloco.pipelines.samples.transcripts import (
     join_transcripts,
 )
@@ -42,7 +42,7 @@ def read_samples(store: Path, corpus: str) -> pa.Table:
         OSError: It cannot be read now; it may well be sound.
     """
     table = ingested_table(store, corpus)
-    table = drop_rows(table, read_deletions(store, corpus).covered(table))
+    table = drop_rows(table, read_tombstones(store, corpus).ids_in(table))
     return join_transcripts(store, corpus, table)
 
 

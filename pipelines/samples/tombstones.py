@@ -3,7 +3,7 @@
 It holds only what that takes: ids of removed samples (pseudonyms) and, for a person, a keyed hash of the speaker's name
 in the release. One small file per deletion, never changed, so that two deletions at once cannot lose each other.
 
-Every writer of rows commits inside `held_deletions`, and a deletion adds to the list inside its exclusive form. So a
+Every writer of rows commits inside `locked_tombstones`, and a deletion adds to the list inside its exclusive form. So a
 commit lies wholly before the deletion, which then finds it and takes the rows out, or wholly after it, and then the
 writer has read the list and left the rows out itself.
 """
@@ -34,7 +34,7 @@ KEYED = "hmac-sha256:"
 
 
 @dataclass(frozen=True, slots=True)
-class Deletions:
+class Tombstones:
     """Everything that was removed from a store, or from one corpus of it."""
 
     samples: frozenset[str] = frozenset()
@@ -43,28 +43,28 @@ class Deletions:
     key: bytes = b""
     """The store's key, with which those hashes were made."""
 
-    def cover(self, sample_id: str, speaker: str | None, corpus: str) -> bool:
+    def contains(self, sample_id: str, speaker: str | None, corpus: str) -> bool:
         """Whether a sample must stay out: by its id, or because a removed person speaks in it."""
-        return sample_id in self.samples or (speaker is not None and self.names(corpus, speaker))
+        return sample_id in self.samples or (speaker is not None and self.contains_speaker(corpus, speaker))
 
-    def names(self, corpus: str, speaker: str) -> bool:
+    def contains_speaker(self, corpus: str, speaker: str) -> bool:
         """Whether a person was removed, by a hash of this store or by one of an older version of merloco."""
         if not self.speakers:
             return False
         return not self.speakers.isdisjoint({speaker_key(corpus, speaker), speaker_key(corpus, speaker, self.key)})
 
-    def covered(self, table: pa.Table) -> frozenset[str]:
+    def ids_in(self, table: pa.Table) -> frozenset[str]:
         """Ids of the rows of a samples table that must stay out."""
         ids = table["sample_id"].to_pylist()
         gone = self.samples.intersection(ids)
         if self.speakers:
-            named = cache(self.names)
+            named = cache(self.contains_speaker)
             rows = zip(ids, table["corpus"].to_pylist(), table["speaker"].to_pylist(), strict=True)
             gone |= {sample_id for sample_id, corpus, speaker in rows if speaker is not None and named(corpus, speaker)}
         return gone
 
     @property
-    def mark(self) -> str:
+    def digest(self) -> str:
         """Empty without a deletion, else a hash: a part of what decides whether an ingest reads a release again."""
         if not self.samples and not self.speakers:
             return ""
@@ -86,17 +86,17 @@ def speaker_key(corpus: str, speaker: str, key: bytes = b"") -> str:
     return KEYED + hmac.new(key, name.encode(), hashlib.sha256).hexdigest() if key else sha256_text(name)
 
 
-def deletions_folder(store: Path) -> Path:
+def tombstones_folder(store: Path) -> Path:
     """Where the deletion list lies."""
     return store / "deletions"
 
 
 def key_path(store: Path) -> Path:
     """Where the key for hashes of speakers lies; it is made with the first person's deletion."""
-    return deletions_folder(store) / "speakers.key"
+    return tombstones_folder(store) / "speakers.key"
 
 
-def read_deletions(store: Path, corpus: str | None = None) -> Deletions:
+def read_tombstones(store: Path, corpus: str | None = None) -> Tombstones:
     """The deletion list of one corpus, or of all; empty where nothing was deleted.
 
     Raises:
@@ -104,7 +104,7 @@ def read_deletions(store: Path, corpus: str | None = None) -> Deletions:
     """
     samples: set[str] = set()
     speakers: set[str] = set()
-    for path in sorted(deletions_folder(store).glob("*.json")):
+    for path in sorted(tombstones_folder(store).glob("*.json")):
         if path.name.startswith(TEMPORARY):
             continue
         try:
@@ -117,7 +117,7 @@ def read_deletions(store: Path, corpus: str | None = None) -> Deletions:
                 f"{path}: broken deletion list ({error}): restore it, or remove it and run `merloco delete` again"
             ) from None
     key = _read_key(store) if any(name.startswith(KEYED) for name in speakers) else b""
-    return Deletions(frozenset(samples), frozenset(speakers), key)
+    return Tombstones(frozenset(samples), frozenset(speakers), key)
 
 
 def _read_key(store: Path) -> bytes:
@@ -132,7 +132,7 @@ def _read_key(store: Path) -> bytes:
 
 
 @contextmanager
-def held_deletions(store: Path, corpus: str | None = None, exclusive: bool = False) -> Iterator[Deletions]:
+def locked_tombstones(store: Path, corpus: str | None = None, exclusive: bool = False) -> Iterator[Tombstones]:
     """The deletion list, and nobody adds to it before the block ends: a writer reads it here and commits here.
 
     Args:
@@ -141,14 +141,14 @@ def held_deletions(store: Path, corpus: str | None = None, exclusive: bool = Fal
         exclusive: Whether no other writer may commit meanwhile: for who adds to the list or rewrites a file in place.
 
     Raises:
-        DataError: See `read_deletions`; or the store cannot be written.
+        DataError: See `read_tombstones`; or the store cannot be written.
     """
     with file_lock(store / ".lock", exclusive):
-        yield read_deletions(store, corpus)
+        yield read_tombstones(store, corpus)
 
 
 @contextmanager
-def unchanged_deletions(store: Path, seen: Deletions, corpus: str | None = None) -> Iterator[None]:
+def unchanged_tombstones(store: Path, seen: Tombstones, corpus: str | None = None) -> Iterator[None]:
     """Commit something that was made of many samples, and from which single ones cannot be taken out again.
 
     Args:
@@ -159,8 +159,8 @@ def unchanged_deletions(store: Path, seen: Deletions, corpus: str | None = None)
     Raises:
         DataError: Something was deleted since.
     """
-    with held_deletions(store, corpus) as deleted:
-        if deleted.mark != seen.mark:
+    with locked_tombstones(store, corpus) as deleted:
+        if deleted.digest != seen.digest:
             raise DataError(
                 f"samples of the store {str(store)!r} were deleted while this was made of them, and nothing was "
                 "written: run the same command again"
@@ -168,8 +168,8 @@ def unchanged_deletions(store: Path, seen: Deletions, corpus: str | None = None)
         yield
 
 
-def add_deletions(store: Path, corpus: str, samples: Iterable[str], speakers: Iterable[str]) -> None:
-    """Add to the deletion list, inside `held_deletions(store, exclusive=True)`; the same deletion twice is one file.
+def add_tombstones(store: Path, corpus: str, samples: Iterable[str], speakers: Iterable[str]) -> None:
+    """Add to the deletion list, inside `locked_tombstones(store, exclusive=True)`; the same deletion twice is one file.
 
     Args:
         store: Root of the store.
@@ -183,4 +183,4 @@ def add_deletions(store: Path, corpus: str, samples: Iterable[str], speakers: It
             temporary.write_text(secrets.token_hex(32), encoding="utf-8")
     hashes = sorted(speaker_key(corpus, name, _read_key(store)) for name in names)
     entry = {"corpus": corpus, "samples": sorted(samples), "speakers": hashes}
-    write_json(deletions_folder(store) / f"{corpus}-{sha256_text(canonical_json(entry))[:16]}.json", entry)
+    write_json(tombstones_folder(store) / f"{corpus}-{sha256_text(canonical_json(entry))[:16]}.json", entry)

@@ -100,7 +100,7 @@ def read_transcripts(store: Path, corpus: str) -> list[Transcript]:
 
 
 def append_transcripts(store: Path, corpus: str, transcripts: Iterable[Transcript]) -> None:
-    """Add lines and flush them to the disk, inside `held_deletions(store, exclusive=True)`.
+    """Add lines and flush them to the disk, inside `locked_tombstones(store, exclusive=True)`.
 
     Raises:
         DataError: The file system is full or read-only; the file is then as it was.
@@ -140,7 +140,7 @@ def _whole_size(handle: Any) -> int:
 
 
 def drop_transcripts(store: Path, corpus: str, ids: Collection[str]) -> int:
-    """Take the lines of some samples out, inside `held_deletions(store, exclusive=True)`; returns how many."""
+    """Take the lines of some samples out, inside `locked_tombstones(store, exclusive=True)`; returns how many."""
     lines = read_transcripts(store, corpus)
     left = [line for line in lines if line.sample_id not in ids]
     if len(left) < len(lines):

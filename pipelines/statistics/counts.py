@@ -1,6 +1,6 @@
 """Corpus statistics: the paper's Table 1 from whatever is ingested, beside the published row, with reasons.
 
-What is counted (corpora.md 0): samples of train, val and test that have a target under the active label map. For
+What is counted: samples of train, val and test that have a target under the active label map. For
 multi-label corpora that includes rows without any emotion and ties, as in the paper. Class imbalance is the mean and
 the population standard deviation of the class counts of the official training part: a validation part that the
 catalog carves out of it counts with it, a clip that is known to be bad does not.
@@ -20,11 +20,11 @@ from merloco.pipelines.catalog.loader import Catalog
 from merloco.pipelines.checks.media import with_media_lengths
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.table import read_samples
-from merloco.pipelines.statistics.published import COUNTS, FIGURES, LENGTHS, PUBLISHED, REASONS, Figures, Published
+from merloco.pipelines.statistics.published import COUNTS, FIGURES, LENGTHS, PUBLISHED, Figures, Published
 
 KNOWN_BAD = "known_bad"
 OURS, PAPER = "merloco", "paper"
-WIDELY = (0.5, 1.5)
+SAME_RELEASE = (0.5, 1.5)
 """Outside these ratios of sample counts two corpora are not the same release, and no figure is worth explaining."""
 
 
@@ -53,7 +53,7 @@ class CorpusStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class Explanation:
     """Figures that differ from the published ones, and why."""
 
     figures: tuple[str, ...]
@@ -67,7 +67,7 @@ class Comparison:
     stats: CorpusStats
     published: Published | None
     differs: tuple[str, ...]
-    reasons: tuple[Explained, ...]
+    reasons: tuple[Explanation, ...]
     samples: pa.Table | None = field(default=None, compare=False, repr=False)
     """The samples table behind the figures, with the lengths that the media gave."""
 
@@ -174,16 +174,16 @@ def compare(ours: CorpusStats) -> Comparison:
     return Comparison(ours, published, differs, tuple(_reasons(ours, published, differs)))
 
 
-def _reasons(ours: CorpusStats, published: Published, differs: tuple[str, ...]) -> list[Explained]:
-    reasons: list[Explained] = []
+def _reasons(ours: CorpusStats, published: Published, differs: tuple[str, ...]) -> list[Explanation]:
+    reasons: list[Explanation] = []
 
     def add(figures: tuple[str, ...], text: str) -> None:
         concerned = tuple(name for name in differs if name in figures)
         if concerned:
-            reasons.append(Explained(concerned, text))
+            reasons.append(Explanation(concerned, text))
 
     total = sum(n or 0 for n in (published.figures.train, published.figures.val, published.figures.test))
-    other_release = not WIDELY[0] <= ours.counted / total <= WIDELY[1]
+    other_release = not SAME_RELEASE[0] <= ours.counted / total <= SAME_RELEASE[1]
     if other_release:
         text = f"{ours.counted} samples against {total}: a miniature, a part or another release of the corpus"
         add(FIGURES, text)
@@ -194,7 +194,7 @@ def _reasons(ours: CorpusStats, published: Published, differs: tuple[str, ...]) 
         )
         add(("classes",) if other_release else FIGURES, text)
     elif not other_release:
-        for reason in REASONS.get(ours.corpus, ()):
+        for reason in published.reasons:
             if reason.maps is None or ours.label_map in reason.maps:
                 add(reason.figures, reason.text)
     if ours.figures.hours is None:

@@ -26,7 +26,7 @@ from merloco.models.faces.mtcnn import Mtcnn
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.demo.build import build_demo
 from merloco.pipelines.files.formats import write_parquet
-from merloco.pipelines.media.pool import Decoders, InProcess
+from merloco.pipelines.media.pool import DecoderPool, InlineDecoder
 from merloco.pipelines.media.probe import MediaError
 from merloco.pipelines.media.reading import read_audio, read_frames
 from merloco.pipelines.samples.ingest import ingest_corpus
@@ -76,7 +76,7 @@ def demo_store(folder: Path, roots: Roots) -> FeatureStore:
     return store
 
 
-def extract(store: FeatureStore, roots: Roots, encoders: Encoders, media: Decoders, progress: Any = None) -> float:
+def extract(store: FeatureStore, roots: Roots, encoders: Encoders, media: DecoderPool, progress: Any = None) -> float:
     """Seconds for all shards as `merloco extract` does them: sound with pictures, two jobs beside each other."""
     views = store.views("light")
     jobs = [
@@ -104,7 +104,7 @@ def extract(store: FeatureStore, roots: Roots, encoders: Encoders, media: Decode
 
 def one_after_the_other(store: FeatureStore, roots: Roots, encoders: Encoders) -> tuple[float, float]:
     """Seconds of decoding, and of the encoders' own passes over all clips of a corpus; nothing runs beside them."""
-    views, media = store.views("light"), InProcess()
+    views, media = store.views("light"), InlineDecoder()
     decode = encode = 0.0
     for corpus, root in roots.items():
         begun = time.perf_counter()
@@ -152,7 +152,7 @@ def published_style(store: FeatureStore, roots: Roots, encoders: Encoders, folde
 
 
 def test_overhead_and_the_published_style_loop(tmp_path: Path, roots: Roots, encoders: Encoders) -> None:
-    media = Decoders()
+    media = DecoderPool()
     extract(demo_store(tmp_path / "warm", {"meld": roots["meld"]}), {"meld": roots["meld"]}, encoders, media)
     print(f"\nlight set, {CORES} cores, load {os.getloadavg()[0]:.1f}; overhead = ours / (decode + encode)")
     head = ("corpus", "clips", "ours s", "clips/s", "decode s", "encode s", "overhead", "loop s", "loop/ours")
@@ -191,7 +191,7 @@ def test_memory_over_two_thousand_clips(tmp_path: Path, encoders: Encoders) -> N
         Sample(f"meld/train/clip{i:04d}", "meld", "train", text="Hi.", video_path=file, audio_path=file)
         for i, file in enumerate(files)
     ]
-    store, media = store_of(tmp_path / "store", *samples), Decoders()
+    store, media = store_of(tmp_path / "store", *samples), DecoderPool()
     rows, sizes = 0, []
 
     def measure(count: int) -> None:

@@ -23,7 +23,7 @@ from merloco.pipelines.files.formats import write_json, write_parquet
 from merloco.pipelines.files.hashing import sha256_file
 from merloco.pipelines.samples.schema import to_table
 from merloco.pipelines.samples.table import samples_path
-from merloco.pipelines.samples.tombstones import add_deletions
+from merloco.pipelines.samples.tombstones import add_tombstones
 from tests.helpers.corpora_files import merloco
 from tests.helpers.run_folder import make_run
 from tests.helpers.store_files import extract_all, make_store, meld_samples
@@ -152,7 +152,7 @@ CASES: dict[str, Callable[[FeatureStore], object]] = {
     "fingerprint": break_view,
     "fingerprint broken": lambda s: (folder_of(s) / "view.json").write_text("{"),
     "no_definition": lambda s: (folder_of(s) / "view.json").unlink(),
-    "deleted": lambda s: add_deletions(s.root, "meld", ["meld/train/dia0_utt0"], []),
+    "deleted": lambda s: add_tombstones(s.root, "meld", ["meld/train/dia0_utt0"], []),
     "run": lambda s: (make_run(s.root, ["meld/train/dia0_utt0"]) / "predictions.parquet").write_bytes(b"no"),
     "leftover": lambda s: (folder_of(s) / temporary_name("x")).write_bytes(b"half"),
     "orphan": lambda s: (folder_of(s) / "meld-00007.tar").write_bytes(b"half"),

@@ -31,7 +31,13 @@ from merloco.pipelines.samples.audit import audit_path, read_audit
 from merloco.pipelines.samples.ingest import ingest_corpus
 from merloco.pipelines.samples.schema import from_table, to_table
 from merloco.pipelines.samples.table import read_samples, samples_path
-from merloco.pipelines.samples.tombstones import add_deletions, deletions_folder, key_path, read_deletions, speaker_key
+from merloco.pipelines.samples.tombstones import (
+    add_tombstones,
+    key_path,
+    read_tombstones,
+    speaker_key,
+    tombstones_folder,
+)
 from merloco.pipelines.samples.transcripts import Transcript, append_transcripts
 from tests.helpers.corpora_files import merloco
 from tests.helpers.deletion import GONE, KEY, content, files_that_name, remove
@@ -52,7 +58,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     write_findings(store.root, "meld", [SampleFinding("meld", "x", "warning", 1, (GONE[0],), "Ann")])
     append_transcripts(store.root, "meld", [Transcript(name, None, None, "hello", model="w") for name in GONE[1:]])
     append_transcripts(store.root, "meld", [Transcript("meld/train/dia9_utt1", None, None, "hello", model="w")])
-    deletions_folder(store.root).mkdir()
+    tombstones_folder(store.root).mkdir()
     key_path(store.root).write_text(KEY)  # so that copies of this store hash a person alike
     return store
 
@@ -140,7 +146,7 @@ def test_a_person_is_deleted_by_speaker_and_the_name_is_not_kept(store: FeatureS
     remove(store, [], ["meld/Ann"])
     assert store.sql("select distinct speaker from samples order by 1").fetchall() == [("Bob",), ("Cleo",)]
     assert files_that_name(store, ["Ann"]) == []
-    assert read_deletions(store.root, "meld").speakers == {speaker_key("meld", "Ann", bytes.fromhex(KEY))}
+    assert read_tombstones(store.root, "meld").speakers == {speaker_key("meld", "Ann", bytes.fromhex(KEY))}
     assert check_store(store) == []
 
 
@@ -164,7 +170,7 @@ def test_an_ingest_honours_a_deletion_that_was_interrupted_and_reads_the_release
     root, store = release(tmp_path / "meld", [row(1, 0, 0), row(2, 0, 1)]), tmp_path / "store"
     ingest_corpus("meld", entry, root, store)
     [first, *_] = read_samples(store, "meld")["sample_id"].to_pylist()
-    add_deletions(store, "meld", [first], [])
+    add_tombstones(store, "meld", [first], [])
     ingest_corpus("meld", entry, root, store)
     assert first not in read_samples(store, "meld")["sample_id"].to_pylist()
     written = samples_path(store, "meld").stat().st_mtime_ns
@@ -227,7 +233,7 @@ def test_a_killed_deletion_is_completed_by_the_next_one(whole: FeatureStore, tmp
     command = [str(Path(sys.executable).parent / "merloco"), *arguments]
     remove(expected, [], ["meld/Ann"])
     process = subprocess.Popen(command, cwd=CATALOG.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not list(deletions_folder(store.root).glob("meld-*.json")):
+    while process.poll() is None and not list(tombstones_folder(store.root).glob("meld-*.json")):
         time.sleep(0.001)
     time.sleep(random.Random().uniform(0, 0.1))
     process.send_signal(signal.SIGKILL)
@@ -243,7 +249,7 @@ def test_a_second_deletion_first_completes_the_interrupted_one(store: FeatureSto
     remove(other, GONE)
     folder = store.folder(store.view("minilm"))
     done = other.folder(other.view("minilm"))
-    shutil.copytree(deletions_folder(other.root), deletions_folder(store.root), dirs_exist_ok=True)
+    shutil.copytree(tombstones_folder(other.root), tombstones_folder(store.root), dirs_exist_ok=True)
     for name in ("meld-00000.commit.json", "meld-00000.tar"):
         shutil.copy(done / name, folder / name)
     before = read_commit(folder, "meld-00000")
@@ -349,7 +355,7 @@ def test_a_mistake_is_one_sentence(
 
 def test_a_broken_deletion_list_stops_everything_that_could_bring_somebody_back(store: FeatureStore) -> None:
     remove(store, GONE)
-    [path] = deletions_folder(store.root).glob("*.json")
+    [path] = tombstones_folder(store.root).glob("*.json")
     path.write_text("{")
     with pytest.raises(DataError, match="broken deletion list"):
         store.plan([store.view("minilm")])
@@ -357,5 +363,5 @@ def test_a_broken_deletion_list_stops_everything_that_could_bring_somebody_back(
 
 def test_the_list_holds_what_it_needs_and_no_more(store: FeatureStore) -> None:
     remove(store, [], ["meld/Ann"])
-    [path] = deletions_folder(store.root).glob("*.json")
+    [path] = tombstones_folder(store.root).glob("*.json")
     assert set(json.loads(path.read_text())) == {"corpus", "samples", "speakers"}

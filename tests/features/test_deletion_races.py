@@ -32,11 +32,11 @@ from merloco.pipelines.samples.ingest import ingest_corpus
 from merloco.pipelines.samples.schema import from_table, to_table
 from merloco.pipelines.samples.table import ingested_table, read_samples, samples_path
 from merloco.pipelines.samples.tombstones import (
-    Deletions,
-    add_deletions,
-    held_deletions,
+    Tombstones,
+    add_tombstones,
     key_path,
-    read_deletions,
+    locked_tombstones,
+    read_tombstones,
     speaker_key,
 )
 from merloco.pipelines.samples.transcripts import Transcript, append_transcripts, read_transcripts
@@ -232,8 +232,8 @@ def test_inputs_of_a_training_that_began_before_a_deletion_are_not_kept(tmp_path
 
     def read(record: Mapping[str, Any]) -> Item:
         if record is records[70]:  # the first block of 64 is there by now
-            with held_deletions(store.root, exclusive=True):
-                add_deletions(store.root, "meld", GONE[:1], [])
+            with locked_tombstones(store.root, exclusive=True):
+                add_tombstones(store.root, "meld", GONE[:1], [])
         return Item(record["sample_id"], 1)
 
     def cut(values: Any) -> Any:
@@ -261,7 +261,7 @@ def test_what_is_made_of_many_samples_is_refused_when_one_of_them_was_deleted(tm
     store = make_store(tmp_path / "store", n=20)
     for view in ("prosody", "face_hog"):
         add_sequences(store, view)
-    seen = read_deletions(store.root, "meld")
+    seen = read_tombstones(store.root, "meld")
     with pytest.raises(DataError, match="were deleted while this was made of them"):
         write_mmsa(store, "light", "meld", tmp_path / "out.pkl", lambda _: remove(store, GONE[:1]))
     assert not (tmp_path / "out.pkl").exists()
@@ -299,7 +299,7 @@ def test_the_hash_of_a_person_says_nothing_outside_its_store(tmp_path: Path) -> 
         ingest_corpus("meld", store.catalog.corpus("meld"), release(tmp_path / f"meld {name}"), store.root)
         [person, *_] = read_samples(store.root, "meld")["speaker"].to_pylist()
         remove(store, [], [f"meld/{person}"])
-        hashes += read_deletions(store.root, "meld").speakers
+        hashes += read_tombstones(store.root, "meld").speakers
         assert len(bytes.fromhex(key_path(store.root).read_text())) == 32
     assert len(set(hashes)) == 2 and speaker_key("meld", person) not in hashes
 
@@ -338,15 +338,15 @@ def test_new_utterances_of_a_person_that_came_between_choice_and_deletion_go_too
     ingest_corpus("meld", entry, release(tmp_path / "b", [row(1, 0, 0), row(2, 0, 1)]), store.root)
     delete(store, selection)
     assert person not in ingested_table(store.root, "meld")["speaker"].to_pylist()
-    assert read_deletions(store.root, "meld").samples > selection.samples
+    assert read_tombstones(store.root, "meld").samples > selection.samples
 
 
 def test_writers_share_the_list_and_a_deletion_waits_for_them(kill_server: KillServer, tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", n=20)
     argv = ["delete", "--sample", GONE[0], "--store", str(store.root), *PLACES]
-    with held_deletions(store.root), held_deletions(store.root):
+    with locked_tombstones(store.root), locked_tombstones(store.root):
         assert kill_server(*argv, after=1.5)["code"] == -9  # killed while it waited
-    assert read_deletions(store.root).samples == frozenset()
+    assert read_tombstones(store.root).samples == frozenset()
     assert kill_server(*argv)["code"] == 0
 
 
@@ -368,7 +368,7 @@ def write_what_waits(kind: str, root: str, place: str) -> None:
     elif kind == "export":
         write_one_parquet(store, export_table(store, "light", ["meld"], ["text"]), Path(place))
     elif kind == "findings":
-        write_findings(store.root, "meld", [], Deletions())
+        write_findings(store.root, "meld", [], Tombstones())
 
 
 @pytest.mark.parametrize("kind", ["adopt", "export", "findings"])
@@ -387,6 +387,6 @@ def test_no_writer_commits_while_somebody_is_put_on_the_list(
         found = [places[kind], *places[kind].rglob("*")]
         return [path for path in found if path.is_file() and ".tmp-" not in str(path)]
 
-    with held_deletions(store.root, exclusive=True):
+    with locked_tombstones(store.root, exclusive=True):
         assert kill_server(**request, after=1.5)["code"] == -9 and written() == []
     assert kill_server(**request)["code"] == 0 and written() != []

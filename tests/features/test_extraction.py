@@ -18,8 +18,8 @@ from merloco.features.shards.format import plan_shards, read_rows
 from merloco.features.store import FeatureStore
 from merloco.features.views import FeatureView
 from merloco.models.encoders.base import Encoding, ModelError
-from merloco.pipelines.media.pool import Decoders, InProcess, Media
-from merloco.pipelines.media.reading import Pictures, Sound
+from merloco.pipelines.media.pool import Decoder, DecoderPool, InlineDecoder
+from merloco.pipelines.media.reading import AudioClip, Frames
 from merloco.pipelines.samples.schema import Sample
 from tests.helpers.corpora_files import store_of
 from tests.helpers.decoders import POISON
@@ -57,19 +57,19 @@ class Brightness:
         return self.encode_found(items, self.find(items))
 
 
-class Counting(InProcess):
+class Counting(InlineDecoder):
     """Decodes here and remembers what it was asked for."""
 
     def __init__(self) -> None:
         self.asked: list[tuple] = []
 
-    def sound(self, *arguments: Any) -> Sound:
-        self.asked.append(("sound", *arguments))
-        return super().sound(*arguments)
+    def read_audio(self, *arguments: Any) -> AudioClip:
+        self.asked.append(("audio", *arguments))
+        return super().read_audio(*arguments)
 
-    def pictures(self, *arguments: Any) -> Pictures:
-        self.asked.append(("pictures", *arguments))
-        return super().pictures(*arguments)
+    def read_frames(self, *arguments: Any) -> Frames:
+        self.asked.append(("frames", *arguments))
+        return super().read_frames(*arguments)
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +96,10 @@ def target_of(store: FeatureStore, view: FeatureView, encoder: Any, folder: Path
 
 
 def extract(
-    root: Path, targets: list[Target], media: Media | None = None, readers: int = 2, turn: Any = None
+    root: Path, targets: list[Target], media: Decoder | None = None, readers: int = 2, turn: Any = None
 ) -> list[Commit]:
     views = [target.view for target in targets]
-    used = media or InProcess()
+    used = media or InlineDecoder()
 
     def read(record: Mapping[str, Any]) -> Mapping[str, Item]:
         return read_sample(views, record, root, used)
@@ -140,7 +140,7 @@ def test_grouping_readers_and_batches_change_no_byte(
 def test_decoder_processes_change_no_byte(clips: Path, two: list[Target]) -> None:
     extract(clips, two)
     expected = bytes_in(*two)
-    decoders = Decoders()
+    decoders = DecoderPool()
     extract(clips, two, decoders)
     decoders.close()
     assert bytes_in(*two) == expected
@@ -169,7 +169,7 @@ def test_a_decoder_that_crashes_or_hangs_costs_its_sample(tmp_path: Path) -> Non
         write_media(tmp_path / f"{name}.mp4", 1.0, wave=clicks(1.0, [0.3, 0.6]))
     store = store_with(tmp_path / "store", *names)
     target = target_of(store, store.view("prosody"), Loudness(), tmp_path)
-    decoders = Decoders(time_limit=3.0, command=POISON)
+    decoders = DecoderPool(time_limit=3.0, command=POISON)
     (commit,) = extract(tmp_path, [target], decoders)
     decoders.close()
     statuses = {row.sample_id.rpartition("/")[2]: row.status for row in read_rows(target.folder, commit.shard)}
@@ -202,8 +202,8 @@ def test_what_a_user_has_to_mend_ends_the_run(
     assert not broken.folder.exists()
 
 
-class Unplugged(InProcess):
-    def sound(self, *arguments: Any) -> Sound:
+class Unplugged(InlineDecoder):
+    def read_audio(self, *arguments: Any) -> AudioClip:
         raise OSError("stale file handle")
 
 

@@ -15,7 +15,7 @@ from merloco.features.views import FeatureView
 from merloco.flows.finetune.snapshots import write_snapshot
 from merloco.models.finetune.run import Snapshot
 from merloco.pipelines.catalog.loader import load_catalog
-from merloco.pipelines.catalog.registered import read_fragments
+from merloco.pipelines.catalog.registered import registered_encoders
 from merloco.pipelines.files.formats import write_parquet
 from merloco.pipelines.samples.ingest import ingest_corpus
 from merloco.pipelines.samples.table import read_samples, samples_path
@@ -160,7 +160,7 @@ def test_a_base_of_unknown_history_is_said(
     base = str(checkpoints / "emotion-english-distilroberta-base")
     code, _, err = finetune(capsys, meld, "--modality", "text", "--epochs", "1", "--base", base, "--name", "stranger")
     assert code == 0 and "has seen before is not known: only meld counts" in err
-    assert read_fragments(meld.root)["stranger"].encoder.kind == "hf_text"
+    assert registered_encoders(meld.root)["stranger"].encoder.kind == "hf_text"
 
 
 def test_provenance_adds_up_and_a_taken_place_is_left_alone(capsys: pytest.CaptureFixture, meld: FeatureStore) -> None:
@@ -168,8 +168,8 @@ def test_provenance_adds_up_and_a_taken_place_is_left_alone(capsys: pytest.Captu
     arguments = ("--modality", "text", "--epochs", "1")
     assert finetune(capsys, meld, *arguments, "--name", "first")[0] == 0
     assert finetune(capsys, meld, *arguments, "--name", "second", "--base", "first")[0] == 0
-    found = read_fragments(meld.root)
-    assert found["second"].encoder.trained_on == ("meld",) and found["second"].about["base"] == "first"
+    found = registered_encoders(meld.root)
+    assert found["second"].encoder.trained_on == ("meld",) and found["second"].description["base"] == "first"
     sets = [found[name].feature_set for name in ("first", "second")]
     assert len(set(sets)) == 2 and sets[1] == "published_second"
 

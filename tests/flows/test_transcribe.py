@@ -15,11 +15,11 @@ from merloco.flows.transcribe.service import TranscribeJob
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.formats import write_parquet
-from merloco.pipelines.media.pool import Decoders
+from merloco.pipelines.media.pool import DecoderPool
 from merloco.pipelines.samples.ingest import ingest_corpus
 from merloco.pipelines.samples.schema import from_table, to_table
 from merloco.pipelines.samples.table import read_samples, samples_path
-from merloco.pipelines.samples.tombstones import add_deletions
+from merloco.pipelines.samples.tombstones import add_tombstones
 from merloco.pipelines.samples.transcripts import read_transcripts
 from tests.helpers.command_line import merloco
 from tests.helpers.kill_server import KillServer
@@ -83,7 +83,7 @@ def test_a_clip_that_was_deleted_does_not_come_back_with_its_transcript(
     capsys: pytest.CaptureFixture, afew: FeatureStore, whisper: Path
 ) -> None:
     [first, *rest] = read_samples(afew.root, "afew")["sample_id"].to_pylist()
-    add_deletions(afew.root, "afew", [first], [])
+    add_tombstones(afew.root, "afew", [first], [])
     merloco(capsys, "transcribe", "--model", str(whisper), "--store", str(afew.root), "--no-flow")
     assert read_samples(afew.root, "afew")["sample_id"].to_pylist() == rest
 
@@ -191,7 +191,7 @@ def test_a_clip_that_hangs_its_decoder_costs_itself(
     hanging = replace(first, sample_id="afew/train/hang", audio_path="hang.avi")
     shutil.copy(tmp_path / "afew" / first.audio_path, tmp_path / "afew" / "hang.avi")
     write_parquet(samples_path(afew.root, "afew"), to_table([first, hanging]))
-    media = Decoders(time_limit=3.0, command=(sys.executable, "-m", "tests.helpers.poison_decoder"))
+    media = DecoderPool(time_limit=3.0, command=(sys.executable, "-m", "tests.helpers.poison_decoder"))
     monkeypatch.setattr(transcription, "decoders", lambda _limit: media)
     counts = transcription.transcribe_corpus(
         TranscribeJob(str(CATALOG), str(afew.root), "afew", str(tmp_path / "afew"), str(whisper))

@@ -6,11 +6,11 @@ import sys
 import time
 from pathlib import Path
 
-from merloco.pipelines.media.reading import Sound, read_audio, read_frames
+from merloco.pipelines.media.reading import AudioClip, read_audio, read_frames
 from merloco.pipelines.media.worker import serve
 
 
-def read_poisoned(path: Path, **arguments: object) -> Sound:
+def read_poisoned(path: Path, **arguments: object) -> AudioClip:
     if "crash" in path.name:
         os.kill(os.getpid(), signal.SIGSEGV)
     if "hang" in path.name:
@@ -23,4 +23,4 @@ def read_poisoned(path: Path, **arguments: object) -> Sound:
 
 if __name__ == "__main__":
     print("native libraries print what they like")
-    serve(int(sys.argv[-1]), {"sound": read_poisoned, "pictures": read_frames})
+    serve(int(sys.argv[-1]), {"audio": read_poisoned, "frames": read_frames})

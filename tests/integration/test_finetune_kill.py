@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from merloco.pipelines.catalog.registered import read_fragments
+from merloco.pipelines.catalog.registered import registered_encoders
 from merloco.pipelines.files.atomic import TEMPORARY
 from tests.helpers.command_line import merloco
 from tests.helpers.store_files import CATALOG, make_store
@@ -66,10 +66,10 @@ def test_a_killed_fine_tuning_ends_with_the_same_weights(
     generator = random.Random(7)
     for _ in range(KILLS):
         kill_one(killed, base, generator.uniform(0.0, 0.2))
-        assert read_fragments(killed) == {}, "what is unfinished is not known"
+        assert registered_encoders(killed) == {}, "what is unfinished is not known"
     assert merloco(capsys, *arguments(killed, base))[0] == 0
     assert contents(killed) == contents(whole)
-    one, other = (read_fragments(store)["tuned"].about for store in (whole, killed))
+    one, other = (registered_encoders(store)["tuned"].description for store in (whole, killed))
     assert one["history"] == other["history"] and len(one["history"]) == EPOCHS + 1
     left = [path.name for path in (killed / "encoders" / "tuned").iterdir()]
     assert sorted(left) == [".lock", "encoder.json", "weights"], f"unfinished files begin with {TEMPORARY}"

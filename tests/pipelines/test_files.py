@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from merloco.pipelines.files.atomic import atomic_path, sweep, temporary_name
+from merloco.pipelines.files.atomic import atomic_path, remove_temporary_files, temporary_name
 from merloco.pipelines.files.hashing import canonical_json
 
 
@@ -30,7 +30,7 @@ def test_sweep_removes_files_of_dead_writers_only(tmp_path: Path) -> None:
     elsewhere = tmp_path / ".tmp-otherhost-4194305-0-x"
     for path in (living, dead, elsewhere):
         path.write_text("half")
-    assert sweep(tmp_path) == 1
+    assert remove_temporary_files(tmp_path) == 1
     assert sorted(tmp_path.iterdir()) == sorted([living, elsewhere])
 
 

@@ -10,7 +10,12 @@ import yaml
 from merloco.features.store import FeatureStore
 from merloco.pipelines.catalog.entries import EncoderEntry, ViewEntry
 from merloco.pipelines.catalog.loader import load_catalog
-from merloco.pipelines.catalog.registered import FRAGMENT, Fragment, encoder_folder, write_fragment
+from merloco.pipelines.catalog.registered import (
+    ENCODER_FILE,
+    RegisteredEncoder,
+    encoder_folder,
+    write_registered_encoder,
+)
 from merloco.pipelines.errors import DataError
 from tests.helpers.store_files import CATALOG
 
@@ -21,21 +26,21 @@ BASES = {
 }
 
 
-def fragment(name: str, modality: str, **changes: object) -> Fragment:
+def registered(name: str, modality: str, **changes: object) -> RegisteredEncoder:
     kind, view = BASES[modality]
     entry = {"kind": kind, "modality": modality, "checkpoint": "weights", "trained_on": ["meld"]}
     values = {
         "encoder": EncoderEntry.model_validate({**entry, **changes.pop("encoder", {})}),  # type: ignore[dict-item]
         "view": view.model_copy(update={"encoder": name}),
         "feature_set": "light_meld",
-        "like": "light",
-        "about": {},
+        "base_feature_set": "light",
+        "description": {},
     }
-    return Fragment(**{**values, **changes})  # type: ignore[arg-type]
+    return RegisteredEncoder(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def add(store: Path, name: str, modality: str, **changes: object) -> Path:
-    return write_fragment(store, name, fragment(name, modality, **changes))
+    return write_registered_encoder(store, name, registered(name, modality, **changes))
 
 
 def test_encoders_of_one_corpus_fill_one_feature_set(tmp_path: Path) -> None:
@@ -75,7 +80,7 @@ def test_a_store_can_be_moved(tmp_path: Path) -> None:
         "video",
         encoder={"parameters": {"detector_checkpoint": "weights/detector/r.pth"}},
     )
-    assert str(tmp_path) not in (encoder_folder(tmp_path / "one", "video_meld") / FRAGMENT).read_text()
+    assert str(tmp_path) not in (encoder_folder(tmp_path / "one", "video_meld") / ENCODER_FILE).read_text()
     shutil.move(tmp_path / "one", tmp_path / "two")
     moved = load_catalog(CATALOG, tmp_path / "two").encoders["video_meld"]
     assert moved.parameters["detector_checkpoint"] == str(
@@ -85,7 +90,7 @@ def test_a_store_can_be_moved(tmp_path: Path) -> None:
 
 def test_a_set_can_build_on_another_stores_set_whatever_the_order_of_names(tmp_path: Path) -> None:
     add(tmp_path, "z_meld", "text")
-    add(tmp_path, "a_meld_afew", "audio", feature_set="light_meld_afew", like="light_meld")
+    add(tmp_path, "a_meld_afew", "audio", feature_set="light_meld_afew", base_feature_set="light_meld")
     catalog = load_catalog(CATALOG, tmp_path)
     assert catalog.feature_set("light_meld_afew").views == {
         "audio": "a_meld_afew",
@@ -99,7 +104,7 @@ def test_a_set_can_build_on_another_stores_set_whatever_the_order_of_names(tmp_p
     [
         ("minilm", {}, "the catalog has its own encoder 'minilm' and view 'minilm'"),
         ("t", {"feature_set": "published"}, "the catalog has its own feature set 'published'"),
-        ("t", {"like": "lite"}, "the catalog has no feature set 'lite' to build on: did you mean 'light'?"),
+        ("t", {"base_feature_set": "lite"}, "the catalog has no feature set 'lite' to build on: did you mean 'light'?"),
         ("t", {"encoder": {"trained_on": ["ravdess"]}}, "trained on 'ravdess', which the catalog does not know"),
         ("t", {"encoder": {"checkpoint": "/etc/weights"}}, "'/etc/weights': expected a path inside the folder"),
         ("t", {"encoder": {"checkpoint": "../weights"}}, "'../weights': expected a path inside the folder"),

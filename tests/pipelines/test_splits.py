@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merloco.pipelines.catalog.entries import Validation
-from merloco.pipelines.corpora.splits import ENOUGH, seeded_validation
+from merloco.pipelines.corpora.splits import MIN_GROUPS, seeded_validation
 
 IEMOCAP = {
     "fru": 1468, "neu": 1324, "ang": 933, "sad": 839, "exc": 742, "hap": 452, "xxx": 2005, "sur": 89, "fea": 30,
@@ -34,7 +34,7 @@ def test_every_label_of_iemocap_that_enough_dialogues_hold_is_in_validation() ->
     chosen = seeded_validation(groups, labels, Validation(by="dialogue", fraction=0.1, seed=7))
     counts = Counter(labels[i] for i in chosen)
     held = {label: len({groups[i] for i in groups if labels[i] == label}) for label in IEMOCAP}
-    assert all(counts[label] for label in IEMOCAP if held[label] >= ENOUGH)
+    assert all(counts[label] for label in IEMOCAP if held[label] >= MIN_GROUPS)
     assert len(chosen) == pytest.approx(0.1 * len(groups), rel=0.1)
     for label in ("fru", "neu", "ang", "sad", "exc", "hap"):
         assert counts[label] / IEMOCAP[label] == pytest.approx(0.1, abs=0.03), label

@@ -87,14 +87,14 @@ def check_samples(
     from merloco.pipelines.checks.findings import findings_table, write_findings
     from merloco.pipelines.checks.media import media_files
     from merloco.pipelines.samples.table import read_samples
-    from merloco.pipelines.samples.tombstones import read_deletions
+    from merloco.pipelines.samples.tombstones import read_tombstones
 
     opened = open_store(catalog, store)
     names = ingested_names(opened.corpora(corpora or None))
     given = existing_roots(root, opened.catalog)
     found = {}
     for name in names:
-        deleted = read_deletions(opened.root, name)
+        deleted = read_tombstones(opened.root, name)
         samples = read_samples(opened.root, name)
         try:
             folder = corpus_root(opened.catalog, name, given, opened.root)

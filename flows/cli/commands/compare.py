@@ -10,7 +10,7 @@ import typer
 from merloco.flows.cli.console import note, print_records, show
 from merloco.flows.cli.options import CATALOG, CatalogOption, FormatOption, StoreOption, open_store
 from merloco.flows.lists import split_list
-from merloco.pipelines.errors import UsageError, nearest
+from merloco.pipelines.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from merloco.flows.results.compare import Agreement, Comparison
@@ -47,7 +47,7 @@ def compare(
     metrics = list(dict.fromkeys(split_list(metric) or ()))
     for name in metrics:
         if name not in TITLES:
-            raise UsageError(f"unknown metric {name!r}: {nearest(name, TITLES)}")
+            raise UsageError(f"unknown metric {name!r}: {suggest(name, TITLES)}")
     opened = open_store(catalog, store)
     folders = find_run(opened.root, first), find_run(opened.root, second)
     if folders[0] == folders[1]:

@@ -23,7 +23,7 @@ from merloco.flows.cli.options import (
     open_store,
 )
 from merloco.flows.corpus_roots import existing_roots
-from merloco.pipelines.errors import DataError, UsageError, nearest
+from merloco.pipelines.errors import DataError, UsageError, suggest
 
 labels_app = typer.Typer(
     name="labels",
@@ -103,7 +103,7 @@ def labels_show(
     entry = opened.catalog.corpus(corpus)
     name = map_name or entry.map
     if name not in entry.maps:
-        raise UsageError(f"corpus {corpus!r} has no label map {name!r}: {nearest(name, entry.maps)}")
+        raise UsageError(f"corpus {corpus!r} has no label map {name!r}: {suggest(name, entry.maps)}")
     samples = read_samples(opened.root, corpus)
     rows = count_labels(samples, corpus, entry.maps[name])
     if output == "table":

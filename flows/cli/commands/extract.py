@@ -27,7 +27,7 @@ from merloco.flows.devices import device_list
 from merloco.flows.lists import split_list
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError, UsageError
-from merloco.pipelines.files.atomic import sweep
+from merloco.pipelines.files.atomic import remove_temporary_files
 from merloco.pipelines.files.space import storage_errors
 from merloco.pipelines.media.pool import TIME_LIMIT
 
@@ -155,7 +155,7 @@ def run_extract(
     done = Extracted()
     begun = time.perf_counter()
     with storage_errors(opened.root):
-        sweep(opened.root)
+        remove_temporary_files(opened.root)
         drop_dead_claims(opened.root)
     if jobs:
         require_store_room(opened, planned)

@@ -25,7 +25,7 @@ from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.corpora.base import Parsed, RowError, register_parser
 from merloco.pipelines.corpora.iemocap.labels import DIALOGUE, Evaluation, Remarks, read_evaluations
 from merloco.pipelines.corpora.iemocap.transcripts import Turn, read_transcription, spoken
-from merloco.pipelines.corpora.splits import seeded_validation
+from merloco.pipelines.corpora.splits import carve_validation
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.schema import Sample, to_table
@@ -194,14 +194,10 @@ def _carve_validation(parsed: Parsed, entry: CorpusEntry) -> None:
         return
     if validation.by == "film_time":
         raise DataError("IEMOCAP validation by 'film_time': expected by: dialogue or by: utterance")
-    pool = {sample.sample_id: sample.dialogue or "" for sample in training}
+    groups = {sample.sample_id: sample.dialogue or "" for sample in training}
     if validation.by == "utterance":
         label_map = entry.maps[entry.map]
         known = [sample for sample in training if sample.label in label_map.labels]
         labels = apply_map(to_table(known), "iemocap", label_map)
-        kept = labels.filter(labels["emotion"].is_valid())["sample_id"].to_pylist()
-        pool = {sample_id: pool[sample_id] for sample_id in kept}
-    chosen = seeded_validation(pool, {s.sample_id: s.label for s in training}, validation)
-    if not chosen:
-        parsed.notes.append(f"validation is empty: no dialogue is small enough for {validation.fraction:g} of the rows")
-    parsed.samples = [replace(s, split="val") if s.sample_id in chosen else s for s in parsed.samples]
+        groups = {i: groups[i] for i in labels.filter(labels["emotion"].is_valid())["sample_id"].to_pylist()}
+    carve_validation(parsed, groups, validation, "dialogue", "the rows")

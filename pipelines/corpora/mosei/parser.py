@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from merloco.pipelines.corpora.mosei.csd import read_csd
 from merloco.pipelines.corpora.mosei.folds import CODES, FOLDS_FILE, FOLDS_TABLE, NAMES, read_folds
 from merloco.pipelines.corpora.mosei.labels import EMOTIONS, LabelRow, csv_files, read_table, read_workers, table_kind
 from merloco.pipelines.corpora.mosei.transcripts import Segment, read_transcripts
+from merloco.pipelines.corpora.splits import number_turns
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.samples.schema import Sample
 
@@ -76,7 +77,7 @@ def parse_mosei(entry: CorpusEntry, root: Path) -> Parsed:
             samples[sample.sample_id] = sample
             first[sample.sample_id] = row.file, row.line
     _note_unlabelled(transcripts, samples, parsed)
-    parsed.samples = list(_with_turns(samples))
+    parsed.samples = number_turns(samples.values(), lambda s: (s.start or 0.0, s.sample_id))
     return parsed
 
 
@@ -213,12 +214,3 @@ def _note_unlabelled(transcripts: dict[str, list[Segment]], samples: dict[str, S
     count = sum(sample_id not in samples for sample_id in segments)
     if count:
         parsed.notes.append(f"{count} transcript segments have no label: not used")
-
-
-def _with_turns(samples: dict[str, Sample]) -> Iterator[Sample]:
-    videos: dict[str, list[Sample]] = {}
-    for sample in samples.values():
-        videos.setdefault(sample.dialogue or "", []).append(sample)
-    for members in videos.values():
-        ordered = sorted(members, key=lambda s: (s.start or 0.0, s.sample_id))
-        yield from (replace(sample, turn=turn) for turn, sample in enumerate(ordered))
