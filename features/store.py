@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from merloco.features.shards.commit import Commit, commits, damage, read_commit
+from merloco.features.shards.commit import Commit, commits, read_commit, verify_files
 from merloco.features.shards.format import MISSING, RETRYABLE, Shard, lost_media, plan_shards
 from merloco.features.views import FeatureView, resolve_view
 from merloco.pipelines.catalog.loader import Catalog, load_catalog
@@ -197,7 +197,7 @@ class FeatureStore:
         wanted = None if corpora is None else set(corpora)
         return [c for c in commits(self.folder(view)) if wanted is None or c.corpus in wanted]
 
-    def describe(self, view: FeatureView) -> None:
+    def write_view_manifest(self, view: FeatureView) -> None:
         """Write `view.json` beside the shards: the definition that the fingerprint stands for."""
         path = self.folder(view) / "view.json"
         if not path.is_file():
@@ -222,7 +222,7 @@ def _state(folder: Path, modality: str, shard: Shard, commit: Commit | None, ver
         return "missing"
     if commit.inputs != shard.inputs:
         return "stale"
-    if damage(folder, commit, verify):
+    if verify_files(folder, commit, verify):
         return "damaged"
     if lost_media(shard.samples, modality, commit.statuses.get(MISSING, 0)):
         return "lost"

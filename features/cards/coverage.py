@@ -1,4 +1,4 @@
-"""What a store holds, counted: plan, coverage per view and corpus, seconds per leg."""
+"""What a store holds, counted: plan, coverage per view and corpus, seconds per stage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from merloco.features.shards.format import LEGS, OK
+from merloco.features.shards.format import OK, STAGES
 from merloco.features.store import TO_DO
 from merloco.pipelines.samples.table import read_samples
 
@@ -67,16 +67,16 @@ def coverage_table(store: FeatureStore, views: Iterable[FeatureView], corpora: S
     return rows
 
 
-def legs_sentence(summary: Mapping[str, Any], planned: int, wall: float) -> str:
-    """One sentence about an extraction: shards done, rate, seconds per leg, and the leg that holds the others up."""
+def timings_sentence(summary: Mapping[str, Any], planned: int, wall: float) -> str:
+    """One sentence about an extraction: shards done, rate, seconds per stage, and the slowest stage."""
     done = summary["shards"]
     if not done:
         return f"Nothing to extract: all {planned} shards are done."
-    seconds = {leg: summary["seconds"][leg] for leg in LEGS if leg in summary["seconds"]}
-    legs = ", ".join(f"{leg} {value:.1f} s" for leg, value in seconds.items())
-    slowest = max((leg for leg in seconds if leg != "wait"), key=seconds.__getitem__)
+    seconds = {stage: summary["seconds"][stage] for stage in STAGES if stage in summary["seconds"]}
+    timings = ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items())
+    slowest = max((stage for stage in seconds if stage != "wait"), key=seconds.__getitem__)
     rate = summary["rows"] / wall if wall else 0.0
     return (
         f"Extracted {done} of {planned} shards, {summary['rows']} samples in {wall:.1f} s ({rate:.1f} samples/s); "
-        f"side by side: {legs}; slowest leg: {slowest}."
+        f"side by side: {timings}; slowest leg: {slowest}."
     )

@@ -19,19 +19,21 @@ T = TypeVar("T")
 def encode_items(view: FeatureView, encoder: Encoder, items: Sequence[Item]) -> list[Row]:
     """Encode a batch of items into rows, one row per item in the given order."""
     if isinstance(encoder, FaceEncoder):
-        return encode_found(view, encoder, items, find_items(encoder, items))
+        return encode_detections(view, encoder, items, detect_batch(encoder, items))
     return _rows(view, items, lambda chosen: encoder.encode([item.value for item in chosen]))
 
 
-def find_items(encoder: FaceEncoder, items: Sequence[Item]) -> dict[str, Any]:
+def detect_batch(encoder: FaceEncoder, items: Sequence[Item]) -> dict[str, Any]:
     """Detection for the readable items: sample id -> what `FaceEncoder.find` gives, or the exception."""
     readable = [item for item in items if item.status == OK]
-    found = isolated(encoder.find, [item.value for item in readable])
+    found = bisect_failures(encoder.find, [item.value for item in readable])
     return dict(zip((item.sample_id for item in readable), found, strict=True))
 
 
-def encode_found(view: FeatureView, encoder: FaceEncoder, items: Sequence[Item], found: dict[str, Any]) -> list[Row]:
-    """Encode items in which faces have been looked for (`find_items`)."""
+def encode_detections(
+    view: FeatureView, encoder: FaceEncoder, items: Sequence[Item], found: dict[str, Any]
+) -> list[Row]:
+    """Encode items in which faces have been looked for (`detect_batch`)."""
     items = [_failed(i, found[i.sample_id]) if isinstance(found.get(i.sample_id), Exception) else i for i in items]
 
     def encode(chosen: Sequence[Item]) -> list[Encoding]:
@@ -44,11 +46,11 @@ def _rows(
     view: FeatureView, items: Sequence[Item], encode: Callable[[Sequence[Item]], Sequence[Encoding]]
 ) -> list[Row]:
     readable = [item for item in items if item.status == OK]
-    encodings = dict(zip((i.sample_id for i in readable), isolated(encode, readable), strict=True))
+    encodings = dict(zip((i.sample_id for i in readable), bisect_failures(encode, readable), strict=True))
     return [_row(view, item, encodings.get(item.sample_id)) for item in items]
 
 
-def isolated(call: Callable[[Sequence[Any]], Sequence[T]], items: Sequence[Any]) -> list[T | Exception]:
+def bisect_failures(call: Callable[[Sequence[Any]], Sequence[T]], items: Sequence[Any]) -> list[T | Exception]:
     """Call with all items; if that fails, with halves, so that only the items at fault have an exception.
 
     Raises:
@@ -62,7 +64,7 @@ def isolated(call: Callable[[Sequence[Any]], Sequence[T]], items: Sequence[Any])
         if len(items) == 1:
             return [error]
         half = len(items) // 2
-        return isolated(call, items[:half]) + isolated(call, items[half:])
+        return bisect_failures(call, items[:half]) + bisect_failures(call, items[half:])
 
 
 def _failed(item: Item, error: Exception) -> Item:

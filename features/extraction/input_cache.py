@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from merloco.features.extraction.encoder import isolated
+from merloco.features.extraction.encoder import bisect_failures
 from merloco.features.extraction.reader import Item, Reader
 from merloco.features.shards.format import OK
 from merloco.pipelines.errors import DataError
@@ -29,9 +29,9 @@ from merloco.pipelines.samples.tombstones import locked_tombstones
 
 BLOCK = 64
 """Samples per block on disk."""
-AT_ONCE = 8
+CONCURRENCY = 8
 """Samples held in memory as they were decoded."""
-Cut = Callable[[Sequence[Any]], Sequence[Sequence[Sequence[np.ndarray]]]]
+SliceFn = Callable[[Sequence[Any]], Sequence[Sequence[Sequence[np.ndarray]]]]
 """Turns what was read of samples into their units, each a few arrays."""
 
 
@@ -85,7 +85,7 @@ def cache_inputs(
     folder: Path,
     records: Sequence[Mapping[str, Any]],
     reader: Reader,
-    cut: Cut,
+    slice_fn: SliceFn,
     empty: str = "no_features",
     progress: Callable[[int], None] | None = None,
     store: Path | None = None,
@@ -96,7 +96,7 @@ def cache_inputs(
         folder: Where the cache lies. Its name has to stand for records, reader and cut.
         records: Rows of the samples table.
         reader: Turns a record into an item (`merloco.features.extraction.reader.make_reader`).
-        cut: Turns items' values into units.
+        slice_fn: Turns items' values into units.
         empty: Status of a sample that was read and has no unit.
         progress: Called with the number of samples done since the last call.
         store: Root of the store whose deletion list is obeyed.
@@ -113,7 +113,7 @@ def cache_inputs(
             if progress:
                 progress(len(block))
         else:
-            _write_block(path, block, reader, cut, empty, progress, partial(_allowed, records, store))
+            _write_block(path, block, reader, slice_fn, empty, progress, partial(_allowed, records, store))
     try:
         return InputCache(folder, len(blocks))
     except FileNotFoundError as error:
@@ -142,7 +142,7 @@ def _write_block(
     path: Path,
     block: Sequence[Mapping[str, Any]],
     reader: Reader,
-    cut: Cut,
+    slice_fn: SliceFn,
     empty: str,
     progress: Callable[[int], None] | None,
     allowed: Callable[[], AbstractContextManager[None]],
@@ -153,7 +153,7 @@ def _write_block(
             offset = 0
             for items in _read(block, reader):
                 readable = [item for item in items if item.status == OK]
-                cuts = isolated(cut, [item.value for item in readable])
+                cuts = bisect_failures(slice_fn, [item.value for item in readable])
                 units = dict(zip((item.sample_id for item in readable), cuts, strict=True))
                 for item in items:
                     places: list[list[list[Any]]] = []
@@ -177,6 +177,6 @@ def _write_block(
 def _read(block: Sequence[Mapping[str, Any]], reader: Reader) -> Any:
     """Items in order, a few at a time, decoded by two threads."""
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for begin in range(0, len(block), AT_ONCE):
-            items: list[Item] = list(pool.map(reader, block[begin : begin + AT_ONCE]))
+        for begin in range(0, len(block), CONCURRENCY):
+            items: list[Item] = list(pool.map(reader, block[begin : begin + CONCURRENCY]))
             yield items

@@ -1,4 +1,4 @@
-"""Extraction of one shard for one or several views: read, detect, encode and write overlap, each leg timed.
+"""Extraction of one shard for one or several views: read, detect, encode and write overlap, each stage timed.
 
 Every input gets a row, whatever happens to it.
 """
@@ -16,11 +16,11 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from merloco.features.extraction.queue import Abandoned, Channel
+from merloco.features.extraction.queue import BoundedQueue, QueueCancelled
 from merloco.features.extraction.reader import Item as Item
 from merloco.features.extraction.reader import Reader as Reader
 from merloco.features.extraction.segments import pooled_dim
-from merloco.features.extraction.stages import Legs, encode_rows
+from merloco.features.extraction.stages import StageTimings, encode_rows
 from merloco.features.shards.commit import Commit, drop_shard
 from merloco.features.shards.format import MISSING, OK, Row, Shard, lost_media, write_shard
 from merloco.features.shards.rewrite import drop_deleted
@@ -29,7 +29,7 @@ from merloco.models.encoders.base import Encoder, shared_cores
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.samples.tombstones import locked_tombstones
 
-ROOM = 256 * 2**20
+MAX_WAITING_BYTES = 256 * 2**20
 """Bytes of decoded media that wait for one view's encoder."""
 
 Progress = Callable[[int], None]
@@ -38,7 +38,7 @@ SampleReader = Callable[[Mapping[str, Any]], Mapping[str, Item]]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ShardTarget:
     """One view of a shard: what encodes it and where its rows go."""
 
     view: FeatureView
@@ -47,7 +47,7 @@ class Target:
     """The same samples for every target of an extraction."""
     folder: Path
     """`store/views/<view>/<fingerprint>`."""
-    keep: Mapping[str, Row] = field(default_factory=dict)
+    reuse_rows: Mapping[str, Row] = field(default_factory=dict)
     """Rows of an earlier commit to take over as they are (`--retry-failed`)."""
     store: Path | None = None
     """Root of the store whose deletion list is obeyed when the shard is committed."""
@@ -62,22 +62,22 @@ def extract_shard(
     reader: Reader,
     folder: Path,
     *,
-    keep: Mapping[str, Row] | None = None,
+    reuse_rows: Mapping[str, Row] | None = None,
     readers: int = 2,
     progress: Progress | None = None,
 ) -> Commit:
-    """Extract and commit one shard of one view (see `Target` and `extract_views`)."""
-    target = Target(view, encoder, shard, folder, keep or {})
+    """Extract and commit one shard of one view (see `ShardTarget` and `extract_views`)."""
+    target = ShardTarget(view, encoder, shard, folder, reuse_rows or {})
     return extract_views([target], lambda record: {view.name: reader(record)}, readers=readers, progress=progress)[0]
 
 
 def extract_views(
-    targets: Sequence[Target],
+    targets: Sequence[ShardTarget],
     read: SampleReader,
     *,
     readers: int = 2,
     progress: Progress | None = None,
-    turn: Any = None,
+    device_lock: Any = None,
 ) -> list[Commit]:
     """Extract and commit one shard of several views that are read together.
 
@@ -86,20 +86,20 @@ def extract_views(
         read: Turns a samples-table record into an item per view (`merloco.features.extraction.reader.read_sample`).
         readers: Threads that read ahead of the encoders.
         progress: Called with the number of rows done since the last call, from one thread at a time.
-        turn: A lock that is held while the encoders work, so that jobs take turns on a device but read and write
+        device_lock: A lock that is held while the encoders work, so that jobs take turns on a device but read and write
             beside each other; None takes no turns.
 
     Returns:
         One commit record per target.
     """
     report = _serial(progress)
-    channels: dict[str, Channel[Item]] = {target.view.name: Channel(ROOM) for target in targets}
-    legs = {target.view.name: Legs(readers) for target in targets}
+    queues: dict[str, BoundedQueue[Item]] = {target.view.name: BoundedQueue(MAX_WAITING_BYTES) for target in targets}
+    timings = {target.view.name: StageTimings(readers) for target in targets}
     with shared_cores(), ThreadPoolExecutor(2 * len(targets) + 1) as pool:
-        feeder = pool.submit(_feed, targets, read, channels, legs, readers)
-        with turn or nullcontext():
+        feeder = pool.submit(_feed, targets, read, queues, timings, readers)
+        with device_lock or nullcontext():
             encoders = [
-                pool.submit(_encode, target, channels[target.view.name], legs[target.view.name], pool, report)
+                pool.submit(_encode, target, queues[target.view.name], timings[target.view.name], pool, report)
                 for target in targets
             ]
             # The turn ends when the encoders are done; the last files may still be on their way to the disk.
@@ -111,36 +111,36 @@ def extract_views(
 
 
 def _feed(
-    targets: Sequence[Target],
+    targets: Sequence[ShardTarget],
     read: SampleReader,
-    channels: Mapping[str, Channel[Item]],
-    legs: Mapping[str, Legs],
+    queues: Mapping[str, BoundedQueue[Item]],
+    timings: Mapping[str, StageTimings],
     readers: int,
 ) -> None:
     """Read samples in order and hand each view its item; a view takes nothing for rows that it keeps."""
     records = [
         record
         for record in targets[0].shard.samples.to_pylist()
-        if any(record["sample_id"] not in target.keep for target in targets)
+        if any(record["sample_id"] not in target.reuse_rows for target in targets)
     ]
-    open_channels = dict(channels)
+    open_queues = dict(queues)
     try:
         for items in _read_ahead(records, read, readers):
             for target in targets:
                 name = target.view.name
                 item = items[name]
-                legs[name].add("decode", item.seconds)
-                if item.sample_id in target.keep or name not in open_channels:
+                timings[name].add("decode", item.seconds)
+                if item.sample_id in target.reuse_rows or name not in open_queues:
                     continue
                 try:
-                    open_channels[name].put(item, item.size)
-                except Abandoned:
-                    del open_channels[name]
-            if not open_channels:
+                    open_queues[name].put(item, item.size)
+                except QueueCancelled:
+                    del open_queues[name]
+            if not open_queues:
                 return
     finally:
-        for channel in channels.values():
-            channel.end()
+        for queue in queues.values():
+            queue.close()
 
 
 def _read_ahead(records: Sequence[Mapping[str, Any]], read: SampleReader, readers: int) -> Iterator[Mapping[str, Item]]:
@@ -161,23 +161,23 @@ def _read_ahead(records: Sequence[Mapping[str, Any]], read: SampleReader, reader
 
 
 def _encode(
-    target: Target, channel: Channel[Item], legs: Legs, pool: ThreadPoolExecutor, report: Progress
+    target: ShardTarget, queue: BoundedQueue[Item], timings: StageTimings, pool: ThreadPoolExecutor, report: Progress
 ) -> Future[Commit]:
-    """Encode what comes through the channel and start writing it; the result is the commit to come."""
-    rows = dict(target.keep)
+    """Encode what comes through the queue and start writing it; the result is the commit to come."""
+    rows = dict(target.reuse_rows)
     try:
-        for done in encode_rows(target.view, target.encoder, channel, legs):
+        for done in encode_rows(target.view, target.encoder, queue, timings):
             rows.update((row.sample_id, row) for row in done)
             report(len(done))
     finally:
-        channel.abandon()
-    report(len(target.keep))
+        queue.cancel()
+    report(len(target.reuse_rows))
     ordered = [rows[sample_id] for sample_id in target.shard.samples["sample_id"].to_pylist()]
     width = pooled_dim(target.encoder.dim, target.view.pooling)
-    return pool.submit(_commit, target, ordered, width, legs.seconds())
+    return pool.submit(_commit, target, ordered, width, timings.seconds())
 
 
-def _commit(target: Target, rows: Sequence[Row], width: int, seconds: Mapping[str, float]) -> Commit:
+def _commit(target: ShardTarget, rows: Sequence[Row], width: int, seconds: Mapping[str, float]) -> Commit:
     """Write the shard without what was deleted since its plan; one of which nothing is left is not kept.
 
     Raises:
@@ -199,7 +199,7 @@ def _commit(target: Target, rows: Sequence[Row], width: int, seconds: Mapping[st
         return commit
 
 
-def _require_release(target: Target, root: Path, lost: int) -> None:
+def _require_release(target: ShardTarget, root: Path, lost: int) -> None:
     """Raise `DataError` if no file of the shard that the ingest saw is there: not they are gone, but their disk is."""
     modality = target.view.modality
     samples = target.shard.samples

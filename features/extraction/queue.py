@@ -11,62 +11,62 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Abandoned(Exception):  # noqa: N818 - a signal to the sender, not a fault
+class QueueCancelled(Exception):  # noqa: N818 - a signal to the sender, not a fault
     """The receiver takes nothing more."""
 
 
-class Channel(Generic[T]):
+class BoundedQueue(Generic[T]):
     """A queue of things with a size.
 
     Args:
-        room: Sum of the sizes that may wait; a thing larger than it passes alone.
+        max_bytes: Sum of the sizes that may wait; an item larger than it passes alone.
     """
 
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.waited = 0.0
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.idle_seconds = 0.0
         """Seconds that the receiver had nothing to do."""
-        self._things: deque[tuple[T, int]] = deque()
+        self._items: deque[tuple[T, int]] = deque()
         self._held = 0
-        self._ended = self._abandoned = False
+        self._ended = self._cancelled = False
         self._changed = threading.Condition()
 
-    def put(self, thing: T, size: int = 1) -> None:
-        """Add a thing, after waiting for room.
+    def put(self, item: T, size: int = 1) -> None:
+        """Add an item, after waiting for room.
 
         Raises:
-            Abandoned: The receiver has given up.
+            QueueCancelled: The receiver has given up.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._abandoned or not self._things or self._held + size <= self.room)
-            if self._abandoned:
-                raise Abandoned
-            self._things.append((thing, size))
+            self._changed.wait_for(lambda: self._cancelled or not self._items or self._held + size <= self.max_bytes)
+            if self._cancelled:
+                raise QueueCancelled
+            self._items.append((item, size))
             self._held += size
             self._changed.notify_all()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Nothing more comes."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
-    def abandon(self) -> None:
+    def cancel(self) -> None:
         """Nothing more is taken: the next `put` raises."""
         with self._changed:
-            self._abandoned = True
-            self._things.clear()
+            self._cancelled = True
+            self._items.clear()
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[T]:
         while True:
             with self._changed:
                 begun = time.perf_counter()
-                self._changed.wait_for(lambda: self._things or self._ended or self._abandoned)
-                self.waited += time.perf_counter() - begun
-                if not self._things:
+                self._changed.wait_for(lambda: self._items or self._ended or self._cancelled)
+                self.idle_seconds += time.perf_counter() - begun
+                if not self._items:
                     return
-                thing, size = self._things.popleft()
+                item, size = self._items.popleft()
                 self._held -= size
                 self._changed.notify_all()
-            yield thing
+            yield item

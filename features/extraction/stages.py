@@ -1,4 +1,4 @@
-"""The stages behind the reader: batches, detection, encoding; each in its own thread, each leg timed."""
+"""The stages behind the reader: batches, detection, encoding; each in its own thread, each stage timed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from merloco.features.extraction.encoder import encode_found, encode_items, find_items
-from merloco.features.extraction.queue import Abandoned, Channel
+from merloco.features.extraction.encoder import detect_batch, encode_detections, encode_items
+from merloco.features.extraction.queue import BoundedQueue, QueueCancelled
 from merloco.features.extraction.reader import Item
-from merloco.features.shards.format import LEGS, Row
+from merloco.features.shards.format import STAGES, Row
 from merloco.features.views import FeatureView
 from merloco.models.encoders.base import Encoder, FaceEncoder
 
@@ -22,75 +22,81 @@ BATCH_ROWS = 128
 """Frames, windows or texts from which a batch is full; does not change a value."""
 
 
-class Legs:
-    """Seconds per leg of one view, added up by several threads."""
+class StageTimings:
+    """Seconds per stage of one view, added up by several threads."""
 
     def __init__(self, readers: int) -> None:
         self.readers = readers
         self._seconds: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def add(self, leg: str, seconds: float) -> None:
-        """Add seconds to a leg."""
+    def add(self, stage: str, seconds: float) -> None:
+        """Add seconds to a stage."""
         with self._lock:
-            self._seconds[leg] = self._seconds.get(leg, 0.0) + (seconds / self.readers if leg == "decode" else seconds)
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + (
+                seconds / self.readers if stage == "decode" else seconds
+            )
 
     @contextmanager
-    def time(self, leg: str) -> Iterator[None]:
-        """Add the time of the block to a leg."""
+    def time(self, stage: str) -> Iterator[None]:
+        """Add the time of the block to a stage."""
         begun = time.perf_counter()
         try:
             yield
         finally:
-            self.add(leg, time.perf_counter() - begun)
+            self.add(stage, time.perf_counter() - begun)
 
     def seconds(self) -> dict[str, float]:
-        """The legs that this view has, in their order."""
-        return {leg: self._seconds[leg] for leg in LEGS if leg in self._seconds}
+        """The stages that this view has, in their order."""
+        return {stage: self._seconds[stage] for stage in STAGES if stage in self._seconds}
 
 
-def encode_rows(view: FeatureView, encoder: Encoder, channel: Channel[Item], legs: Legs) -> Iterator[list[Row]]:
-    """Encode the items of a channel batch by batch; an encoder that detects first does so one batch ahead.
+def encode_rows(
+    view: FeatureView, encoder: Encoder, queue: BoundedQueue[Item], timings: StageTimings
+) -> Iterator[list[Row]]:
+    """Encode the items of a queue batch by batch; an encoder that detects first does so one batch ahead.
 
     Yields:
         The rows of a batch.
     """
     if isinstance(encoder, FaceEncoder):
-        yield from _found_rows(view, encoder, channel, legs)
+        yield from _found_rows(view, encoder, queue, timings)
         return
-    for batch in batches(channel):
-        with legs.time("encode"):
+    for batch in batches(queue):
+        with timings.time("encode"):
             rows = encode_items(view, encoder, batch)
         yield rows
-    legs.add("wait", channel.waited)
+    timings.add("wait", queue.idle_seconds)
 
 
-def _found_rows(view: FeatureView, encoder: FaceEncoder, channel: Channel[Item], legs: Legs) -> Iterator[list[Row]]:
-    ready: Channel[tuple[list[Item], dict[str, Any]]] = Channel(room=1)
+def _found_rows(
+    view: FeatureView, encoder: FaceEncoder, queue: BoundedQueue[Item], timings: StageTimings
+) -> Iterator[list[Row]]:
+    ready: BoundedQueue[tuple[list[Item], dict[str, Any]]] = BoundedQueue(max_bytes=1)
 
     def detect() -> None:
         try:
-            for batch in batches(channel):
-                with legs.time("detect"):
-                    found = find_items(encoder, batch)
+            for batch in batches(queue):
+                with timings.time("detect"):
+                    found = detect_batch(encoder, batch)
                 ready.put((batch, found))
-        except Abandoned:
+        except QueueCancelled:
             pass
         finally:
-            channel.abandon()
-            ready.end()
+            queue.cancel()
+            ready.close()
 
     with ThreadPoolExecutor(1) as pool:
         detector = pool.submit(detect)
         try:
             for batch, found in ready:
-                with legs.time("encode"):
-                    rows = encode_found(view, encoder, batch, found)
+                with timings.time("encode"):
+                    rows = encode_detections(view, encoder, batch, found)
                 yield rows
         finally:
-            ready.abandon()
+            ready.cancel()
         detector.result()
-    legs.add("wait", channel.waited)
+    timings.add("wait", queue.idle_seconds)
 
 
 def batches(items: Iterable[Item]) -> Iterator[list[Item]]:

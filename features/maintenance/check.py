@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from merloco.features.query.views import current_folder
 from merloco.features.runs import read_config, run_folders
-from merloco.features.shards.commit import Commit, commits, damage
+from merloco.features.shards.commit import Commit, commits, verify_files
 from merloco.features.shards.format import MISSING, OK, Shard, lost_media
 from merloco.features.shards.tar import UnsafeNameError, read_array, tar_files
 from merloco.pipelines.errors import DataError
@@ -195,7 +195,7 @@ def check_shard(folder: Path, commit: Commit) -> Iterator[tuple[str, str]]:
     Yields:
         Code and message of every problem; after a file that is missing or not the committed one, nothing more.
     """
-    found = damage(folder, commit, verify=True)
+    found = verify_files(folder, commit, verify=True)
     if found is not None:
         yield "missing_file" if found.endswith("is not there") else "hash", found
         return

@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from merloco.features.maintenance.targets import Selection
+from merloco.features.maintenance.targets import DeletionTarget
 from merloco.features.runs import read_config, run_folders
 from merloco.features.shards.commit import Commit, commit_path, commits, read_commit
 from merloco.features.shards.format import plan_shards
-from merloco.features.shards.locks import claim, held_claims
+from merloco.features.shards.locks import active_locks, shard_lock
 from merloco.features.shards.rewrite import prune_shard
 from merloco.pipelines.checks.findings import findings_path
 from merloco.pipelines.corpora.base import Parsed, RowError
@@ -51,7 +51,7 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Removal:
+class DeletedFile:
     """Rows that a deletion takes out of one file of the store."""
 
     where: str
@@ -59,10 +59,10 @@ class Removal:
     rows: int
 
 
-def preview(store: FeatureStore, selection: Selection) -> list[Removal]:
+def dry_run(store: FeatureStore, target: DeletionTarget) -> list[DeletedFile]:
     """What a deletion would take out of the store; nothing is changed."""
-    root, corpus = store.root, selection.corpus
-    ids = selection.samples | read_tombstones(root, corpus).samples
+    root, corpus = store.root, target.corpus
+    ids = target.samples | read_tombstones(root, corpus).samples
     shards = [folder / f"{commit.shard}.parquet" for folder, commit in _shards(root, corpus)]
     paths = [samples_path(root, corpus), *shards, *_tables(root)]
     found = [_removal(root, path, rows) for path in paths if (rows := _hits(path, ids))]
@@ -71,7 +71,7 @@ def preview(store: FeatureStore, selection: Selection) -> list[Removal]:
     return found + [_removal(root, path, rows) for path, rows in (*_caches(root, corpus, ids), *_aside(root, corpus))]
 
 
-def trained_with(store: FeatureStore, corpora: Collection[str]) -> list[str]:
+def runs_trained_on(store: FeatureStore, corpora: Collection[str]) -> list[str]:
     """Folders of runs and fine-tuned encoders with weights that were fitted to one of the corpora."""
     found = []
     for folder in run_folders(store.root):
@@ -83,12 +83,12 @@ def trained_with(store: FeatureStore, corpora: Collection[str]) -> list[str]:
     return found
 
 
-def delete(store: FeatureStore, selection: Selection, progress: Progress | None = None) -> list[Removal]:
+def delete(store: FeatureStore, target: DeletionTarget, progress: Progress | None = None) -> list[DeletedFile]:
     """Take samples out of the store and put them on its deletion list.
 
     Args:
         store: The store.
-        selection: What to delete.
+        target: What to delete.
         progress: Called with the number of shards done since the last call.
 
     Returns:
@@ -98,31 +98,31 @@ def delete(store: FeatureStore, selection: Selection, progress: Progress | None 
         DataError: Somebody is writing to the store, or a commit record is broken; nothing was changed then.
     """
     _refuse_writers(store.root)
-    corpus = selection.corpus
+    corpus = target.corpus
     removed = _apply(store, corpus, None)  # what an interrupted deletion left to do
     with locked_tombstones(store.root, corpus, exclusive=True) as listed:
         # Looked up again: an ingest may have brought more of a person since they were selected.
-        person = Tombstones(speakers=frozenset(speaker_key(corpus, name) for name in selection.speakers))
-        samples = selection.samples | person.ids_in(ingested_table(store.root, corpus))
-        known = all(listed.contains_speaker(corpus, name) for name in selection.speakers)
+        person = Tombstones(speakers=frozenset(speaker_key(corpus, name) for name in target.speakers))
+        samples = target.samples | person.ids_in(ingested_table(store.root, corpus))
+        known = all(listed.contains_speaker(corpus, name) for name in target.speakers)
         if not (samples <= listed.samples and known):
             # Findings name samples and sometimes speakers: `merloco check samples` writes them anew.
             findings_path(store.root, corpus).unlink(missing_ok=True)
-            add_tombstones(store.root, corpus, samples, selection.speakers)
+            add_tombstones(store.root, corpus, samples, target.speakers)
     return removed + _apply(store, corpus, progress)
 
 
 def _refuse_writers(root: Path) -> None:
     """What somebody extracts at this moment from the samples as they were could hold the deleted rows again."""
     remove_temporary_files(root)
-    for folder, shard in held_claims(root):
+    for folder, shard in active_locks(root):
         raise DataError(f"{folder / shard}: is being extracted: delete when the extraction has finished")
     for path, writer in temporary_files(root):
         where = "" if writer == "living" else " on another host (remove the file if that writer is dead)"
         raise DataError(f"{path}: is being written{where}: delete when its writer has finished")
 
 
-def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[Removal]:
+def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[DeletedFile]:
     """Bring every file of the store in line with the deletion list of a corpus."""
     root = store.root
     deleted = read_tombstones(root, corpus)
@@ -169,7 +169,7 @@ def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[
     return removed
 
 
-def _rewrite_samples(store: FeatureStore, corpus: str, ids: Collection[str]) -> Iterator[Removal]:
+def _rewrite_samples(store: FeatureStore, corpus: str, ids: Collection[str]) -> Iterator[DeletedFile]:
     """Take samples out of the transcripts and of the samples table as they are now; nobody else writes meanwhile."""
     root = store.root
     if rows := drop_transcripts(root, corpus, ids):
@@ -184,7 +184,7 @@ def _rewrite_samples(store: FeatureStore, corpus: str, ids: Collection[str]) -> 
 
 @contextmanager
 def _shard_lock(folder: Path, shard: str) -> Iterator[None]:
-    with claim([folder], shard) as ours:
+    with shard_lock([folder], shard) as ours:
         if not ours:
             raise DataError(f"{folder / shard}: is being extracted: run the same command again later")
         yield
@@ -253,5 +253,5 @@ def _recount(store: FeatureStore, corpus: str, samples: pa.Table) -> None:
     write_audit(store.root, replace(counted, state=audit.state))
 
 
-def _removal(root: Path, path: Path, rows: int) -> Removal:
-    return Removal(str(path.relative_to(root)), rows)
+def _removal(root: Path, path: Path, rows: int) -> DeletedFile:
+    return DeletedFile(str(path.relative_to(root)), rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from merloco.features.runs import read_config, run_folders
 from merloco.features.shards.commit import commit_path, drop_shard
-from merloco.features.shards.locks import claim, held_claims
+from merloco.features.shards.locks import active_locks, shard_lock
 from merloco.models.encoders.base import ModelError
 from merloco.pipelines.files.atomic import TEMPORARY, remove, temporary_files
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Garbage:
+class GcItem:
     """One file, shard or folder that can go."""
 
     kind: str
@@ -30,14 +30,14 @@ class Garbage:
 
 
 @dataclass(frozen=True, slots=True)
-class Heap:
+class GcPlan:
     """What can go, and sentences on what looks like it but stays."""
 
-    garbage: list[Garbage]
+    items: list[GcItem]
     kept: list[str]
 
 
-def find_garbage(store: FeatureStore, runs: bool = False) -> Heap:
+def plan_gc(store: FeatureStore, runs: bool = False) -> GcPlan:
     """Look for garbage; nothing is changed.
 
     Args:
@@ -53,7 +53,7 @@ def find_garbage(store: FeatureStore, runs: bool = False) -> Heap:
     ]
     busy = {path.parent / path.name.split("-", 4)[-1].split(".")[0] for path, state in writers if state != "dead"}
     asked = store.planned_shards("text").keys()  # names of shards are the same for every modality
-    busy |= {folder / shard for folder, shard in held_claims(store.root)}
+    busy |= {folder / shard for folder, shard in active_locks(store.root)}
     for view_folder in _folders(store.root / "views"):
         current, reason = _current(store, view_folder.name)
         if reason:
@@ -71,10 +71,10 @@ def find_garbage(store: FeatureStore, runs: bool = False) -> Heap:
     if runs:
         garbage += _runs(store, {item.where for item in garbage})
     folders = tuple(f"{item.where}/" for item in garbage if item.kind in ("superseded", "unknown_view", "run"))
-    return Heap([item for item in garbage if not item.where.startswith(folders)], kept)
+    return GcPlan([item for item in garbage if not item.where.startswith(folders)], kept)
 
 
-def collect(store: FeatureStore, garbage: Iterable[Garbage]) -> int:
+def remove_items(store: FeatureStore, garbage: Iterable[GcItem]) -> int:
     """Remove garbage.
 
     Returns:
@@ -84,7 +84,7 @@ def collect(store: FeatureStore, garbage: Iterable[Garbage]) -> int:
     for item in garbage:
         path = store.root / item.where
         if item.kind in ("orphan", "unasked"):
-            with claim([path.parent], path.stem) as ours:
+            with shard_lock([path.parent], path.stem) as ours:
                 if not ours or (item.kind == "orphan" and commit_path(path.parent, path.stem).is_file()):
                     continue  # a writer was faster
                 remove(path) if item.kind == "orphan" else drop_shard(path.parent, path.name)
@@ -118,7 +118,7 @@ def _current(store: FeatureStore, name: str) -> tuple[Path | None, str]:
         return None, f"the fingerprint cannot be computed, so nothing of this view goes ({error})"
 
 
-def _inside(store: FeatureStore, folder: Path, asked: Collection[str], busy: set[Path]) -> Iterator[Garbage]:
+def _inside(store: FeatureStore, folder: Path, asked: Collection[str], busy: set[Path]) -> Iterator[GcItem]:
     """Files without a record, and shards for which no sample asks any more, in a current folder."""
     corpora = store.corpora()
     for path in sorted(folder.iterdir()):
@@ -131,10 +131,10 @@ def _inside(store: FeatureStore, folder: Path, asked: Collection[str], busy: set
             if shard not in asked and shard.rpartition("-")[0] in corpora:
                 why = "the samples table no longer asks for this shard"
                 size = sum(_size(folder / f"{shard}.{kind}") for kind in ("tar", "parquet", "commit.json"))
-                yield Garbage("unasked", str((folder / shard).relative_to(store.root)), size, why)
+                yield GcItem("unasked", str((folder / shard).relative_to(store.root)), size, why)
 
 
-def _runs(store: FeatureStore, going: set[str]) -> Iterator[Garbage]:
+def _runs(store: FeatureStore, going: set[str]) -> Iterator[GcItem]:
     here = {p.name for p in (store.root / "views").glob("*/*") if str(p.relative_to(store.root)) not in going}
     for folder in run_folders(store.root):
         gone = sorted(set(read_config(folder)["config"].get("views", {}).values()) - here)
@@ -142,8 +142,8 @@ def _runs(store: FeatureStore, going: set[str]) -> Iterator[Garbage]:
             yield _garbage(store, "run", folder, f"its features are gone (fingerprints {', '.join(gone)})")
 
 
-def _garbage(store: FeatureStore, kind: str, path: Path, why: str) -> Garbage:
-    return Garbage(kind, str(path.relative_to(store.root)), _size(path), why)
+def _garbage(store: FeatureStore, kind: str, path: Path, why: str) -> GcItem:
+    return GcItem(kind, str(path.relative_to(store.root)), _size(path), why)
 
 
 def _size(path: Path) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class DeletionTarget:
     """What to delete from one corpus."""
 
     corpus: str
@@ -25,7 +25,7 @@ class Selection:
     """Names of persons, of whom all samples go."""
 
 
-def select(store: FeatureStore, sample_ids: Sequence[str], speakers: Sequence[str]) -> list[Selection]:
+def resolve_targets(store: FeatureStore, sample_ids: Sequence[str], speakers: Sequence[str]) -> list[DeletionTarget]:
     """Find the samples that are meant.
 
     Args:
@@ -34,7 +34,7 @@ def select(store: FeatureStore, sample_ids: Sequence[str], speakers: Sequence[st
         speakers: `CORPUS/SPEAKER`, the speaker as the samples table names them.
 
     Returns:
-        One selection per corpus, sorted by corpus.
+        One target per corpus, sorted by corpus.
 
     Raises:
         UsageError: A speaker is not written as `CORPUS/SPEAKER`.
@@ -58,12 +58,12 @@ def select(store: FeatureStore, sample_ids: Sequence[str], speakers: Sequence[st
             raise DataError(f"nobody called {speaker!r} speaks in corpus {corpus!r}: {suggest(speaker, here.speakers)}")
         samples.setdefault(corpus, set()).update(here.speakers.get(speaker, ()))
         persons.setdefault(corpus, set()).add(speaker)
-    return [Selection(c, frozenset(samples[c]), frozenset(persons.get(c, ()))) for c in sorted(samples)]
+    return [DeletionTarget(c, frozenset(samples[c]), frozenset(persons.get(c, ()))) for c in sorted(samples)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Corpus:
-    """What a selection is looked up in."""
+    """What a target is looked up in."""
 
     ids: frozenset[str]
     speakers: Mapping[str, Sequence[str]]

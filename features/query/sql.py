@@ -62,7 +62,7 @@ def _check_statements(statements: list[duckdb.Statement]) -> None:
         )
 
 
-def answer(store: Store, query: str) -> pa.Table:
+def execute(store: Store, query: str) -> pa.Table:
     """Run one query to its end; raises `DataError` also for what goes wrong only while rows are computed."""
     try:
         return run_query(store, query).to_arrow_table()

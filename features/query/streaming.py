@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from merloco.features.shards.commit import Commit, damage
+from merloco.features.shards.commit import Commit, verify_files
 from merloco.features.shards.format import OK
 from merloco.features.shards.tar import read_array, tar_files
 from merloco.pipelines.errors import DataError
@@ -162,7 +162,7 @@ def read_segments(folder: Path, commit: Commit, verify: bool = True) -> Iterator
     from webdataset.tariterators import group_by_keys
 
     tar, parquet = folder / f"{commit.shard}.tar", folder / f"{commit.shard}.parquet"
-    if found_damage := damage(folder, commit, verify):
+    if found_damage := verify_files(folder, commit, verify):
         raise DataError(f"{folder / commit.shard}: {found_damage}: run `merloco extract --verify`")
     table = pq.read_table(parquet, columns=["sample_id", "status", "n_segments"])
     rows = table.filter(pc.equal(table["status"], OK)).to_pylist()

@@ -27,7 +27,7 @@ class Commit:
     parquet_sha256: str
     versions: dict[str, str]
     seconds: dict[str, float]
-    """Seconds per leg (`LEGS`); what several views share is divided among them."""
+    """Seconds per stage (`STAGES`); what several views share is divided among them."""
     tar_bytes: int | None = None
     parquet_bytes: int | None = None
     """Sizes of both files; None in a record of merloco 0.1.0."""
@@ -64,12 +64,12 @@ def commits(folder: Path) -> list[Commit]:
     return [commit for name in names if (commit := read_commit(folder, name)) is not None]
 
 
-def record_id(commit: Commit | None) -> str | None:
+def commit_digest(commit: Commit | None) -> str | None:
     """What tells a commit record from the one that was there before it; None where there is none."""
     return None if commit is None else sha256_text(canonical_json(asdict(commit)))
 
 
-def damage(folder: Path, commit: Commit, verify: bool = False) -> str | None:
+def verify_files(folder: Path, commit: Commit, verify: bool = False) -> str | None:
     """What is wrong with the files of a committed shard, or None.
 
     Args:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from merloco.features.shards.commit import Commit, commit_path, damage, read_commit
+from merloco.features.shards.commit import Commit, commit_path, read_commit, verify_files
 from merloco.features.shards.tar import read_array, tar_files
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import atomic_paths
@@ -31,9 +31,9 @@ MISSING = "missing_media"
 RETRYABLE = frozenset({MISSING, "decode_error", "timeout", "decoder_died", "encode_error"})
 """Statuses that `--retry-failed` does again; the others (`no_face`, `no_text`, ...) are facts about the sample."""
 
-LEGS = ("decode", "detect", "encode", "write", "wait")
+STAGES = ("decode", "detect", "encode", "write", "wait")
 """What a shard's seconds are spent on, side by side. `decode` is the readers' time divided by their number, so that the
-legs compare; `wait` is the time in which the encoder had nothing to do."""
+stages compare; `wait` is the time in which the encoder had nothing to do."""
 TOOLS = ("numpy", "pyarrow", "torch", "transformers", "av", "decord2", "webdataset")
 INPUT_COLUMNS = {
     "audio": ("sample_id", "audio_path", "audio_start", "audio_end", "audio_status"),
@@ -141,7 +141,7 @@ def write_shard(
         shard: The plan.
         rows: One row per planned sample, in the plan's order.
         pooled_dim: Width of the pooled vectors.
-        seconds: Time spent per leg so far; the time of writing is added here.
+        seconds: Time spent per stage so far; the time of writing is added here.
         lost: See `Commit`.
 
     Raises:
@@ -173,7 +173,7 @@ def write_shard(
             tar_sha256=sha256_file(tar),
             parquet_sha256=sha256_file(parquet),
             versions={tool: version(tool) for tool in TOOLS},
-            seconds={leg: round(s, 3) for leg, s in {**seconds, "write": time.perf_counter() - begun}.items()},
+            seconds={stage: round(s, 3) for stage, s in {**seconds, "write": time.perf_counter() - begun}.items()},
             tar_bytes=tar.stat().st_size,
             parquet_bytes=parquet.stat().st_size,
             lost=lost,
@@ -246,7 +246,7 @@ def read_rows(folder: Path, shard: str) -> list[Row]:
         DataError: The files are not those that were committed; they must not get a new, valid record.
     """
     commit = read_commit(folder, shard)
-    if commit is not None and (found := damage(folder, commit, verify=True)):
+    if commit is not None and (found := verify_files(folder, commit, verify=True)):
         raise DataError(f"{folder / shard}: {found}: run `merloco extract --verify` to make the shard again")
     arrays: dict[str, dict[str, np.ndarray]] = {}
     for key, kind, content in tar_files(folder / f"{shard}.tar"):

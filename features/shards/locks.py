@@ -15,7 +15,7 @@ PREFIX = ".claim-"
 
 
 @contextmanager
-def claim(folders: list[Path], shard: str) -> Iterator[bool]:
+def shard_lock(folders: list[Path], shard: str) -> Iterator[bool]:
     """Hold one shard of some views while it is extracted or rewritten.
 
     A claim is a lock of the file system (`flock`, which NFS servers keep for their clients): it ends with its holder,
@@ -31,16 +31,16 @@ def claim(folders: list[Path], shard: str) -> Iterator[bool]:
         Whether the shard is ours; False while another writer holds it.
     """
     with ExitStack() as held:
-        yield all(_hold(held, folder / f"{PREFIX}{shard}") for folder in sorted(folders))
+        yield all(_acquire(held, folder / f"{PREFIX}{shard}") for folder in sorted(folders))
 
 
-def claimed(folders: list[Path], shard: str) -> bool:
+def shard_is_locked(folders: list[Path], shard: str) -> bool:
     """Whether another writer holds the shard at this moment."""
-    with claim(folders, shard) as ours:
+    with shard_lock(folders, shard) as ours:
         return not ours
 
 
-def held_claims(root: Path) -> list[tuple[Path, str]]:
+def active_locks(root: Path) -> list[tuple[Path, str]]:
     """Folder and shard of every claim in a store that somebody holds; claim files of dead holders stay."""
     paths = sorted((root / "views").glob(f"*/*/{PREFIX}*"))
     return [(path.parent, path.name.removeprefix(PREFIX)) for path in paths if _is_locked(path)]
@@ -55,7 +55,7 @@ def _is_locked(path: Path) -> bool:
         return False
 
 
-def _hold(held: ExitStack, path: Path) -> bool:
+def _acquire(held: ExitStack, path: Path) -> bool:
     """Lock a claim file until `held` is closed; False if somebody else has it."""
     with storage_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,8 +79,8 @@ def _is_at(handle: IO[bytes], path: Path) -> bool:
         return False
 
 
-def drop_dead_claims(root: Path) -> None:
+def remove_stale_locks(root: Path) -> None:
     """Remove the claim files that killed extractors left in a store; they claim nothing any more."""
     for path in (root / "views").glob(f"*/*/{PREFIX}*"):
         with ExitStack() as held:
-            _hold(held, path)
+            _acquire(held, path)

@@ -154,7 +154,7 @@ def extract_store_flow(
     """Plan and extract on a node: what a deployment runs. Roots come from the catalog or from the ingest.
 
     Returns:
-        Shards, rows, statuses and seconds per leg of what was done.
+        Shards, rows, statuses and seconds per stage of what was done.
     """
     opened = FeatureStore.open(store, load_catalog(catalog, store))
     views = list(opened.views(features, modalities).values())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from merloco.features.shards.commit import Commit, record_id
+from merloco.features.shards.commit import Commit, commit_digest
 from merloco.features.shards.format import MISSING, Shard
 from merloco.features.store import TO_DO, FeatureStore, PlannedShard
 from merloco.flows.corpus_roots import corpus_root
@@ -84,7 +84,7 @@ def extract_jobs(
             device=device,
             retry_failed=retry_failed,
             time_limit=time_limit,
-            replaces=tuple(record_id(p.commit) for p in group),
+            replaces=tuple(commit_digest(p.commit) for p in group),
             run=run,
         )
         for (shard, _), group in groups.items()
@@ -92,14 +92,14 @@ def extract_jobs(
 
 
 def summarize(commits: Sequence[Commit]) -> dict[str, Any]:
-    """Totals of a run of shards: samples, failures by status, seconds per leg."""
+    """Totals of a run of shards: samples, failures by status, seconds per stage."""
     statuses: dict[str, int] = {}
     seconds: dict[str, float] = {}
     for commit in commits:
         for status, count in commit.statuses.items():
             statuses[status] = statuses.get(status, 0) + count
-        for leg, value in commit.seconds.items():
-            seconds[leg] = seconds.get(leg, 0.0) + value
+        for stage, value in commit.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
     return {"shards": len(commits), "rows": sum(c.rows for c in commits), "statuses": statuses, "seconds": seconds}
 
 

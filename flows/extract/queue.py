@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Any, Protocol
 
 from merloco.features.shards.commit import Commit
-from merloco.features.shards.locks import claimed
+from merloco.features.shards.locks import shard_is_locked
 from merloco.features.store import FeatureStore
 from merloco.flows.extract.jobs import Progress, ShardJob, check_budget
 from merloco.flows.extract.service import extract_claimed, remaining
@@ -161,7 +161,9 @@ class ShardQueue:
             job = self.waiting.popleft()
             try:
                 left = remaining(self.store, job)
-                held = left and claimed([self.store.folder(self.store.view(view)) for view in left.views], left.shard)
+                held = left and shard_is_locked(
+                    [self.store.folder(self.store.view(view)) for view in left.views], left.shard
+                )
             except OSError:  # the worker will meet the same fault, and tries again
                 return job
             others = len(job.views) - (len(left.views) if left else 0)

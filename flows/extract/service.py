@@ -9,11 +9,11 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from merloco.features.extraction.pipeline import Target, extract_views
+from merloco.features.extraction.pipeline import ShardTarget, extract_views
 from merloco.features.extraction.reader import decoders, read_sample
-from merloco.features.shards.commit import Commit, read_commit, record_id
+from merloco.features.shards.commit import Commit, commit_digest, read_commit
 from merloco.features.shards.format import MISSING, RETRYABLE, read_rows
-from merloco.features.shards.locks import claim
+from merloco.features.shards.locks import shard_lock
 from merloco.features.store import FeatureStore, PlannedShard
 from merloco.flows.devices import find_device
 from merloco.flows.extract.jobs import Progress, ShardJob
@@ -32,11 +32,11 @@ def extract_one(job: ShardJob, progress: Progress | None = None) -> list[Commit]
     Returns:
         One commit record per view, in the job's order.
     """
-    with _LOADING:  # jobs of one process run beside each other: none loads what another is loading
+    with _LOAD_LOCK:  # jobs of one process run beside each other: none loads what another is loading
         store = _store(job.catalog, job.store)
         planned = {p.view.name: p for p in _plan(job.catalog, job.store, job.views, job.corpus, job.shard)}
         targets = [_target(store, job, planned[name]) for name in job.views]
-        turn = None if job.device == "cpu" else _TURNS[job.device]
+        device_lock = None if job.device == "cpu" else _DEVICE_LOCKS[job.device]
     views = [target.view for target in targets]
     media = decoders(job.time_limit)
     return extract_views(
@@ -44,28 +44,32 @@ def extract_one(job: ShardJob, progress: Progress | None = None) -> list[Commit]
         lambda record: read_sample(views, record, Path(job.root), media),
         readers=READERS,
         progress=progress,
-        turn=turn,
+        device_lock=device_lock,
     )
 
 
-def _target(store: FeatureStore, job: ShardJob, planned: PlannedShard) -> Target:
+def _target(store: FeatureStore, job: ShardJob, planned: PlannedShard) -> ShardTarget:
     view = planned.view
     folder = store.folder(view)
-    store.describe(view)
+    store.write_view_manifest(view)
     again: frozenset[str] = frozenset()
     if planned.state == "lost":
         again = frozenset({MISSING})
     if planned.state in ("lost", "failed") and job.retry_failed:
         again = RETRYABLE
-    keep = {row.sample_id: row for row in read_rows(folder, job.shard) if row.status not in again} if again else {}
+    reuse_rows = (
+        {row.sample_id: row for row in read_rows(folder, job.shard) if row.status not in again} if again else {}
+    )
     encoder = _encoder(job.catalog, job.store, view.name, job.device)
-    return Target(view, encoder, planned.shard, folder, keep, store.root, Path(job.root) if job.root else None)
+    return ShardTarget(
+        view, encoder, planned.shard, folder, reuse_rows, store.root, Path(job.root) if job.root else None
+    )
 
 
 READERS = min(len(os.sched_getaffinity(0)), 16)
 """Threads that read ahead, each with a decoder process."""
-_LOADING = threading.Lock()
-_TURNS: dict[str, threading.Lock] = defaultdict(threading.Lock)
+_LOAD_LOCK = threading.Lock()
+_DEVICE_LOCKS: dict[str, threading.Lock] = defaultdict(threading.Lock)
 """GPU -> held by the job whose encoders work: the next one reads meanwhile, the last one writes. The cores of a CPU are
 shared: small networks do not fill them."""
 
@@ -75,7 +79,7 @@ def remaining(store: FeatureStore, job: ShardJob) -> ShardJob | None:
     left = []
     for name, replaced in zip(job.views, job.replaces, strict=True):
         commit = read_commit(store.folder(store.view(name)), job.shard)
-        if commit is None or record_id(commit) == replaced:
+        if commit is None or commit_digest(commit) == replaced:
             left.append((name, replaced))
     if not left:
         return None
@@ -89,10 +93,10 @@ def extract_claimed(job: ShardJob, progress: Progress | None = None) -> list[Com
     Returns:
         The commit records that were written, or None while somebody else works on the shard.
     """
-    with _LOADING:
+    with _LOAD_LOCK:
         _begin(job.run)
         store = _store(job.catalog, job.store)
-    with claim([store.folder(store.view(name)) for name in job.views], job.shard) as ours:
+    with shard_lock([store.folder(store.view(name)) for name in job.views], job.shard) as ours:
         if not ours:
             return None
         left = remaining(store, job)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from merloco.features.extraction.reader import decoders
-from merloco.features.shards.locks import claim
+from merloco.features.shards.locks import shard_lock
 from merloco.models.asr import RATE, Transcriber
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.hashing import sha256_file
@@ -88,7 +88,7 @@ def transcribe_corpus(job: TranscribeJob, progress: Callable[[int], None] | None
     """
     store, root = Path(job.store), Path(job.root)
     counts = Counter({"transcribed": 0, "no_speech": 0, "failed": 0})
-    with claim([transcripts_path(store, job.corpus).parent], job.corpus) as ours:
+    with shard_lock([transcripts_path(store, job.corpus).parent], job.corpus) as ours:
         if not ours:
             raise DataError(f"corpus {job.corpus!r} is being transcribed by another process: wait for its end")
         pending = pending_samples(store, job.corpus, root)

@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from merloco.features.extraction.encoder import encode_items
-from merloco.features.extraction.pipeline import Target, extract_views
+from merloco.features.extraction.pipeline import ShardTarget, extract_views
 from merloco.features.extraction.reader import Item, prepare, read_sample
 from merloco.features.shards.format import plan_shards
 from merloco.features.store import FeatureStore
@@ -87,7 +87,7 @@ def extract(store: FeatureStore, roots: Roots, encoders: Encoders, media: Decode
     ]
 
     def run(root: Path, parts: list) -> None:
-        targets = [Target(view, encoder, shard, store.folder(view)) for view, encoder, shard in parts]
+        targets = [ShardTarget(view, encoder, shard, store.folder(view)) for view, encoder, shard in parts]
         used = [target.view for target in targets]
 
         def read(record: Mapping[str, Any]) -> Mapping[str, Item]:

@@ -126,7 +126,7 @@ def lose_media(store: FeatureStore) -> None:
     samples = [replace(s, audio_status="ok", audio_path="a.wav") for s in meld_samples(300)]
     write_parquet(samples_path(store.root, "meld"), to_table(samples))
     view = store.view("prosody")
-    store.describe(view)
+    store.write_view_manifest(view)
     for planned in store.plan([view]):
         rows = [Row(sample_id, "missing_media") for sample_id in planned.shard.samples["sample_id"].to_pylist()]
         write_shard(store.folder(view), planned.shard, rows, 6, {})

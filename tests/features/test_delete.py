@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merloco.features.maintenance.check import check_store
-from merloco.features.maintenance.delete import trained_with
+from merloco.features.maintenance.delete import runs_trained_on
 from merloco.features.shards.commit import read_commit
 from merloco.features.shards.format import read_rows
-from merloco.features.shards.locks import claim
+from merloco.features.shards.locks import shard_lock
 from merloco.features.store import FeatureStore
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.checks.findings import SampleFinding, findings_path, write_findings
@@ -298,13 +298,13 @@ def test_decoded_inputs_of_the_person_go_and_encoders_trained_with_them_are_name
     write_json(store.root / "encoders" / "mine" / "encoder.json", {"encoder": {"trained_on": ["meld"]}})
     remove(store, GONE)
     assert [p.name for p in (store.root / "inputs").iterdir()] == ["meld-video-2"]
-    assert "encoders/mine" in trained_with(store, ["meld"])
+    assert "encoders/mine" in runs_trained_on(store, ["meld"])
 
 
 def test_nothing_is_deleted_while_somebody_extracts(store: FeatureStore) -> None:
     before = content(store)
     folder = store.folder(store.view("minilm"))
-    with claim([folder], "meld-00001"), pytest.raises(DataError, match="is being extracted"):
+    with shard_lock([folder], "meld-00001"), pytest.raises(DataError, match="is being extracted"):
         remove(store, GONE)
     writing = folder / temporary_name("meld-00001.tar")
     writing.write_bytes(b"half")
@@ -328,9 +328,9 @@ def test_the_command_deletes_names_the_weights_that_stay_and_can_be_run_again(
     command = ["delete", "--sample", GONE[0], "--yes"]
     code, out, err = merloco(capsys, store, *command)
     assert code == 0 and "1 samples deleted" in err and "samples/meld.parquet" in out
-    [run] = trained_with(store, ["meld"])
+    [run] = runs_trained_on(store, ["meld"])
     assert "Weights are not changed by a deletion" in err and run in err
-    assert trained_with(store, ["afew"]) == []
+    assert runs_trained_on(store, ["afew"]) == []
     code, _, err = merloco(capsys, store, *command)
     assert code == 0 and "Nothing to delete" in err
     assert findings_path(store.root, "meld").exists() is False

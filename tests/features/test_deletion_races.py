@@ -16,12 +16,12 @@ from merloco.features.adoption import adopt_run
 from merloco.features.export.mmsa import write_mmsa
 from merloco.features.export.parquet import export_table, write_hf, write_one_parquet
 from merloco.features.extraction.input_cache import cache_inputs
-from merloco.features.extraction.pipeline import Item, Target, extract_views
+from merloco.features.extraction.pipeline import Item, ShardTarget, extract_views
 from merloco.features.maintenance.check import check_store
 from merloco.features.maintenance.delete import _remove_orphans, delete
-from merloco.features.maintenance.targets import select
+from merloco.features.maintenance.targets import resolve_targets
 from merloco.features.runs import read_config, run_folders
-from merloco.features.shards.locks import claim
+from merloco.features.shards.locks import shard_lock
 from merloco.features.store import FeatureStore
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.checks.findings import SampleFinding, findings_path, write_findings
@@ -59,11 +59,11 @@ def nobody_is_left(store: FeatureStore, ids: list[str]) -> bool:
     return {Path(name).parts[0] for name in files_that_name(store, ids)} <= {"deletions"} and check_store(store) == []
 
 
-def text_targets(store: FeatureStore) -> list[Target]:
+def text_targets(store: FeatureStore) -> list[ShardTarget]:
     view = store.view("minilm")
-    store.describe(view)
+    store.write_view_manifest(view)
     return [
-        Target(view, LengthEncoder(), planned.shard, store.folder(view), store=store.root)
+        ShardTarget(view, LengthEncoder(), planned.shard, store.folder(view), store=store.root)
         for planned in store.plan([view])
     ]
 
@@ -147,10 +147,10 @@ def delete_beside(write: Callable[[int], object], root: Path) -> None:
     """Delete while another process writes, and let it go on writing for a while."""
     store = FeatureStore.open(root, load_catalog(CATALOG))
     child = again_and_again(write, root)
-    for selection in select(store, GONE[:1], []):
+    for target in resolve_targets(store, GONE[:1], []):
         while True:
             try:
-                delete(store, selection)
+                delete(store, target)
                 break
             except DataError as error:  # a deletion may refuse while it sees somebody write
                 assert "is being written" in str(error)
@@ -277,7 +277,7 @@ def test_files_without_a_record_are_left_to_a_writer_that_is_at_work(tmp_path: P
     store = make_store(tmp_path / "store", n=20)
     folder = store.folder(store.view("minilm"))
     orphan = Path(shutil.copy(folder / "meld-00000.tar", folder / "meld-00007.tar"))
-    with claim([folder], "meld-00007"), pytest.raises(DataError, match="is being extracted"):
+    with shard_lock([folder], "meld-00007"), pytest.raises(DataError, match="is being extracted"):
         _remove_orphans(store.root, "meld")
     assert orphan.is_file()
     _remove_orphans(store.root, "meld")
@@ -334,11 +334,11 @@ def test_new_utterances_of_a_person_that_came_between_choice_and_deletion_go_too
     entry = store.catalog.corpus("meld")
     ingest_corpus("meld", entry, release(tmp_path / "a", [row(1, 0, 0)]), store.root)
     [person, *_] = read_samples(store.root, "meld")["speaker"].to_pylist()
-    [selection] = select(store, [], [f"meld/{person}"])
+    [target] = resolve_targets(store, [], [f"meld/{person}"])
     ingest_corpus("meld", entry, release(tmp_path / "b", [row(1, 0, 0), row(2, 0, 1)]), store.root)
-    delete(store, selection)
+    delete(store, target)
     assert person not in ingested_table(store.root, "meld")["speaker"].to_pylist()
-    assert read_tombstones(store.root, "meld").samples > selection.samples
+    assert read_tombstones(store.root, "meld").samples > target.samples
 
 
 def test_writers_share_the_list_and_a_deletion_waits_for_them(kill_server: KillServer, tmp_path: Path) -> None:
@@ -353,9 +353,9 @@ def test_writers_share_the_list_and_a_deletion_waits_for_them(kill_server: KillS
 def test_findings_of_a_person_go_also_where_an_ingest_took_the_samples_out_first(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", n=20)
     write_findings(store.root, "meld", [SampleFinding("meld", "x", "warning", 1, (GONE[0],), "Ann")])
-    [selection] = select(store, GONE[:1], [])
+    [target] = resolve_targets(store, GONE[:1], [])
     write_parquet(samples_path(store.root, "meld"), to_table(from_table(store.samples())[1:]))
-    delete(store, selection)
+    delete(store, target)
     assert not findings_path(store.root, "meld").exists()
 
 

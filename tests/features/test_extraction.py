@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from merloco.features.extraction.pipeline import Target, extract_views
-from merloco.features.extraction.queue import Abandoned, Channel
+from merloco.features.extraction.pipeline import ShardTarget, extract_views
+from merloco.features.extraction.queue import BoundedQueue, QueueCancelled
 from merloco.features.extraction.reader import Item, read_sample
 from merloco.features.shards.commit import Commit
 from merloco.features.shards.format import plan_shards, read_rows
@@ -90,13 +90,13 @@ def store_with(folder: Path, *names: str) -> FeatureStore:
     return store_of(folder, *samples)
 
 
-def target_of(store: FeatureStore, view: FeatureView, encoder: Any, folder: Path) -> Target:
+def target_of(store: FeatureStore, view: FeatureView, encoder: Any, folder: Path) -> ShardTarget:
     (shard,) = plan_shards("meld", store.samples(), view.modality)
-    return Target(view, encoder, shard, folder / view.name)
+    return ShardTarget(view, encoder, shard, folder / view.name)
 
 
 def extract(
-    root: Path, targets: list[Target], media: Decoder | None = None, readers: int = 2, turn: Any = None
+    root: Path, targets: list[ShardTarget], media: Decoder | None = None, readers: int = 2, device_lock: Any = None
 ) -> list[Commit]:
     views = [target.view for target in targets]
     used = media or InlineDecoder()
@@ -104,11 +104,11 @@ def extract(
     def read(record: Mapping[str, Any]) -> Mapping[str, Item]:
         return read_sample(views, record, root, used)
 
-    return extract_views(targets, read, readers=readers, turn=turn)
+    return extract_views(targets, read, readers=readers, device_lock=device_lock)
 
 
 @pytest.fixture
-def two(clips: Path, tmp_path: Path) -> list[Target]:
+def two(clips: Path, tmp_path: Path) -> list[ShardTarget]:
     """A sound and a picture view of the clips."""
     store = store_with(tmp_path / "store", *(f"clip{i}" for i in range(10)))
     return [
@@ -117,13 +117,13 @@ def two(clips: Path, tmp_path: Path) -> list[Target]:
     ]
 
 
-def bytes_in(*targets: Target) -> dict[str, bytes]:
+def bytes_in(*targets: ShardTarget) -> dict[str, bytes]:
     found = [p for t in targets for p in t.folder.iterdir() if p.suffix in (".tar", ".parquet")]
     return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in found}
 
 
 def test_grouping_readers_and_batches_change_no_byte(
-    clips: Path, two: list[Target], monkeypatch: pytest.MonkeyPatch
+    clips: Path, two: list[ShardTarget], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extract(clips, two)
     expected = bytes_in(*two)
@@ -132,12 +132,12 @@ def test_grouping_readers_and_batches_change_no_byte(
         extract(clips, [target], readers=1)
     assert bytes_in(*two) == expected
     monkeypatch.setattr("merloco.features.extraction.stages.BATCH_ITEMS", 1)
-    monkeypatch.setattr("merloco.features.extraction.pipeline.ROOM", 1)
-    extract(clips, two[::-1], readers=5, turn=threading.Lock())
+    monkeypatch.setattr("merloco.features.extraction.pipeline.MAX_WAITING_BYTES", 1)
+    extract(clips, two[::-1], readers=5, device_lock=threading.Lock())
     assert bytes_in(*two) == expected
 
 
-def test_decoder_processes_change_no_byte(clips: Path, two: list[Target]) -> None:
+def test_decoder_processes_change_no_byte(clips: Path, two: list[ShardTarget]) -> None:
     extract(clips, two)
     expected = bytes_in(*two)
     decoders = DecoderPool()
@@ -146,17 +146,17 @@ def test_decoder_processes_change_no_byte(clips: Path, two: list[Target]) -> Non
     assert bytes_in(*two) == expected
 
 
-def test_views_share_what_is_decoded(clips: Path, two: list[Target], tmp_path: Path) -> None:
+def test_views_share_what_is_decoded(clips: Path, two: list[ShardTarget], tmp_path: Path) -> None:
     audio, video = two
     again = FeatureView("again", "video", video.view.spec, {**video.view.definition, "window": None})
     faster = FeatureView("faster", "video", video.view.spec, {**video.view.definition, "fps": 10.0})
-    more = [Target(view, video.encoder, video.shard, tmp_path / view.name) for view in (again, faster)]
+    more = [ShardTarget(view, video.encoder, video.shard, tmp_path / view.name) for view in (again, faster)]
     media = Counting()
     extract(clips, [audio, video, *more], media)
     assert len(media.asked) == 30  # of each clip the sound, and the pictures at two frame rates
 
 
-def test_every_leg_is_timed(clips: Path, two: list[Target]) -> None:
+def test_every_stage_is_timed(clips: Path, two: list[ShardTarget]) -> None:
     sound, pictures = extract(clips, two)
     assert list(sound.seconds) == ["decode", "encode", "wait", "write"]
     assert list(pictures.seconds) == ["decode", "detect", "encode", "wait", "write"]
@@ -177,8 +177,8 @@ def test_a_decoder_that_crashes_or_hangs_costs_its_sample(tmp_path: Path) -> Non
     assert commit.failed == 3
 
 
-def test_an_item_that_breaks_the_encoder_costs_itself(clips: Path, two: list[Target]) -> None:
-    target = Target(two[0].view, Loudness(limit=0.8), two[0].shard, two[0].folder)
+def test_an_item_that_breaks_the_encoder_costs_itself(clips: Path, two: list[ShardTarget]) -> None:
+    target = ShardTarget(two[0].view, Loudness(limit=0.8), two[0].shard, two[0].folder)
     (commit,) = extract(clips, [target])
     failed = [row for row in read_rows(target.folder, commit.shard) if row.status != "ok"]
     assert 0 < len(failed) < 5 and commit.ok == 10 - len(failed)
@@ -190,13 +190,13 @@ class Unusable(Brightness):
         raise ModelError("the checkpoint has no layer 99")
 
 
-@pytest.mark.parametrize("room", [1, 2**30])
+@pytest.mark.parametrize("max_bytes", [1, 2**30])
 def test_what_a_user_has_to_mend_ends_the_run(
-    clips: Path, two: list[Target], monkeypatch: pytest.MonkeyPatch, room: int
+    clips: Path, two: list[ShardTarget], monkeypatch: pytest.MonkeyPatch, max_bytes: int
 ) -> None:
-    monkeypatch.setattr("merloco.features.extraction.pipeline.ROOM", room)
+    monkeypatch.setattr("merloco.features.extraction.pipeline.MAX_WAITING_BYTES", max_bytes)
     monkeypatch.setattr("merloco.features.extraction.stages.BATCH_ITEMS", 1)
-    broken = Target(two[1].view, Unusable(), two[1].shard, two[1].folder)
+    broken = ShardTarget(two[1].view, Unusable(), two[1].shard, two[1].folder)
     with pytest.raises(ModelError, match="layer 99"):
         extract(clips, [two[0], broken])
     assert not broken.folder.exists()
@@ -207,13 +207,15 @@ class Unplugged(InlineDecoder):
         raise OSError("stale file handle")
 
 
-def test_a_fault_of_the_machine_ends_the_run_without_a_commit(clips: Path, two: list[Target]) -> None:
+def test_a_fault_of_the_machine_ends_the_run_without_a_commit(clips: Path, two: list[ShardTarget]) -> None:
     with pytest.raises(OSError, match="stale file handle"):
         extract(clips, two, Unplugged())
     assert not any(target.folder.exists() for target in two)
 
 
-def test_networks_share_the_cores_while_jobs_run_and_get_them_back_afterwards(clips: Path, two: list[Target]) -> None:
+def test_networks_share_the_cores_while_jobs_run_and_get_them_back_afterwards(
+    clips: Path, two: list[ShardTarget]
+) -> None:
     before = torch.get_num_threads()
     seen: set[int] = set()
 
@@ -223,36 +225,36 @@ def test_networks_share_the_cores_while_jobs_run_and_get_them_back_afterwards(cl
             return super().encode(items)
 
     torch.set_num_threads(8)
-    extract(clips, [Target(two[0].view, Looking(), two[0].shard, two[0].folder)])
+    extract(clips, [ShardTarget(two[0].view, Looking(), two[0].shard, two[0].folder)])
     after = torch.get_num_threads()
     torch.set_num_threads(before)
     assert max(seen) <= max(1, len(os.sched_getaffinity(0)) // 4) and after == 8
 
 
 def test_a_channel_holds_no_more_than_its_room() -> None:
-    channel: Channel[int] = Channel(room=10)
+    queue: BoundedQueue[int] = BoundedQueue(max_bytes=10)
     sent: list[int] = []
 
     def send() -> None:
         for i in range(20):
-            channel.put(i, 4)
+            queue.put(i, 4)
             sent.append(i)
-        channel.end()
+        queue.close()
 
     sender = threading.Thread(target=send)
     sender.start()
     taken = []
-    for i in channel:
+    for i in queue:
         assert len(sent) <= len(taken) + 4  # two that wait, one handed over, one being counted
         taken.append(i)
     sender.join()
-    assert taken == list(range(20)) and channel.waited >= 0
+    assert taken == list(range(20)) and queue.idle_seconds >= 0
 
 
-def test_a_channel_lets_a_large_thing_pass_alone_and_refuses_when_abandoned() -> None:
-    channel: Channel[str] = Channel(room=1)
-    channel.put("large", 100)
-    assert next(iter(channel)) == "large"
-    channel.abandon()
-    with pytest.raises(Abandoned):
-        channel.put("late")
+def test_a_queue_lets_a_large_thing_pass_alone_and_refuses_when_cancelled() -> None:
+    queue: BoundedQueue[str] = BoundedQueue(max_bytes=1)
+    queue.put("large", 100)
+    assert next(iter(queue)) == "large"
+    queue.cancel()
+    with pytest.raises(QueueCancelled):
+        queue.put("late")

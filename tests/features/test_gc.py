@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from merloco.features.maintenance.check import check_store
-from merloco.features.maintenance.gc import collect, find_garbage
-from merloco.features.shards.locks import claim
+from merloco.features.maintenance.gc import plan_gc, remove_items
+from merloco.features.shards.locks import shard_lock
 from merloco.features.store import FeatureStore
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.files.atomic import temporary_name
@@ -51,19 +51,19 @@ def litter(store: FeatureStore) -> None:
 
 
 def kinds(store: FeatureStore, runs: bool = False) -> list[str]:
-    return sorted(item.kind for item in find_garbage(store, runs).garbage)
+    return sorted(item.kind for item in plan_gc(store, runs).items)
 
 
 def test_a_clean_store_has_no_garbage(store: FeatureStore) -> None:
     make_run(store.root, ["meld/train/dia0_utt0"], {"text": current(store).name})
-    assert find_garbage(store, runs=True).garbage == []
+    assert plan_gc(store, runs=True).items == []
 
 
 def test_everything_that_nothing_needs_goes_and_nothing_else(store: FeatureStore) -> None:
     before = shard_bytes(store)
     litter(store)
     assert kinds(store) == ["leftover", "leftover", "orphan", "superseded", "unknown_view"]
-    collect(store, find_garbage(store).garbage)
+    remove_items(store, plan_gc(store).items)
     assert shard_bytes(store) == before and check_store(store) == [] and kinds(store) == []
     assert [p.name for p in (store.root / "views").iterdir()] == ["minilm"]
 
@@ -85,33 +85,33 @@ def test_files_of_living_writers_and_of_other_hosts_stay(store: FeatureStore) ->
     elsewhere = current(store) / ".tmp-otherhost-4194305-0-meld-00006.tar"
     for path in (living, elsewhere, current(store) / "meld-00005.tar", current(store) / "meld-00006.tar"):
         path.write_bytes(b"half")
-    heap = find_garbage(store)
-    assert heap.garbage == []
-    assert len(heap.kept) == 2 and "may still be at work on another host" in "".join(heap.kept)
+    plan = plan_gc(store)
+    assert plan.items == []
+    assert len(plan.kept) == 2 and "may still be at work on another host" in "".join(plan.kept)
 
 
 def test_a_claimed_shard_and_the_fingerprint_that_somebody_fills_stay(store: FeatureStore) -> None:
     litter(store)
-    with claim([current(store)], "meld-00005"), claim([current(store).parent / OLD], "meld-00001"):
+    with shard_lock([current(store)], "meld-00005"), shard_lock([current(store).parent / OLD], "meld-00001"):
         assert kinds(store) == ["leftover", "leftover", "unknown_view"]
 
 
 def test_a_shard_that_is_claimed_between_looking_and_collecting_stays(store: FeatureStore) -> None:
     litter(store)
-    garbage = find_garbage(store).garbage
-    with claim([current(store)], "meld-00005"):
-        collect(store, garbage)
+    garbage = plan_gc(store).items
+    with shard_lock([current(store)], "meld-00005"):
+        remove_items(store, garbage)
     assert (current(store) / "meld-00005.tar").is_file()
 
 
 def test_shards_for_which_no_sample_asks_go_but_not_those_of_a_corpus_without_samples(store: FeatureStore) -> None:
     write_parquet(samples_path(store.root, "meld"), to_table(meld_samples(256)))
-    [item] = find_garbage(store).garbage
+    [item] = plan_gc(store).items
     assert item.kind == "unasked" and item.where.endswith("/meld-00001")
     samples_path(store.root, "meld").unlink()
-    assert find_garbage(store).garbage == []
+    assert plan_gc(store).items == []
     write_parquet(samples_path(store.root, "meld"), to_table(meld_samples(256)))
-    collect(store, [item])
+    remove_items(store, [item])
     assert sorted(p.name for p in current(store).glob("meld-*")) == [
         f"meld-00000.{kind}" for kind in ("commit.json", "parquet", "tar")
     ]
@@ -123,8 +123,8 @@ def test_a_view_whose_weights_are_not_here_keeps_all_its_fingerprints(store: Fea
     catalog = load_catalog(CATALOG)
     encoder = catalog.encoders["text_published"].model_copy(update={"checkpoint": "/none", "hub_id": None})
     catalog = catalog.model_copy(update={"encoders": {**catalog.encoders, "text_published": encoder}})
-    heap = find_garbage(FeatureStore.open(store.root, catalog))
-    assert heap.garbage == [] and "fingerprint cannot be computed" in heap.kept[0]
+    plan = plan_gc(FeatureStore.open(store.root, catalog))
+    assert plan.items == [] and "fingerprint cannot be computed" in plan.kept[0]
 
 
 def test_results_of_runs_stay_unless_asked_for(capsys: pytest.CaptureFixture, store: FeatureStore) -> None:

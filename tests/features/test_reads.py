@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from merloco.features.maintenance.gc import find_garbage
+from merloco.features.maintenance.gc import plan_gc
 from merloco.features.shards.commit import read_commit
-from merloco.features.shards.locks import PREFIX, held_claims
+from merloco.features.shards.locks import PREFIX, active_locks
 from merloco.features.shards.rewrite import prune_shard
 from merloco.features.store import FeatureStore
 from merloco.flows.cli import app as cli
@@ -210,8 +210,8 @@ def test_a_look_for_garbage_removes_no_claim_file(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", n=10)
     folder = store.folder(store.view("minilm"))
     (folder / f"{PREFIX}meld-00000").write_bytes(b"")
-    assert held_claims(store.root) == []
-    find_garbage(store)
+    assert active_locks(store.root) == []
+    plan_gc(store)
     assert (folder / f"{PREFIX}meld-00000").is_file()
 
 

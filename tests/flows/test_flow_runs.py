@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from merloco.features.shards.locks import claim
+from merloco.features.shards.locks import shard_lock
 from merloco.features.store import FeatureStore
 from merloco.flows.extract.flow import extract_store_flow, run_extract_flow
 from merloco.flows.extract.jobs import extract_jobs
@@ -163,7 +163,10 @@ def test_a_transcription_that_fails_for_one_corpus_goes_on_with_the_next(
     make_store(tmp_path, n=20, extracted=False)  # nothing in it is to be heard
     write_parquet(samples_path(tmp_path, "afew"), to_table(meld_samples(20, "afew")))
     jobs = [TranscribeJob(str(CATALOG), str(tmp_path), name, str(tmp_path), "no_model") for name in ("afew", "meld")]
-    with claim([tmp_path / "transcripts"], "afew"), pytest.raises(TasksFailedError, match="'afew' is being") as failed:
+    with (
+        shard_lock([tmp_path / "transcripts"], "afew"),
+        pytest.raises(TasksFailedError, match="'afew' is being") as failed,
+    ):
         transcribe_flow(jobs)
     assert failed.value.outcomes["meld"] == {"transcribed": 0, "no_speech": 0, "failed": 0}
     run = new_run()

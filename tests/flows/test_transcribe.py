@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from merloco.features.shards.locks import claim
+from merloco.features.shards.locks import shard_lock
 from merloco.features.store import FeatureStore
 from merloco.flows.transcribe import service as transcription
 from merloco.flows.transcribe.service import TranscribeJob
@@ -148,7 +148,10 @@ def test_an_ingest_beside_a_transcription_loses_nothing_on_either_side(
 
 
 def test_a_second_transcription_of_a_corpus_is_refused(afew: FeatureStore, whisper: Path, tmp_path: Path) -> None:
-    with claim([afew.root / "transcripts"], "afew"), pytest.raises(DataError, match="being transcribed by another"):
+    with (
+        shard_lock([afew.root / "transcripts"], "afew"),
+        pytest.raises(DataError, match="being transcribed by another"),
+    ):
         transcribe(str(afew.root), str(tmp_path / "afew"), str(whisper))
 
 

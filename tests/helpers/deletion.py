@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 
 from merloco.features.maintenance.delete import delete
-from merloco.features.maintenance.targets import select
+from merloco.features.maintenance.targets import resolve_targets
 from merloco.features.store import FeatureStore
 
 KEY = "5a" * 32
@@ -13,8 +13,8 @@ GONE = ["meld/train/dia0_utt0", "meld/train/dia0_utt1", "meld/train/dia99_utt4"]
 
 
 def remove(store: FeatureStore, ids: list[str], speakers: list[str] | None = None) -> None:
-    for selection in select(store, ids, speakers or []):
-        delete(store, selection)
+    for target in resolve_targets(store, ids, speakers or []):
+        delete(store, target)
 
 
 def files_that_name(store: FeatureStore, words: list[str]) -> list[str]:

@@ -61,7 +61,7 @@ def make_store(root: Path, n: int = 600, extracted: bool = True) -> FeatureStore
 def extract_all(store: FeatureStore, view_name: str = "minilm") -> list[Commit]:
     """Extract every shard of the text view with the length encoder."""
     view = store.view(view_name)
-    store.describe(view)
+    store.write_view_manifest(view)
     shards = plan_shards("meld", store.samples(["meld"]), "text")
     return [extract_shard(view, LengthEncoder(), shard, read_text, store.folder(view)) for shard in shards]
 
@@ -76,7 +76,7 @@ def read_text(record: dict) -> Item:
 def add_sequences(store: FeatureStore, view_name: str = "prosody", dim: int = 3) -> list[Commit]:
     """Shards of a view with windows for every sample: one to four random segments, every seventh sample silent."""
     view = store.view(view_name)
-    store.describe(view)
+    store.write_view_manifest(view)
     generator = np.random.default_rng(5)
     commits = []
     for planned in store.plan([view]):

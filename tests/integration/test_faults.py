@@ -16,7 +16,7 @@ import pytest
 from merloco.features.maintenance.check import check_store
 from merloco.features.shards.commit import read_commit
 from merloco.features.shards.format import Row, plan_shards, read_rows, write_shard
-from merloco.features.shards.locks import claim, claimed, drop_dead_claims
+from merloco.features.shards.locks import remove_stale_locks, shard_is_locked, shard_lock
 from merloco.features.store import FeatureStore
 from merloco.flows.extract import queue as shard_queue
 from merloco.flows.extract.jobs import extract_jobs
@@ -215,14 +215,14 @@ def write_what_differs(root: str, value: float) -> None:
         for shard in plan_shards("meld", store.samples(), "text"):
             vector = np.full(3, value, np.float32)
             rows = [Row(name, "ok", None, vector[None], vector) for name in shard.samples["sample_id"].to_pylist()]
-            with claim([store.folder(view)], shard.name) as ours:
+            with shard_lock([store.folder(view)], shard.name) as ours:
                 if ours:
                     write_shard(store.folder(view), shard, rows, 3, {})
 
 
 def test_a_commit_record_never_vouches_for_the_bytes_of_another_writer(tmp_path: Path) -> None:
     store = make_store(tmp_path, n=300, extracted=False)
-    store.describe(store.view("minilm"))
+    store.write_view_manifest(store.view("minilm"))
     writers = [threading.Thread(target=write_what_differs, args=(str(tmp_path), float(i))) for i in range(3)]
     for writer in writers:
         writer.start()
@@ -233,7 +233,7 @@ def test_a_commit_record_never_vouches_for_the_bytes_of_another_writer(tmp_path:
 
 def hold_a_claim(folder: str, name: str) -> None:
     """Take a claim and never give it back (called in a child of the kill server)."""
-    with claim([Path(folder)], name) as ours:
+    with shard_lock([Path(folder)], name) as ours:
         assert ours
         if not os.fork():  # a grandchild that outlives its parent, as a decoder might
             time.sleep(20)
@@ -243,13 +243,13 @@ def hold_a_claim(folder: str, name: str) -> None:
 
 def test_a_claim_ends_with_its_holder(kill_server: KillServer, tmp_path: Path) -> None:
     folder = tmp_path / "views" / "v" / "f"
-    with claim([folder], "a") as ours:
-        assert ours and claimed([folder], "a") and not claimed([folder], "b")
-    assert not claimed([folder], "a") and list(folder.iterdir()) == []
+    with shard_lock([folder], "a") as ours:
+        assert ours and shard_is_locked([folder], "a") and not shard_is_locked([folder], "b")
+    assert not shard_is_locked([folder], "a") and list(folder.iterdir()) == []
     assert kill_server(call="tests.integration.test_faults:hold_a_claim", args=[str(folder), "a"])["code"] == -9
     assert [path.name for path in folder.iterdir()] == [".claim-a"]
-    drop_dead_claims(tmp_path)
-    assert not claimed([folder], "a") and list(folder.iterdir()) == []
+    remove_stale_locks(tmp_path)
+    assert not shard_is_locked([folder], "a") and list(folder.iterdir()) == []
 
 
 def test_a_shard_that_another_extractor_holds_is_waited_for(
@@ -269,7 +269,7 @@ def test_a_shard_that_another_extractor_holds_is_waited_for(
         for path, content in moved.items():
             path.write_bytes(content)
 
-    with claim([folder], SHARDS[1]), claim([folder], SHARDS[2]):
+    with shard_lock([folder], SHARDS[1]), shard_lock([folder], SHARDS[2]):
         queue = shard_queue.ShardQueue(copy, jobs, 0.2, held=other_extractor)
         done = shard_queue.run_here(queue, ["cpu"])
     assert (waited, done.commits, done.elsewhere) == ([2], [], 2)

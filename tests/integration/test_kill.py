@@ -19,7 +19,7 @@ import pytest
 
 from merloco.features.maintenance.check import check_store
 from merloco.features.maintenance.delete import delete
-from merloco.features.maintenance.targets import select
+from merloco.features.maintenance.targets import resolve_targets
 from merloco.features.runs import EPOCHS_SCHEMA, METRICS_SCHEMA, PREDICTIONS_SCHEMA, write_run
 from merloco.features.store import FeatureStore
 from merloco.pipelines.catalog.loader import load_catalog
@@ -154,7 +154,7 @@ def write_run_again(root: str) -> None:
 def delete_a_sample(root: str) -> None:
     """Delete one sample for good."""
     store = FeatureStore.open(root, load_catalog(CATALOG, root))
-    for target in select(store, ["meld/train/dia0_utt0"], []):
+    for target in resolve_targets(store, ["meld/train/dia0_utt0"], []):
         delete(store, target)
 
 

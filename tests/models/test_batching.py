@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from merloco.features.extraction.encoder import isolated
+from merloco.features.extraction.encoder import bisect_failures
 from merloco.models.encoders.base import EncoderSpec, registered
 from merloco.models.encoders.batching import BatchSize, encode_texts, encode_windows
 from merloco.models.errors import ModelError
@@ -77,7 +77,7 @@ def test_a_row_that_never_fits_costs_itself() -> None:
 
     with pytest.raises(torch.OutOfMemoryError):
         encode([1, 500, 2])
-    outcome = isolated(encode, [1, 60, 500, 70, 2])
+    outcome = bisect_failures(encode, [1, 60, 500, 70, 2])
     assert [o for o in outcome if not isinstance(o, Exception)] == [1, 60, 70, 2]
     assert isinstance(outcome[2], torch.OutOfMemoryError)
 

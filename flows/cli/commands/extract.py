@@ -136,9 +136,9 @@ def run_extract(
     address: str | None = None,
 ) -> None:
     """Plan, extract what the plan leaves, and print the coverage."""
-    from merloco.features.cards.coverage import coverage_table, legs_sentence
+    from merloco.features.cards.coverage import coverage_table, timings_sentence
     from merloco.features.extraction.disk_space import require_store_room
-    from merloco.features.shards.locks import drop_dead_claims
+    from merloco.features.shards.locks import remove_stale_locks
     from merloco.flows.extract.jobs import extract_jobs, summarize
     from merloco.flows.extract.queue import Extracted, ShardQueue, run_here
     from merloco.flows.extract.service import forget
@@ -156,7 +156,7 @@ def run_extract(
     begun = time.perf_counter()
     with storage_errors(opened.root):
         remove_temporary_files(opened.root)
-        drop_dead_claims(opened.root)
+        remove_stale_locks(opened.root)
     if jobs:
         require_store_room(opened, planned)
         devices = device_list(device) if not address and named == ["auto"] else named
@@ -175,7 +175,7 @@ def run_extract(
                 done = run_here(queue, devices)
     wall = time.perf_counter() - begun
     print_records(coverage_table(opened, views, opened.corpora(corpora)), "Coverage")
-    print(f"\n{legs_sentence(summarize(done.commits), len(planned), wall)}")
+    print(f"\n{timings_sentence(summarize(done.commits), len(planned), wall)}")
     if lost := sum(commit.lost for view in views for commit in opened.committed(view, corpora)):
         note(
             f"{lost} rows lack media that the ingest saw: they count as work until the files are back, or until "

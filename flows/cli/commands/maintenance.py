@@ -27,23 +27,23 @@ def gc(
     """
     import pyarrow as pa
 
-    from merloco.features.maintenance.gc import collect, find_garbage
+    from merloco.features.maintenance.gc import plan_gc, remove_items
 
     opened = open_store(catalog, store)
-    heap = find_garbage(opened, runs)
+    plan = plan_gc(opened, runs)
     schema = pa.schema([("kind", pa.string()), ("where", pa.string()), ("bytes", pa.int64()), ("why", pa.string())])
-    if heap.garbage or output != "table":
-        rows = [{name: getattr(item, name) for name in schema.names} for item in heap.garbage]
+    if plan.items or output != "table":
+        rows = [{name: getattr(item, name) for name in schema.names} for item in plan.items]
         show(pa.Table.from_pylist(rows, schema=schema), output)
-    for sentence in heap.kept:
+    for sentence in plan.kept:
         note(f"kept: {sentence}")
-    total = sum(item.bytes for item in heap.garbage)
-    if not heap.garbage:
+    total = sum(item.bytes for item in plan.items)
+    if not plan.items:
         note("Nothing to remove.")
     elif yes:
-        note(f"Removed {len(heap.garbage)}, {_megabytes(collect(opened, heap.garbage))} freed.")
+        note(f"Removed {len(plan.items)}, {_megabytes(remove_items(opened, plan.items))} freed.")
     else:
-        note(f"{len(heap.garbage)} can go, {_megabytes(total)}. Nothing was removed: run it again with --yes.")
+        note(f"{len(plan.items)} can go, {_megabytes(total)}. Nothing was removed: run it again with --yes.")
 
 
 def _megabytes(size: int) -> str:
@@ -67,17 +67,17 @@ def delete(
     import pyarrow as pa
 
     from merloco.features.maintenance.delete import delete as delete_selection
-    from merloco.features.maintenance.delete import preview, trained_with
-    from merloco.features.maintenance.targets import select
+    from merloco.features.maintenance.delete import dry_run, runs_trained_on
+    from merloco.features.maintenance.targets import resolve_targets
 
     if not sample and not speaker:
         raise UsageError("nothing to delete: give --sample ID or --speaker CORPUS/SPEAKER")
     opened = open_store(catalog, store)
-    selections = select(opened, sample or [], speaker or [])
-    removals = [removal for selection in selections for removal in preview(opened, selection)]
+    targets = resolve_targets(opened, sample or [], speaker or [])
+    removals = [removal for target in targets for removal in dry_run(opened, target)]
     if yes:
         with progress_bar(sum(r.where.startswith("views/") for r in removals), "delete", "shards") as bar:
-            removals = [r for selection in selections for r in delete_selection(opened, selection, bar.update)]
+            removals = [r for target in targets for r in delete_selection(opened, target, bar.update)]
     schema = pa.schema([("where", pa.string()), ("rows", pa.int64())])
     rows = [{"where": removal.where, "rows": removal.rows} for removal in removals]
     if rows or output != "table":
@@ -89,7 +89,7 @@ def delete(
         note(f"{samples} samples deleted; they are on the deletion list and no ingest brings them back.")
     else:
         note(f"{samples} samples to delete. Nothing was changed: run it again with --yes.")
-    trained = trained_with(opened, [selection.corpus for selection in selections])
+    trained = runs_trained_on(opened, [target.corpus for target in targets])
     if trained:
         note("Weights are not changed by a deletion. These were trained on the corpus, maybe with what is deleted:")
         for folder in trained:

@@ -26,7 +26,7 @@ def sql(
     """
     import pyarrow as pa
 
-    from merloco.features.query.sql import answer
+    from merloco.features.query.sql import execute
     from merloco.features.query.views import NewestFolderWarning, describe_views
 
     opened = open_store(catalog, store)
@@ -40,7 +40,7 @@ def sql(
         return
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", NewestFolderWarning)
-        table = answer(opened, query)
+        table = execute(opened, query)
     for warning in warned:
         note(str(warning.message))
     show(table, output)
