@@ -13,6 +13,8 @@ from tests.helpers.command_line import merloco, the_sentence
 from tests.helpers.planted_store import CORPORA, planted_catalog, planted_store
 from tests.helpers.store_files import CATALOG
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def workspace(monkeypatch: pytest.MonkeyPatch) -> None:

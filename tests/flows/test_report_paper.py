@@ -21,6 +21,8 @@ from tests.helpers.planted_store import planted_catalog, planted_store
 from tests.helpers.report_files import Document
 from tests.helpers.store_files import CATALOG
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def workspace(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ from tests.helpers.command_line import merloco, the_sentence
 from tests.helpers.media_files import clicks, write_media
 from tests.helpers.store_files import CATALOG
 
+pytestmark = pytest.mark.slow
+
 WAVE = clicks(0.3, [0.1])
 EXTRACT = ("extract", "--corpora", "afew", "--modalities", "audio", "--no-flow")
 

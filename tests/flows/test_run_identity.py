@@ -21,6 +21,8 @@ from tests.helpers.command_line import merloco
 from tests.helpers.planted_store import planted_catalog, planted_store
 from tests.helpers.store_files import CATALOG, make_store
 
+pytestmark = pytest.mark.slow
+
 TRAIN = ("train", "--train", "meld", "--test", "meld", "--modalities", "text", "--epochs", "2")
 
 

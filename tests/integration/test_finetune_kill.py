@@ -20,6 +20,8 @@ from tests.helpers.command_line import merloco
 from tests.helpers.store_files import CATALOG, make_store
 from tests.helpers.tiny_models import save_roberta
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("MERLOCO_KILLS", "2"))
 EPOCHS = 40
 SAMPLES = 200

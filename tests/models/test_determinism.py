@@ -16,6 +16,8 @@ from merloco.models.parallel import threads
 from merloco.models.protocols import Fold, run_spec
 from tests.helpers.training import CONFIG, planted
 
+pytestmark = pytest.mark.slow
+
 LONG = replace(CONFIG, epochs=60, patience=60, dropout=0.1, batch_size=24)
 WIDE = {"audio": 338, "video": 300, "text": 129}
 """Widths that are no multiples of a vector register."""

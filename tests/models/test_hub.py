@@ -11,6 +11,8 @@ import pytest
 from tests.helpers.hub_server import serve_hub
 from tests.helpers.tiny_models import save_roberta
 
+pytestmark = pytest.mark.slow
+
 WORKSPACE = Path(__file__).parents[2]
 COMMIT = "d" * 40
 CODE = """

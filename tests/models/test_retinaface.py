@@ -14,6 +14,8 @@ from merloco.models.errors import ModelError
 from merloco.models.faces.detection import Faces
 from merloco.models.faces.retinaface import MEAN, STD, RetinaFace, make_network
 
+pytestmark = pytest.mark.slow
+
 THRESHOLD = 0.62
 """Low enough for a few boxes of random weights."""
 

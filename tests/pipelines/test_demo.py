@@ -22,6 +22,8 @@ from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.schema import Sample, to_table
 from tests.helpers.store_files import CATALOG
 
+pytestmark = pytest.mark.slow
+
 ENTRIES = load_catalog(CATALOG).corpora
 
 
