@@ -54,11 +54,11 @@ def bisect_failures(call: Callable[[Sequence[Any]], Sequence[T]], items: Sequenc
     """Call with all items; if that fails, with halves, so that only the items at fault have an exception.
 
     Raises:
-        ModelError: What a user has to mend is no item's fault.
+        ModelError, ImportError: What a user has to mend is no item's fault.
     """
     try:
         return list(call(items)) if items else []
-    except ModelError:
+    except (ModelError, ImportError):
         raise
     except Exception as error:  # a network may stumble over an item in any way
         if len(items) == 1:

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from merloco.features.store import FeatureStore
-from merloco.flows.devices import find_device
+from merloco.flows.arguments import find_device
 from merloco.flows.experiments.plan import Outcome, Plan, experiment_plan
 from merloco.flows.experiments.service import execute
 from merloco.flows.results.tables import result_rows, scores_of, tested_scores

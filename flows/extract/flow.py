@@ -16,17 +16,15 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
 from merloco.features.cards.coverage import coverage_table
-from merloco.features.extraction.disk_space import require_store_room
 from merloco.features.shards.commit import Commit
 from merloco.features.store import FeatureStore
-from merloco.flows.devices import device_list
-from merloco.flows.extract.jobs import Progress, ShardJob, extract_jobs, summarize
+from merloco.flows.arguments import device_list
+from merloco.flows.extract.jobs import Progress, ShardJob, summarize
 from merloco.flows.extract.queue import BACK_OFF, RETRIES, Extracted, ShardQueue, is_transient
 from merloco.flows.extract.runners import Runner, make_runner, reachable_api
-from merloco.flows.extract.service import extract_claimed
+from merloco.flows.extract.service import extract_locked, plan_extraction
 from merloco.flows.tasks.display import corpus_tags, feature_tags, record_table, tag_flow_run
 from merloco.pipelines.catalog.loader import load_catalog
-from merloco.pipelines.errors import DataError
 
 
 async def _transient(_task: Task, _run: TaskRun, state: State) -> bool:
@@ -45,7 +43,7 @@ async def _transient(_task: Task, _run: TaskRun, state: State) -> bool:
 )
 def extract_task(job: ShardJob, progress: Progress | None = None) -> list[Commit] | None:
     """Extract one shard unless another extractor has it."""
-    commits = extract_claimed(job, progress)
+    commits = extract_locked(job, progress)
     logger = get_run_logger()
     for commit in commits or ():
         statuses = ", ".join(f"{status} {count}" for status, count in sorted(commit.statuses.items()))
@@ -158,12 +156,9 @@ def extract_store_flow(
     """
     opened = FeatureStore.open(store, load_catalog(catalog, store))
     views = list(opened.views(features, modalities).values())
-    planned = opened.plan(views, corpora, (lambda _: None) if verify else None)
-    if not planned:
-        raise DataError(f"store {str(opened.root)!r} holds no samples: run the ingest flow first")
     tag_flow_run(corpus_tags(opened.corpora(corpora)) | feature_tags([features]))
-    jobs = extract_jobs(opened, catalog, planned, {}, device, retry_failed)
-    require_store_room(opened, planned)
+    verified = (lambda _: None) if verify else None
+    _, jobs = plan_extraction(opened, catalog, views, corpora, {}, device, retry_failed=retry_failed, verified=verified)
     devices = [device] if address else device_list(device)
     done = run_extract_flow(ShardQueue(opened, jobs, max_failures), features, devices, runner, workers, address)
     return summarize(done.commits)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from merloco.features.shards.commit import Commit, commit_digest
 from merloco.features.shards.format import MISSING, Shard
 from merloco.features.store import TO_DO, FeatureStore, PlannedShard
-from merloco.flows.corpus_roots import corpus_root
+from merloco.flows.arguments import corpus_root
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.media.pool import TIME_LIMIT
 

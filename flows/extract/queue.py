@@ -15,7 +15,7 @@ from merloco.features.shards.commit import Commit
 from merloco.features.shards.locks import shard_is_locked
 from merloco.features.store import FeatureStore
 from merloco.flows.extract.jobs import Progress, ShardJob, check_budget
-from merloco.flows.extract.service import extract_claimed, remaining
+from merloco.flows.extract.service import extract_locked, pending
 from merloco.flows.tasks.attempts import raise_code_error
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.space import require_space
@@ -23,9 +23,9 @@ from merloco.pipelines.files.space import require_space
 RETRIES = 3
 BACK_OFF = 2.0
 """Seconds before the first retry after a transient fault; doubled before each further one."""
-HOPELESS = 5
+MAX_FAILED_IN_A_ROW = 5
 """Shards that fail one after the other, with none between them that is done, before the others are not tried."""
-SHOWN = 5
+MAX_LISTED = 5
 """Sentences of failed shards that an error repeats."""
 WAIT = 2.0
 """Seconds between looks at shards that another extractor holds."""
@@ -97,7 +97,7 @@ class ShardQueue:
         """Hand jobs to workers, one at a time per device; a shard that fails does not keep the others from being tried.
 
         What speaks against all that are left ends the run after the shards in hand: no room, no workers, too many
-        failed samples, or as many failed shards in a row as `HOPELESS`.
+        failed samples, or as many failed shards in a row as `MAX_FAILED_IN_A_ROW`.
 
         Args:
             submit: Starts a job, whose device is filled in, and returns its future.
@@ -133,13 +133,13 @@ class ShardQueue:
                 try:
                     commits = future.result()
                 except Exception as caught:
-                    errors.append(sentence(caught, job))
+                    errors.append(readable_error(caught, job))
                     in_a_row += 1
-                    stopped = stopped or in_a_row == HOPELESS or isinstance(caught, BrokenExecutor)
+                    stopped = stopped or in_a_row == MAX_FAILED_IN_A_ROW or isinstance(caught, BrokenExecutor)
                     continue
                 in_a_row = 0
                 try:
-                    self._take(job, commits, finished)
+                    self._finish(job, commits, finished)
                 except Exception as caught:
                     errors.append(caught)
                     stopped = True
@@ -160,7 +160,7 @@ class ShardQueue:
         for _ in range(len(self.waiting)):
             job = self.waiting.popleft()
             try:
-                left = remaining(self.store, job)
+                left = pending(self.store, job)
                 held = left and shard_is_locked(
                     [self.store.folder(self.store.view(view)) for view in left.views], left.shard
                 )
@@ -181,7 +181,7 @@ class ShardQueue:
             return left
         return None
 
-    def _take(self, job: ShardJob, commits: list[Commit] | None, finished: Callable[[ShardJob], None] | None) -> None:
+    def _finish(self, job: ShardJob, commits: list[Commit] | None, finished: Callable[[ShardJob], None] | None) -> None:
         if commits is None:  # somebody else was faster to claim it
             self.waiting.append(job)
             return
@@ -203,8 +203,8 @@ def raise_failures(errors: Sequence[Exception], untried: int) -> None:
     if len(errors) == 1:
         raise errors[0]
     sentences = list(dict.fromkeys(str(error) for error in errors))
-    if (more := len(sentences) - SHOWN) > 0:
-        sentences[SHOWN:] = [f"{more} more shards failed"]
+    if (more := len(sentences) - MAX_LISTED) > 0:
+        sentences[MAX_LISTED:] = [f"{more} more shards failed"]
     if untried:
         sentences.append(f"{untried} more were not tried")
     raise DataError("; ".join(sentences))
@@ -215,7 +215,7 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, OSError)
 
 
-def sentence(error: Exception, job: ShardJob) -> Exception:
+def readable_error(error: Exception, job: ShardJob) -> Exception:
     """A fault of storage or of a worker process as an error that the command line prints; others as they are."""
     if isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker":
         return DataError(
@@ -229,7 +229,7 @@ def sentence(error: Exception, job: ShardJob) -> Exception:
     return error
 
 
-AHEAD = 2
+JOBS_PER_DEVICE = 2
 """Jobs of one process at a time per device: a shard is read while the one before it is encoded and written."""
 
 
@@ -243,7 +243,7 @@ def run_here(queue: ShardQueue, devices: Sequence[str]) -> Extracted:
         if queue.progress:
             queue.progress(count)
 
-    slots = [*devices] * AHEAD
+    slots = [*devices] * JOBS_PER_DEVICE
     with ThreadPoolExecutor(len(slots)) as pool:
         try:
             return queue.run(lambda job: pool.submit(_with_retries, job, report), slots)
@@ -255,9 +255,9 @@ def run_here(queue: ShardQueue, devices: Sequence[str]) -> Extracted:
 def _with_retries(job: ShardJob, progress: Progress) -> list[Commit] | None:
     for attempt in range(RETRIES):
         try:
-            return extract_claimed(job, progress)
+            return extract_locked(job, progress)
         except Exception as error:
             if not is_transient(error):
                 raise
         time.sleep(BACK_OFF * 2**attempt)
-    return extract_claimed(job, progress)
+    return extract_locked(job, progress)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
-from merloco.flows.extract.queue import AHEAD
+from merloco.flows.extract.queue import JOBS_PER_DEVICE
 from merloco.pipelines.errors import DataError, UsageError
 
 Runner = Literal["threads", "processes", "dask", "ray"]
@@ -45,7 +45,7 @@ def make_runner(
     number = workers or (_cluster_workers(name, address) if address else len(devices))
     slots = list(islice(cycle(devices), number))
     if name == "threads":  # jobs of one process take turns on a device, so it can have the next one ready
-        return ThreadPoolTaskRunner(max_workers=AHEAD * number), slots * AHEAD
+        return ThreadPoolTaskRunner(max_workers=JOBS_PER_DEVICE * number), slots * JOBS_PER_DEVICE
     if name == "processes":
         return ProcessPoolTaskRunner(max_workers=number), slots
     return (_dask if name == "dask" else _ray)(number, address), slots

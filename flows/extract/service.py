@@ -1,25 +1,31 @@
-"""Extraction of one shard: the body of an extract task."""
+"""Extraction: the plan that a command or flow makes, and the work on one shard, which is the body of a task."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from merloco.features.extraction.disk_space import require_store_room
 from merloco.features.extraction.pipeline import ShardTarget, extract_views
 from merloco.features.extraction.reader import decoders, read_sample
 from merloco.features.shards.commit import Commit, commit_digest, read_commit
 from merloco.features.shards.format import MISSING, RETRYABLE, read_rows
-from merloco.features.shards.locks import shard_lock
+from merloco.features.shards.locks import remove_stale_locks, shard_lock
 from merloco.features.store import FeatureStore, PlannedShard
-from merloco.flows.devices import find_device
-from merloco.flows.extract.jobs import Progress, ShardJob
+from merloco.features.views import FeatureView
+from merloco.flows.arguments import find_device
+from merloco.flows.extract.jobs import Progress, ShardJob, extract_jobs
 from merloco.models.encoders.base import Encoder
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError
+from merloco.pipelines.files.atomic import remove_temporary_files
+from merloco.pipelines.files.space import storage_errors
+from merloco.pipelines.media.pool import TIME_LIMIT
 
 
 def extract_one(job: ShardJob, progress: Progress | None = None) -> list[Commit]:
@@ -74,7 +80,7 @@ _DEVICE_LOCKS: dict[str, threading.Lock] = defaultdict(threading.Lock)
 shared: small networks do not fill them."""
 
 
-def remaining(store: FeatureStore, job: ShardJob) -> ShardJob | None:
+def pending(store: FeatureStore, job: ShardJob) -> ShardJob | None:
     """The job without the views that somebody else has committed since the plan; None if nothing is left of it."""
     left = []
     for name, replaced in zip(job.views, job.replaces, strict=True):
@@ -87,7 +93,7 @@ def remaining(store: FeatureStore, job: ShardJob) -> ShardJob | None:
     return replace(job, views=views, replaces=replaces)
 
 
-def extract_claimed(job: ShardJob, progress: Progress | None = None) -> list[Commit] | None:
+def extract_locked(job: ShardJob, progress: Progress | None = None) -> list[Commit] | None:
     """Extract one shard unless another extractor has it: the body of an extract task.
 
     Returns:
@@ -99,7 +105,7 @@ def extract_claimed(job: ShardJob, progress: Progress | None = None) -> list[Com
     with shard_lock([store.folder(store.view(name)) for name in job.views], job.shard) as ours:
         if not ours:
             return None
-        left = remaining(store, job)
+        left = pending(store, job)
         return [] if left is None else extract_one(replace(left, device=find_device(left.device)), progress)
 
 
@@ -108,7 +114,7 @@ _RUN: list[str] = [""]
 
 def _begin(run: str) -> None:
     if run != _RUN[0]:
-        forget()
+        clear_caches()
         _RUN[0] = run
 
 
@@ -142,7 +148,48 @@ def _encoder(catalog: str, store: str, view: str, device: str) -> Encoder:
     return _store(catalog, store).view(view).build(device)
 
 
-def forget() -> None:
+def clear_caches() -> None:
     """Drop loaded stores, plans and encoders: a new command in the same process must see the disk as it is."""
     for cached in (_store, _plans, _encoder):
         cached.cache_clear()
+
+
+def plan_extraction(
+    store: FeatureStore,
+    catalog_path: str,
+    views: Sequence[FeatureView],
+    corpora: Sequence[str] | None,
+    roots: Mapping[str, str],
+    device: str,
+    *,
+    retry_failed: bool = False,
+    verified: Callable[[int], None] | None = None,
+    time_limit: float = TIME_LIMIT,
+) -> tuple[list[PlannedShard], list[ShardJob]]:
+    """The shards that views have in a store, and the jobs that are left to do, for which there is room.
+
+    Args:
+        store: The store.
+        catalog_path: Its catalog, for the workers.
+        views: What to extract.
+        corpora: Of what; None takes all that are ingested.
+        roots: Corpus -> release, where the command line says so.
+        device: For the jobs.
+        retry_failed: Do failed rows again.
+        verified: Given, every committed file is read; called with the number of shards that were.
+        time_limit: Seconds that one sample may take to decode.
+
+    Raises:
+        DataError: The store holds no samples, or there is no room.
+    """
+    planned = store.plan(views, corpora, verified)
+    if not planned:
+        raise DataError(f"store {str(store.root)!r} holds no samples: run `merloco ingest` first")
+    jobs = extract_jobs(store, catalog_path, planned, roots, device, retry_failed, time_limit)
+    with storage_errors(store.root):
+        remove_temporary_files(store.root)
+        remove_stale_locks(store.root)
+    if jobs:
+        require_store_room(store, planned)
+        clear_caches()
+    return planned, jobs

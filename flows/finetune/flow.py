@@ -8,8 +8,8 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from merloco.flows.arguments import find_device
 from merloco.flows.cli.console import note
-from merloco.flows.devices import find_device
 from merloco.flows.finetune.plan import FinetuneJob, plan_job
 from merloco.flows.finetune.service import Outcome, Progress, run_job
 from merloco.flows.tasks.display import corpus_tags, feature_tags, record_table, say_and_log, tag_flow_run

@@ -12,7 +12,7 @@ import numpy as np
 
 from merloco.features.store import FeatureStore
 from merloco.features.views import FeatureView, resolve_view
-from merloco.flows.corpus_roots import corpus_root
+from merloco.flows.arguments import corpus_root
 from merloco.models.finetune.registry import KINDS
 from merloco.models.finetune.run import FinetuneConfig
 from merloco.pipelines.catalog.entries import EncoderEntry, ViewEntry

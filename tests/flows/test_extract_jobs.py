@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from merloco.flows.extract.jobs import ShardJob, extract_jobs
-from merloco.flows.extract.service import extract_one, forget
+from merloco.flows.extract.service import clear_caches, extract_one
 from merloco.pipelines.samples.schema import Sample
 from tests.helpers.corpora_files import store_of
 from tests.helpers.media_files import clicks, write_media
@@ -27,7 +27,7 @@ def sentence_sample(name: str) -> Sample:
 
 def jobs_of(store_samples: list[Sample], folder: Path, views: tuple[str, ...]) -> list[ShardJob]:
     store = store_of(folder / "store", *store_samples)
-    forget()
+    clear_caches()
     planned = store.plan([store.view(name) for name in views])
     roots = {name: str(folder / "root") for name in ("meld", "iemocap")}
     return extract_jobs(store, str(CATALOG), planned, roots, "cpu", retry_failed=False)

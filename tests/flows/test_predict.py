@@ -11,7 +11,7 @@ from merloco.features.store import FeatureStore
 from merloco.flows.experiments.plan import Plan
 from merloco.flows.experiments.service import execute
 from merloco.flows.extract.jobs import extract_jobs
-from merloco.flows.extract.service import extract_one, forget
+from merloco.flows.extract.service import clear_caches, extract_one
 from merloco.models.protocols import Cell, Fold
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError
@@ -36,7 +36,7 @@ def demo_run(demo_corpora: dict[str, Path], tmp_path_factory: pytest.TempPathFac
     few = table.filter([i % 7 < 3 for i in range(table.num_rows)])
     write_parquet(samples_path(root, "meld"), few)
     planned = store.plan(store.views("light").values(), ["meld"])
-    forget()
+    clear_caches()
     for job in extract_jobs(store, str(CATALOG), planned, {"meld": str(demo_corpora["meld"])}, "cpu", False):
         extract_one(job)
     plan = Plan("train", "train", (Cell(Fold(("meld",), ("meld",)), "light"),), (0,), overrides=(("epochs", 3),))

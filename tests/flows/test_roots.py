@@ -14,7 +14,7 @@ from merloco.features.maintenance.check import check_store
 from merloco.features.shards.commit import read_commit
 from merloco.features.store import FeatureStore
 from merloco.flows.extract.jobs import extract_jobs
-from merloco.flows.extract.service import extract_one, forget
+from merloco.flows.extract.service import clear_caches, extract_one
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.formats import write_json
@@ -204,6 +204,6 @@ def test_a_shard_that_an_ingest_took_away_is_one_sentence(capsys: pytest.Capture
     store = opened(workspace)
     planned = store.plan([store.view("prosody")])
     (job,) = extract_jobs(store, str(CATALOG), planned, {}, "cpu", retry_failed=False)
-    forget()
+    clear_caches()
     with pytest.raises(DataError, match=r"shard afew-00001: .* was ingested again meanwhile"):
         extract_one(replace(job, shard="afew-00001"))

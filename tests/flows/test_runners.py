@@ -20,7 +20,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from merloco.features.maintenance.check import check_store
 from merloco.features.shards.commit import Commit
 from merloco.features.store import FeatureStore
-from merloco.flows.devices import device_list
+from merloco.flows.arguments import device_list
 from merloco.flows.extract.jobs import ShardJob, extract_jobs
 from merloco.flows.extract.queue import ShardQueue
 from merloco.flows.extract.runners import make_runner, reachable_api

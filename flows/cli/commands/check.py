@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from merloco.flows.arguments import existing_roots
 from merloco.flows.cli.console import progress_bar, show
 from merloco.flows.cli.options import (
     CATALOG,
@@ -21,7 +22,6 @@ from merloco.flows.cli.options import (
     next_command,
     open_store,
 )
-from merloco.flows.corpus_roots import existing_roots
 from merloco.pipelines.errors import DataError, UsageError
 
 # A command of its own, and the parent of `check samples`.
@@ -81,8 +81,8 @@ def check_samples(
     """
     import pyarrow as pa
 
+    from merloco.flows.arguments import corpus_root
     from merloco.flows.cli.corpus_tables import print_findings
-    from merloco.flows.corpus_roots import corpus_root
     from merloco.pipelines.checks import samples as checks
     from merloco.pipelines.checks.findings import findings_table, write_findings
     from merloco.pipelines.checks.media import media_files

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from merloco.flows.arguments import split_list
 from merloco.flows.cli.console import note, print_records, show
 from merloco.flows.cli.options import CATALOG, CatalogOption, FormatOption, StoreOption, open_store
-from merloco.flows.lists import split_list
 from merloco.pipelines.errors import UsageError, suggest
 
 if TYPE_CHECKING:

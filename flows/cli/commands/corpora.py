@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from merloco.flows.arguments import existing_roots
 from merloco.flows.cli.console import note, progress_bar, show
 from merloco.flows.cli.options import (
     CATALOG,
@@ -22,7 +23,6 @@ from merloco.flows.cli.options import (
     next_command,
     open_store,
 )
-from merloco.flows.corpus_roots import existing_roots
 from merloco.pipelines.errors import DataError, UsageError, suggest
 
 labels_app = typer.Typer(
@@ -50,8 +50,8 @@ def stats(
     Counted are the samples of train, val and test that have a target under the active label map.
     Example: merloco stats meld --cards cards --store demo/store
     """
+    from merloco.flows.arguments import corpus_root
     from merloco.flows.cli.corpus_tables import print_stats
-    from merloco.flows.corpus_roots import corpus_root
     from merloco.pipelines.files.formats import write_parquet
     from merloco.pipelines.samples.table import read_samples
     from merloco.pipelines.statistics.counts import stats as table_one

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from merloco.flows.arguments import split_list
 from merloco.flows.cli.console import note, print_rows, progress_bar
 from merloco.flows.cli.options import (
     CATALOG,
@@ -19,7 +20,6 @@ from merloco.flows.cli.options import (
     modality_list,
     open_store,
 )
-from merloco.flows.lists import split_list
 from merloco.pipelines.errors import UsageError
 
 

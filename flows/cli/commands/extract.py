@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from merloco.flows.arguments import device_list, existing_roots, split_list
 from merloco.flows.cli.console import note, print_records, progress_bar
 from merloco.flows.cli.options import (
     CATALOG,
@@ -22,18 +23,12 @@ from merloco.flows.cli.options import (
     modality_list,
     open_store,
 )
-from merloco.flows.corpus_roots import existing_roots
-from merloco.flows.devices import device_list
-from merloco.flows.lists import split_list
 from merloco.pipelines.catalog.loader import load_catalog
-from merloco.pipelines.errors import DataError, UsageError
-from merloco.pipelines.files.atomic import remove_temporary_files
-from merloco.pipelines.files.space import storage_errors
+from merloco.pipelines.errors import UsageError
 from merloco.pipelines.media.pool import TIME_LIMIT
 
 if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore, PlannedShard
-    from merloco.features.views import FeatureView
+    pass
 from merloco.flows.cli.options import FlowOption
 
 
@@ -137,30 +132,24 @@ def run_extract(
 ) -> None:
     """Plan, extract what the plan leaves, and print the coverage."""
     from merloco.features.cards.coverage import coverage_table, timings_sentence
-    from merloco.features.extraction.disk_space import require_store_room
-    from merloco.features.shards.locks import remove_stale_locks
-    from merloco.flows.extract.jobs import extract_jobs, summarize
+    from merloco.flows.extract.jobs import summarize
     from merloco.flows.extract.queue import Extracted, ShardQueue, run_here
-    from merloco.flows.extract.service import forget
+    from merloco.flows.extract.service import plan_extraction
 
     opened = open_store(catalog, store)
     named = split_list(device) or []
     if not address and named != ["auto"]:  # looking for a GPU takes seconds that a finished extraction need not pay
         named = device_list(device)
     views = list(opened.views(features, modalities).values())
-    planned = _plan_extraction(opened, views, corpora, verify)
-    if not planned:
-        raise DataError(f"store {str(opened.root)!r} holds no samples: run `merloco ingest` first")
-    jobs = extract_jobs(opened, catalog, planned, roots, device, retry_failed, time_limit)
+    with progress_bar(len(opened.plan(views, corpora)), "verify", "shards") if verify else nullcontext() as bar:
+        planned, jobs = plan_extraction(
+            opened, catalog, views, corpora, roots, device,
+            retry_failed=retry_failed, verified=bar.update if bar else None, time_limit=time_limit,
+        )  # fmt: skip
     done = Extracted()
     begun = time.perf_counter()
-    with storage_errors(opened.root):
-        remove_temporary_files(opened.root)
-        remove_stale_locks(opened.root)
     if jobs:
-        require_store_room(opened, planned)
         devices = device_list(device) if not address and named == ["auto"] else named
-        forget()
         with progress_bar(sum(job.rows * len(job.views) for job in jobs), "extract", "samples") as bar:
 
             def held(number: int) -> None:
@@ -183,12 +172,3 @@ def run_extract(
         )
     if done.elsewhere:
         print(f"Another extractor did {done.elsewhere} of the shards meanwhile.")
-
-
-def _plan_extraction(
-    store: FeatureStore, views: Sequence[FeatureView], corpora: list[str] | None, verify: bool
-) -> list[PlannedShard]:
-    if not verify:
-        return store.plan(views, corpora)
-    with progress_bar(len(store.plan(views, corpora)), "verify", "shards") as bar:
-        return store.plan(views, corpora, bar.update)

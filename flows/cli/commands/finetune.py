@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from merloco.flows.arguments import existing_roots, find_device
 from merloco.flows.cli.console import note, progress_bar, show
 from merloco.flows.cli.options import (
     CATALOG,
@@ -18,8 +19,6 @@ from merloco.flows.cli.options import (
     StoreOption,
     next_command,
 )
-from merloco.flows.corpus_roots import existing_roots
-from merloco.flows.devices import find_device
 from merloco.pipelines.catalog.loader import load_catalog
 
 UNITS = {"read": "samples", "train": "batches"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from merloco.flows.arguments import parse_roots
 from merloco.flows.cli.console import note, progress_bar
 from merloco.flows.cli.options import (
     CATALOG,
@@ -19,7 +20,6 @@ from merloco.flows.cli.options import (
     next_command,
     open_store,
 )
-from merloco.flows.corpus_roots import parse_roots
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import UsageError
 
@@ -39,8 +39,8 @@ def ingest(
 
     Example: merloco ingest meld --root meld=data/MELD.Raw
     """
+    from merloco.flows.arguments import corpus_root
     from merloco.flows.cli.console import show
-    from merloco.flows.corpus_roots import corpus_root
     from merloco.flows.ingest.audit_tables import audit_table, print_audits
 
     loaded = load_catalog(catalog, store)

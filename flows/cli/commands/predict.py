@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from merloco.flows.arguments import find_device
 from merloco.flows.cli.console import CELL, Format, note, print_records, print_rows, show
 from merloco.flows.cli.options import CATALOG, CatalogOption, DeviceOption, FormatOption, StoreOption, open_store
-from merloco.flows.devices import find_device
 from merloco.pipelines.errors import DataError, UsageError
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from merloco.flows.arguments import find_device, split_list
 from merloco.flows.cli.console import note, print_rows, progress_bar, show
 from merloco.flows.cli.options import (
     CATALOG,
@@ -20,8 +21,6 @@ from merloco.flows.cli.options import (
     next_command,
     open_store,
 )
-from merloco.flows.devices import find_device
-from merloco.flows.lists import split_list
 from merloco.pipelines.errors import UsageError
 
 if TYPE_CHECKING:

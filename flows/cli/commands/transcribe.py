@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from merloco.flows.arguments import existing_roots, find_device, split_list
 from merloco.flows.cli.console import print_records, progress_bar
 from merloco.flows.cli.options import (
     CATALOG,
@@ -18,9 +19,6 @@ from merloco.flows.cli.options import (
     next_command,
     open_store,
 )
-from merloco.flows.corpus_roots import existing_roots
-from merloco.flows.devices import find_device
-from merloco.flows.lists import split_list
 from merloco.pipelines.errors import DataError
 
 
@@ -38,7 +36,7 @@ def transcribe(
 
     Example: merloco transcribe --corpora afew --model checkpoints/whisper-small --store demo/store
     """
-    from merloco.flows.corpus_roots import corpus_root
+    from merloco.flows.arguments import corpus_root
     from merloco.flows.tasks.attempts import TasksFailedError, attempt_all
     from merloco.flows.transcribe.service import TranscribeJob, pending_samples, transcribe_corpus
 

@@ -1,4 +1,4 @@
-"""Where the releases of corpora lie: as options, the catalog and the last ingest say."""
+"""What the texts of options and flow parameters mean: lists, the devices of this machine, the roots of corpora."""
 
 from __future__ import annotations
 
@@ -7,8 +7,67 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from merloco.pipelines.catalog.loader import Catalog
-from merloco.pipelines.errors import DataError, UsageError
+from merloco.pipelines.errors import DataError, UsageError, suggest
 from merloco.pipelines.samples.audit import read_audit
+
+
+def split_list(value: str | None) -> list[str] | None:
+    """`a,b` -> [a, b], each once; None stays None.
+
+    Raises:
+        UsageError: The list names nothing, for example because a shell variable was empty.
+    """
+    if value is None:
+        return None
+    parts = list(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+    if not parts:
+        raise UsageError(f"{value!r} names nothing: expected a comma-separated list, or leave the option out for all")
+    return parts
+
+
+def find_device(name: str) -> str:
+    """`auto` is the GPU where there is one.
+
+    Raises:
+        UsageError: No such device here.
+    """
+    if name == "cpu":
+        return name
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if count else "cpu"
+    known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
+    if torch.backends.mps.is_available():
+        known.append("mps")
+    if name not in known:
+        raise UsageError(f"no device {name!r} here: {suggest(name, known)}")
+    return name
+
+
+def device_list(value: str) -> list[str]:
+    """The devices of this machine that `--device` names: `cuda` is every GPU, `auto` every GPU or else the CPU.
+
+    Raises:
+        UsageError: A device is unknown, or this machine does not have it.
+    """
+    names = split_list(value) or []
+    if set(names) == {"cpu"}:
+        return ["cpu"]
+    import torch
+
+    there = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if names == ["auto"]:
+        return there or ["cpu"]
+    if names == ["cuda"] and there:
+        return there
+    for name in names:
+        if name not in there:
+            raise UsageError(
+                f"--device {value!r}: this machine has no {name!r}: expected auto or {', '.join(['cpu', *there])}"
+            )
+    return names
 
 
 def parse_roots(values: list[str] | None, catalog: Catalog) -> dict[str, str]:
