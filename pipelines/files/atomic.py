@@ -129,6 +129,24 @@ def atomic_paths(*paths: Path, withdraw: Path | None = None) -> Iterator[tuple[P
                 temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; on success all of it is flushed to disk and takes the name `folder`.
+
+    Raises:
+        OSError: There is a folder of that name, and it is not empty.
+    """
+    temporary = folder.parent / temporary_name(folder.name)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        sync_tree(temporary)
+        temporary.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        remove(temporary)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush the names in a folder to disk: after a power cut, a renamed file could have its old name or none."""
     handle = os.open(folder, os.O_RDONLY)
