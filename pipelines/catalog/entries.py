@@ -37,7 +37,7 @@ class LabelMap(Entry):
     """Native name -> class name, or `drop`."""
     multi: MultiLabel | None = None
     undecided: Literal["self_evaluated_happiness"] | None = None
-    """Rule that gives undecided IEMOCAP utterances (xxx) a label; corpora.md 1.5."""
+    """Rule that gives undecided IEMOCAP utterances (xxx) a label."""
 
     @model_validator(mode="after")
     def _values_are_classes(self) -> Self:

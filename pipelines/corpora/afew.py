@@ -1,4 +1,4 @@
-"""AFEW: film clips in one folder per emotion (corpora.md 4).
+"""AFEW: film clips in one folder per emotion.
 
 ::
 
@@ -32,7 +32,7 @@ EMOTIONS = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 PARTS = {"Train": "train", "Val": "test"}
 """Labelled part of the release -> our split."""
 CLIPS = {"Train": 773, "Val": 383}
-"""Clips of the release (corpora.md 4.4)."""
+"""Clips of the release."""
 TRAIN_CLASSES = dict(zip(EMOTIONS, (133, 74, 81, 150, 144, 117, 74), strict=True))
 """Training clips per class; those of the validation part differ between copies of the release."""
 ALIGNED = "AlignedFaces_LBPTOP_Points"

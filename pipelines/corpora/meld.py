@@ -1,4 +1,4 @@
-"""MELD: three annotation CSVs and three clip folders (corpora.md 2).
+"""MELD: three annotation CSVs and three clip folders.
 
 ::
 

@@ -2,7 +2,7 @@
 
 Every builder writes the annotations under its root and returns the recordings to render. The native traps that are
 cheap enough are in: absent and corrupt clips, stubs, undecided labels, overlap turns, negative starts, a clip without
-a face (corpora.md 1.8, 2.6, 3.8, 4.5).
+a face.
 """
 
 from __future__ import annotations

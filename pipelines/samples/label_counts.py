@@ -57,7 +57,7 @@ def count_labels(samples: pa.Table, corpus: str, label_map: LabelMap) -> list[La
 
     Returns:
         Single labels first (map order, then the unknown ones and the unlabelled samples), then intensities:
-        presence and dominance per emotion, ties and rows without any emotion (corpora.md 3.7).
+        presence and dominance per emotion, ties and rows without any emotion.
     """
     has_intensities = samples["intensities"].is_valid()
     single = samples.filter(pa.array([not value for value in has_intensities.to_pylist()], pa.bool_()))

@@ -1,4 +1,4 @@
-"""Native labels -> shared targets by the catalog's maps. Labels stay names; unknown ones raise (corpora.md 0, 3.7)."""
+"""Native labels -> shared targets by the catalog's maps. Labels stay names; unknown ones raise."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _from_label(label: str, native: str, label_map: LabelMap, corpus: str, sampl
 
 
 def _self_evaluated_happy(native: Mapping[str, object]) -> bool:
-    """The rule behind the field's 7433 labels (corpora.md 1.5).
+    """The rule behind the field's 7433 labels.
 
     The actor's only self-evaluation is the single label Happiness, and an external evaluator voted exactly that.
     `native["votes"]` maps vote ids (`E1`, `F1`, `M2`, ...) to the list of labels of that vote.
@@ -99,7 +99,7 @@ def _self_evaluated_happy(native: Mapping[str, object]) -> bool:
 def _from_intensities(
     intensities: dict[str, float], label_map: LabelMap, sample_id: str
 ) -> tuple[str | None, list[float], str | None]:
-    """Dominant emotion and multi-label target; all-zero is tested before the maximum (corpora.md 3.7)."""
+    """Dominant emotion and multi-label target; all-zero is tested before the maximum."""
     multi = label_map.multi
     if multi is None:
         raise DataError(f"sample {sample_id!r} has intensities: its label map needs a `multi` section in the catalog")

@@ -1,4 +1,4 @@
-"""The shared data model: emotion order, identifiers, and the samples table (design: section 2)."""
+"""The shared data model: emotion order, identifiers, and the samples table."""
 
 from __future__ import annotations
 

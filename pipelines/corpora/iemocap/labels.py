@@ -1,4 +1,4 @@
-"""IEMOCAP's EmoEvaluation files: consensus label, every vote, every attribute rating (corpora.md 1.2, 1.3).
+"""IEMOCAP's EmoEvaluation files: consensus label, every vote, every attribute rating.
 
 ::
 

@@ -1,4 +1,4 @@
-"""IEMOCAP: dialogues of two actors, labels by evaluators, split-screen video (corpora.md 1).
+"""IEMOCAP: dialogues of two actors, labels by evaluators, split-screen video.
 
 ::
 
@@ -32,7 +32,7 @@ from merloco.pipelines.samples.schema import Sample, to_table
 
 RELEASE = "IEMOCAP_full_release"
 DIALOGUES = {1: 28, 2: 30, 3: 32, 4: 30, 5: 31}
-"""Session -> dialogues in the release (corpora.md 1.1)."""
+"""Session -> dialogues in the release."""
 ONLY_TAGS = "only_tags"
 """Mark of an utterance whose transcript is tags alone, such as `[BREATHING]`; `native` has the tags."""
 SAME_TIME = 0.01
@@ -158,7 +158,7 @@ def _sample(
         video_path=avi,
         video_start=evaluation.start,
         video_end=evaluation.end,
-        # The actor with the markers sits on the left half (corpora.md 1.7).
+        # The actor with the markers sits on the left half.
         video_side="left" if dialogue.split("_")[0][-1] == who[0] else "right",
         video_status="ok" if avi in media else "missing_media",
         audio_path=audio,

@@ -1,4 +1,4 @@
-"""IEMOCAP's transcriptions: `<utterance> [241.6700-243.4048]: You knew there was nothing.` (corpora.md 1.4)."""
+"""IEMOCAP's transcriptions: `<utterance> [241.6700-243.4048]: You knew there was nothing.`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CMU-MOSEI's labels from CSVs: the raw worker tables and the common label tables (corpora.md 3.4).
+"""CMU-MOSEI's labels from CSVs: the raw worker tables and the common label tables.
 
 All readers, that of the .csd (`mosei_csd`) too, give the same rows: video, clip or interval, and mean intensities.
 """

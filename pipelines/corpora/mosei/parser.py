@@ -1,4 +1,4 @@
-"""CMU-MOSEI: labelled segments of full-length videos, multi-label intensities (corpora.md 3).
+"""CMU-MOSEI: labelled segments of full-length videos, multi-label intensities.
 
 ::
 

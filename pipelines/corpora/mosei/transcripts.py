@@ -1,4 +1,4 @@
-"""CMU-MOSEI's segmented transcripts: `<video>___<clip>___<start>___<end>___<text>` (corpora.md 3.3)."""
+"""CMU-MOSEI's segmented transcripts: `<video>___<clip>___<start>___<end>___<text>`."""
 
 from __future__ import annotations
 
