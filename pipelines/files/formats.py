@@ -69,7 +69,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
 
 
-def set_aside(path: Path) -> Path:
+def quarantine(path: Path) -> Path:
     """Give a broken file the name `<name>.broken`, or `<name>.broken-2`, ...: nothing is lost, and a new one can come.
 
     Returns:
