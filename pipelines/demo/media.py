@@ -92,9 +92,9 @@ def _mix(recording: Recording, generator: np.random.Generator) -> np.ndarray:
     wave = np.zeros(round(recording.seconds * RATE), dtype=np.float32)
     for track in recording.tracks:
         for line in track.lines:
-            said = speak(track.actor, line.emotion, line.voice, line.seconds, np.random.default_rng(line.seed))
+            speech = speak(track.actor, line.emotion, line.voice, line.seconds, np.random.default_rng(line.seed))
             begin = round(line.start * RATE)
-            wave[begin : begin + len(said)] += said[: len(wave) - begin]
+            wave[begin : begin + len(speech)] += speech[: len(wave) - begin]
     return room(wave * recording.look.level, recording.look.echo, recording.look.noise, generator)
 
 

@@ -77,11 +77,11 @@ def lines_of(file: Path) -> list[tuple[int, str]]:
 
 
 def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -> list[Evaluation]:
-    """Read one summary file.
+    """Read one `EmoEvaluation/<dialogue>.txt`, called `where` in messages.
 
     Args:
-        file: `EmoEvaluation/<dialogue>.txt`.
-        where: Its path relative to the corpus root, for messages.
+        file: The file.
+        where: Its path relative to the corpus root.
         parsed: Gets a `bad_row` per utterance and a `bad_vote` per vote that cannot be read, an `overlap_turn` per
             utterance of both actors, and a `duplicate_row` per second block of an utterance.
         remarks: Gets the votes with another word than the ten categories; they are kept as released.
@@ -89,7 +89,7 @@ def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -
     Returns:
         The readable blocks in the order of the file, which is not that of time.
     """
-    found: dict[str, Evaluation] = {}
+    evaluations: dict[str, Evaluation] = {}
     first: dict[str, int] = {}
     block: Evaluation | None = None
     inside = False  # in a block, which may be one whose summary line cannot be read
@@ -104,27 +104,25 @@ def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -
         elif line.startswith("[") or not inside:
             if number == 1 and not line.startswith("["):
                 continue  # the header
-            made, inside = _summary(line, number, where, file.stem), True
-            if isinstance(made, Evaluation) and made.utterance in found:
-                made = duplicate(where, number, made.utterance, (where, first[made.utterance]))
-            if isinstance(made, RowError):
-                parsed.errors.append(made)
+            row, inside = _summary(line, number, where, file.stem), True
+            if isinstance(row, Evaluation) and row.utterance in evaluations:
+                row = duplicate(where, number, row.utterance, (where, first[row.utterance]))
+            if isinstance(row, RowError):
+                parsed.errors.append(row)
                 block = None
             else:
-                block = found[made.utterance] = made
-                first[made.utterance] = number
+                block = evaluations[row.utterance] = row
+                first[row.utterance] = number
         elif block is not None:
             problem = _add_vote(block, line)
             if problem is not None:
                 parsed.errors.append(RowError("bad_vote", where, number, f"{block.utterance}: {problem}"))
-    for evaluation in found.values():
+    remark = "votes name another word than the ten categories: kept as released"
+    for evaluation in evaluations.values():
         for voter, words in evaluation.votes.items():
             if not words or not set(words) <= set(VOTES):
-                place = f"{'; '.join(words)!r} by {voter} of {evaluation.utterance}"
-                remarks.setdefault("votes name another word than the ten categories: kept as released", []).append(
-                    place
-                )
-    return list(found.values())
+                remarks.setdefault(remark, []).append(f"{'; '.join(words)!r} by {voter} of {evaluation.utterance}")
+    return list(evaluations.values())
 
 
 def _summary(line: str, number: int, where: str, dialogue: str) -> Evaluation | RowError:

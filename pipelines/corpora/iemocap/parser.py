@@ -43,10 +43,6 @@ SAME_TIME = 0.01
 def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
     """Parse an IEMOCAP release; a root with annotations but without media is accepted.
 
-    Args:
-        entry: The catalog entry: its validation and, for a validation by utterance, its active map.
-        root: The folder of the sessions, or the one that holds `IEMOCAP_full_release`.
-
     Raises:
         DataError: No EmoEvaluation file under the root, or a validation that IEMOCAP cannot give.
     """
@@ -63,10 +59,8 @@ def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
     for session, file in _files(base, "EmoEvaluation"):
         where = file.relative_to(root).as_posix()
         if not DIALOGUE.fullmatch(file.stem) or not file.stem.startswith(f"Ses0{session}"):
-            message = (
-                f"label file of {file.stem!r}; expected a dialogue of session {session}: Ses0{session}F_impro01, ..."
-            )
-            parsed.errors.append(RowError("bad_file", where, 0, message))
+            expected = f"expected a dialogue of session {session}: Ses0{session}F_impro01, ..."
+            parsed.errors.append(RowError("bad_file", where, 0, f"label file of {file.stem!r}; {expected}"))
             continue
         complete[session] += 1
         evaluations = read_evaluations(file, where, parsed, remarks)
@@ -99,8 +93,8 @@ def _files(base: Path, kind: str) -> Iterator[tuple[int, Path]]:
 def _media_files(root: Path, base: Path) -> set[str]:
     """Media relative to the root, in one pass: asking for ten thousand files one by one is slow on network disks."""
     patterns = ("dialog/avi/DivX/*.avi", "dialog/wav/*.wav", "sentences/wav/*/*.wav")
-    found = (path for n in DIALOGUES for pattern in patterns for path in (base / f"Session{n}").glob(pattern))
-    return {path.relative_to(root).as_posix() for path in found if not path.name.startswith(".")}
+    paths = (path for n in DIALOGUES for pattern in patterns for path in (base / f"Session{n}").glob(pattern))
+    return {path.relative_to(root).as_posix() for path in paths if not path.name.startswith(".")}
 
 
 def _turns(
@@ -124,17 +118,7 @@ def _turns(
 def _sample(
     evaluation: Evaluation, turn: Turn | None, text: str, position: int, session: int, folder: str, media: set[str]
 ) -> Sample:
-    """One utterance, of the training part.
-
-    Args:
-        evaluation: Its label and votes.
-        turn: Its transcript.
-        text: What of it is text.
-        position: From 0, in order of time within the dialogue.
-        session: 1 to 5.
-        folder: The session's folder relative to the corpus root.
-        media: All media files that exist, relative to the corpus root.
-    """
+    """One utterance of the training part; `folder` (the session's) and `media` (all files) are relative to the root."""
     dialogue, who = evaluation.utterance.rsplit("_", 1)
     native = evaluation.native()
     if turn and turn.text != spoken(turn.text):

@@ -55,17 +55,16 @@ def read_transcription(file: Path, where: str, parsed: Parsed, remarks: Remarks)
         if "_" not in line.split(maxsplit=1)[0] and "]:" not in line:
             remarks.setdefault("transcript lines name no utterance: skipped", []).append(f"{where}:{number}")
             continue
-        made = _turn(line, file.stem)
-        if isinstance(made, str):
-            parsed.errors.append(RowError("bad_transcript", where, number, made))
+        match = _turn(line, file.stem)
+        if isinstance(match, str):
+            parsed.errors.append(RowError("bad_transcript", where, number, match))
             continue
-        name, turn = made
+        name, turn = match
         if "X" in name.rsplit("_", 1)[1]:
-            message = f"{name} is a turn of both actors, without a label"
-            parsed.errors.append(RowError("overlap_turn", where, number, message))
+            problem = f"{name} is a turn of both actors, without a label"
+            parsed.errors.append(RowError("overlap_turn", where, number, problem))
         elif name in turns:
-            message = f"{name} occurs twice: the first is kept"
-            parsed.errors.append(RowError("bad_transcript", where, number, message))
+            parsed.errors.append(RowError("bad_transcript", where, number, f"{name} occurs twice: the first is kept"))
         else:
             turns[name] = turn
     return turns
