@@ -33,7 +33,7 @@ def _host() -> str:
 
 def walk(root: Path) -> list[Path]:
     """Files and folders under `root`, sorted; one that a writer takes away meanwhile is no error, as with `rglob`."""
-    return sorted(Path(here, name) for here, folders, files in os.walk(root) for name in (*folders, *files))
+    return sorted(Path(folder, name) for folder, folders, files in os.walk(root) for name in (*folders, *files))
 
 
 def temporary_files(root: Path) -> list[tuple[Path, str]]:
@@ -43,17 +43,17 @@ def temporary_files(root: Path) -> list[tuple[Path, str]]:
         Path and `dead` (a killed writer of this host), `living`, or `elsewhere` (another host's: it may still write).
         What lies inside an unfinished folder is not named again.
     """
-    found = []
+    paths = []
     for path in walk(root):
         inside = any(part.startswith(TEMPORARY) for part in path.relative_to(root).parts[:-1])
         if inside or not path.name.startswith(TEMPORARY):
             continue
         host, pid, *_ = [*path.name.removeprefix(TEMPORARY).split("-"), ""]
         if host != _host() or not pid.isdigit():
-            found.append((path, "elsewhere"))
+            paths.append((path, "elsewhere"))
         else:
-            found.append((path, "living" if _alive(int(pid)) else "dead"))
-    return found
+            paths.append((path, "living" if _alive(int(pid)) else "dead"))
+    return paths
 
 
 def remove_temporary_files(root: Path) -> int:

@@ -17,17 +17,9 @@ TIE = 1e-5
 
 def labels_schema(classes: int) -> pa.Schema:
     """Arrow schema of a labels table over a number of classes."""
-    return pa.schema(
-        [
-            ("sample_id", pa.string()),
-            ("corpus", pa.string()),
-            ("split", pa.string()),
-            ("emotion", pa.string()),
-            ("target", pa.list_(pa.float32(), classes)),
-            ("mask", pa.list_(pa.bool_(), classes)),
-            ("reason", pa.string()),
-        ]
-    )
+    texts = ((name, pa.string()) for name in ("sample_id", "corpus", "split", "emotion"))
+    vectors = (("target", pa.list_(pa.float32(), classes)), ("mask", pa.list_(pa.bool_(), classes)))
+    return pa.schema([*texts, *vectors, ("reason", pa.string())])
 
 
 def apply_map(samples: pa.Table, corpus: str, label_map: LabelMap) -> pa.Table:
@@ -49,24 +41,20 @@ def apply_map(samples: pa.Table, corpus: str, label_map: LabelMap) -> pa.Table:
     classes = label_map.classes
     one_hot = {name: [float(other == name) for other in classes] for name in classes}
     mask = [name in set(label_map.annotated) for name in classes]
-    emotions: list[str | None] = []
-    targets: list[list[float] | None] = []
-    reasons: list[str | None] = []
+    results: list[tuple[str | None, list[float] | None, str | None]] = []
     annotations = (samples[name].to_pylist() for name in ("sample_id", "label", "intensities", "native"))
     for sample_id, label, intensities, native in zip(*annotations, strict=True):
         if intensities is not None:
-            emotion, target, reason = _from_intensities(dict(intensities), label_map, sample_id)
+            results.append(_from_intensities(dict(intensities), label_map, sample_id))
         elif label is None:
-            emotion, target, reason = None, None, "unlabelled"
+            results.append((None, None, "unlabelled"))
+        elif (emotion := _from_label(label, native, label_map, corpus, sample_id)) is None:
+            results.append((None, None, f"label:{label}"))
         else:
-            emotion = _from_label(label, native, label_map, corpus, sample_id)
-            target = None if emotion is None else one_hot[emotion]
-            reason = f"label:{label}" if emotion is None else None
-        emotions.append(emotion)
-        targets.append(target)
-        reasons.append(reason)
-    ids, corpora, splits = (samples[name].to_pylist() for name in ("sample_id", "corpus", "split"))
-    columns = [ids, corpora, splits, emotions, targets, [mask] * len(emotions), reasons]
+            results.append((emotion, one_hot[emotion], None))
+    emotions, targets, reasons = ([result[i] for result in results] for i in range(3))
+    names = (samples[name].to_pylist() for name in ("sample_id", "corpus", "split"))
+    columns = [*names, emotions, targets, [mask] * len(results), reasons]
     return pa.table(columns, schema=labels_schema(len(classes)))
 
 
