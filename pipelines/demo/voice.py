@@ -119,7 +119,7 @@ def _harmonics(f0: np.ndarray, formants: np.ndarray, tilt: float) -> np.ndarray:
     return total
 
 
-def room(wave: np.ndarray, echo: float, noise: float, generator: np.random.Generator) -> np.ndarray:
+def add_room(wave: np.ndarray, echo: float, noise: float, generator: np.random.Generator) -> np.ndarray:
     """A recording's colour: an exponential echo and a noise floor.
 
     Args:

@@ -143,11 +143,7 @@ def _mono(frame: Any) -> np.ndarray:
 
 
 def read_frames(
-    path: Path,
-    start: float | None = None,
-    end: float | None = None,
-    fps: float = 5.0,
-    side: str = "full",
+    path: Path, start: float | None = None, end: float | None = None, fps: float = 5.0, side: str = "full"
 ) -> Frames:
     """Read frames on the time grid `start + i / fps`: at each point the last frame shown by then.
 

@@ -38,11 +38,11 @@ def release_state(entry: CorpusEntry, root: Path) -> str:
     listing = []
     visited: set[tuple[int, int]] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
-        here = os.stat(folder)
-        if (here.st_dev, here.st_ino) in visited:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in visited:
             folders.clear()
             continue
-        visited.add((here.st_dev, here.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         folders.sort()
         for name in sorted(files):
             try:

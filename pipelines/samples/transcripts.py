@@ -163,13 +163,13 @@ def join_transcripts(store: Path, corpus: str, table: pa.Table) -> pa.Table:
     columns = {name: table[name].to_pylist() for name in ("text", "text_source", "text_status", "native")}
     places = zip(*(table[name].to_pylist() for name in ("sample_id", "audio_start", "audio_end")), strict=True)
     for row, place in enumerate(places):
-        heard = last.get(place)
-        if heard is None or heard.model is None or columns["text_source"][row] != "none":
+        transcript = last.get(place)
+        if transcript is None or transcript.model is None or columns["text_source"][row] != "none":
             continue
-        origin = {"model": heard.model, "revision": heard.revision, "no_speech": heard.no_speech}
-        columns["text"][row] = heard.text
+        origin = {"model": transcript.model, "revision": transcript.revision, "no_speech": transcript.no_speech}
+        columns["text"][row] = transcript.text
         columns["text_source"][row] = ASR
-        columns["text_status"][row] = "ok" if heard.text else "no_text"
+        columns["text_status"][row] = "ok" if transcript.text else "no_text"
         native = {**json.loads(columns["native"][row]), ASR: origin}
         columns["native"][row] = json.dumps(native, ensure_ascii=False, sort_keys=True)
     for name, values in columns.items():

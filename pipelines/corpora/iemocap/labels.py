@@ -41,7 +41,7 @@ _LINE_END = re.compile(r"\r*\n|\r")
 
 
 @dataclass(slots=True)
-class Evaluation:
+class EmoEvaluation:
     """One block of an EmoEvaluation file."""
 
     utterance: str
@@ -76,7 +76,7 @@ def lines_of(file: Path) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(_LINE_END.split(text), start=1)]
 
 
-def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -> list[Evaluation]:
+def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -> list[EmoEvaluation]:
     """Read one `EmoEvaluation/<dialogue>.txt`, called `where` in messages.
 
     Args:
@@ -89,9 +89,9 @@ def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -
     Returns:
         The readable blocks in the order of the file, which is not that of time.
     """
-    evaluations: dict[str, Evaluation] = {}
+    evaluations: dict[str, EmoEvaluation] = {}
     first: dict[str, int] = {}
-    block: Evaluation | None = None
+    block: EmoEvaluation | None = None
     inside = False  # in a block, which may be one whose summary line cannot be read
     try:
         lines = lines_of(file)
@@ -105,7 +105,7 @@ def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -
             if number == 1 and not line.startswith("["):
                 continue  # the header
             row, inside = _summary(line, number, where, file.stem), True
-            if isinstance(row, Evaluation) and row.utterance in evaluations:
+            if isinstance(row, EmoEvaluation) and row.utterance in evaluations:
                 row = duplicate(where, number, row.utterance, (where, first[row.utterance]))
             if isinstance(row, RowError):
                 parsed.errors.append(row)
@@ -125,7 +125,7 @@ def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -
     return list(evaluations.values())
 
 
-def _summary(line: str, number: int, where: str, dialogue: str) -> Evaluation | RowError:
+def _summary(line: str, number: int, where: str, dialogue: str) -> EmoEvaluation | RowError:
     match = _SUMMARY.fullmatch(line)
     if match is None:
         expected = "[start - end]<TAB>utterance<TAB>label<TAB>[V, A, D]"
@@ -144,10 +144,10 @@ def _summary(line: str, number: int, where: str, dialogue: str) -> Evaluation | 
     if float(end) <= float(start):
         return RowError("bad_row", where, number, f"{utterance} ends at {end} s; expected after its start at {start} s")
     valence, activation, dominance = map(float, ratings)
-    return Evaluation(utterance, label, float(start), float(end), valence, activation, dominance)
+    return EmoEvaluation(utterance, label, float(start), float(end), valence, activation, dominance)
 
 
-def _add_vote(block: Evaluation, line: str) -> str | None:
+def _add_vote(block: EmoEvaluation, line: str) -> str | None:
     """Add a vote line to its block; a sentence if it cannot be read."""
     match = _VOTE.fullmatch(line)
     if match is None:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.corpora.base import Parsed, RowError, register_parser
-from merloco.pipelines.corpora.iemocap.labels import DIALOGUE, Evaluation, Remarks, read_evaluations
+from merloco.pipelines.corpora.iemocap.labels import DIALOGUE, EmoEvaluation, Remarks, read_evaluations
 from merloco.pipelines.corpora.iemocap.transcripts import Turn, read_transcription, spoken
 from merloco.pipelines.corpora.splits import carve_validation
 from merloco.pipelines.errors import DataError
@@ -98,7 +98,7 @@ def _media_files(root: Path, base: Path) -> set[str]:
 
 
 def _turns(
-    file: Path | None, evaluations: list[Evaluation], labels: str, root: Path, parsed: Parsed, remarks: Remarks
+    file: Path | None, evaluations: list[EmoEvaluation], labels: str, root: Path, parsed: Parsed, remarks: Remarks
 ) -> dict[str, Turn]:
     """Transcribed turns of a dialogue by utterance; in the release they are exactly the labelled ones."""
     if file is None:
@@ -116,7 +116,7 @@ def _turns(
 
 
 def _sample(
-    evaluation: Evaluation, turn: Turn | None, text: str, position: int, session: int, folder: str, media: set[str]
+    evaluation: EmoEvaluation, turn: Turn | None, text: str, position: int, session: int, folder: str, media: set[str]
 ) -> Sample:
     """One utterance of the training part; `folder` (the session's) and `media` (all files) are relative to the root."""
     dialogue, who = evaluation.utterance.rsplit("_", 1)
@@ -159,7 +159,7 @@ def _sample(
 
 
 def _audio(
-    evaluation: Evaluation, dialogue: str, folder: str, media: set[str]
+    evaluation: EmoEvaluation, dialogue: str, folder: str, media: set[str]
 ) -> tuple[str, tuple[float | None, float | None]]:
     """Sentence wav first; where it is missing, the dialogue's wav or avi by interval."""
     sentence = f"{folder}/sentences/wav/{dialogue}/{evaluation.utterance}.wav"
