@@ -11,12 +11,8 @@ from merloco.pipelines.demo.face import Actor
 RATE = 16000
 """Hertz of the synthesis."""
 VOWELS = (
-    (730, 1090, 2440),
-    (530, 1840, 2480),
-    (390, 1990, 2550),
-    (570, 840, 2410),
-    (440, 1020, 2240),
-    (490, 1350, 1690),
+    *((730, 1090, 2440), (530, 1840, 2480), (390, 1990, 2550)),
+    *((570, 840, 2410), (440, 1020, 2240), (490, 1350, 1690)),
 )
 """First three formants of six vowels in Hz (Peterson and Barney 1952, men)."""
 

@@ -57,11 +57,7 @@ def temporary_files(root: Path) -> list[tuple[Path, str]]:
 
 
 def remove_temporary_files(root: Path) -> int:
-    """Remove what killed writers of this host left under `root`; files of living and of other hosts' writers stay.
-
-    Returns:
-        Number of files and folders removed.
-    """
+    """Remove what killed writers of this host left under `root`, no other writer's; returns how many."""
     dead = [path for path, writer in temporary_files(root) if writer == "dead"]
     for path in dead:
         remove(path)
@@ -79,10 +75,8 @@ def remove(path: Path) -> None:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)  # PermissionError: another user's
     return True
 
 
@@ -90,8 +84,7 @@ def _alive(pid: int) -> bool:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it is flushed to disk and takes the name `path`.
 
-    Raises:
-        DataError: The file system is full or read-only.
+    Raises `DataError` where the file system is full or read-only.
     """
     with atomic_paths(path) as (temporary,):
         yield temporary
@@ -116,8 +109,7 @@ def atomic_paths(*paths: Path, withdraw: Path | None = None) -> Iterator[tuple[P
         try:
             yield temporaries
             for temporary in temporaries:
-                with temporary.open("rb") as handle:
-                    os.fsync(handle.fileno())
+                _sync_file(temporary)
             if withdraw is not None:
                 withdraw.unlink(missing_ok=True)
                 sync_folder(folder)
@@ -147,6 +139,11 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         remove(temporary)
 
 
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Flush the names in a folder to disk: after a power cut, a renamed file could have its old name or none."""
     handle = os.open(folder, os.O_RDONLY)
@@ -163,8 +160,7 @@ def sync_tree(folder: Path) -> None:
     """Flush every file below a folder, and the names in it, to disk: before the folder itself takes its name."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            with path.open("rb") as handle:
-                os.fsync(handle.fileno())
+            _sync_file(path)
         elif path.is_dir():
             sync_folder(path)
     sync_folder(folder)

@@ -31,10 +31,10 @@ def spoken(text: str) -> str:
 
 
 def read_transcription(file: Path, where: str, parsed: Parsed, remarks: Remarks) -> dict[str, Turn]:
-    """Read one transcription.
+    """Read one `transcriptions/<dialogue>.txt`.
 
     Args:
-        file: `transcriptions/<dialogue>.txt`.
+        file: The file.
         where: Its path relative to the corpus root, for messages.
         parsed: Gets an `overlap_turn` per turn in which both actors speak (it has no label anywhere), and a
             `bad_transcript` per line that cannot be read.
