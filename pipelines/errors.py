@@ -23,15 +23,7 @@ class BrokenFileError(DataError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Say which known names there are, the nearest one first if there is one.
-
-    Args:
-        name: What the user wrote.
-        known: The names that would have been accepted.
-
-    Returns:
-        For example ``did you mean 'meld'? known: afew, iemocap, meld, mosei``; at most ten names are listed.
-    """
+    """Known names for a message, at most ten: ``did you mean 'meld'? known: afew, iemocap, meld, mosei``."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

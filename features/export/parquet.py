@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import yaml
 
 from merloco.pipelines.errors import DataError, UsageError
-from merloco.pipelines.files.atomic import remove, sync_folder, sync_tree, temporary_name
+from merloco.pipelines.files.atomic import atomic_folder
 from merloco.pipelines.files.formats import read_parquet, write_parquet
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.table import read_samples
@@ -108,20 +108,13 @@ def write_hf(store: FeatureStore, table: pa.Table, about: str, folder: Path) -> 
         Rows per split.
     """
     refuse_existing(folder)
-    temporary = folder.parent / temporary_name(folder.name)
-    try:
-        with locked_tombstones(store.root) as deleted:
-            table = drop_rows(table, deleted.ids_in(table))
-            counts = {HF_SPLITS[split]: n for split, n in _per_split(table).items()}
-            for split, name in HF_SPLITS.items():
-                if name in counts:
-                    write_parquet(temporary / "data" / f"{name}.parquet", table.filter(pc.equal(table["split"], split)))
-            (temporary / "README.md").write_text(f"---\n{_head(counts)}---\n{about}", encoding="utf-8")
-            sync_tree(temporary)
-            temporary.rename(folder)
-            sync_folder(folder.parent)
-    finally:
-        remove(temporary)
+    with locked_tombstones(store.root) as deleted, atomic_folder(folder) as temporary:
+        table = drop_rows(table, deleted.ids_in(table))
+        counts = {HF_SPLITS[split]: n for split, n in _per_split(table).items()}
+        for split, name in HF_SPLITS.items():
+            if name in counts:
+                write_parquet(temporary / "data" / f"{name}.parquet", table.filter(pc.equal(table["split"], split)))
+        (temporary / "README.md").write_text(f"---\n{_head(counts)}---\n{about}", encoding="utf-8")
     return counts
 
 

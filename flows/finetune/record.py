@@ -24,7 +24,7 @@ from merloco.pipelines.catalog.registered import (
     registered_encoders,
     write_registered_encoder,
 )
-from merloco.pipelines.files.atomic import sync_folder, sync_tree, temporary_name, usual_mode
+from merloco.pipelines.files.atomic import atomic_folder, usual_mode
 
 WEIGHTS = "weights"
 
@@ -71,18 +71,11 @@ def register(
         about: See `about_run`.
     """
     folder = encoder_folder(store.root, job.name)
-    temporary = folder / temporary_name(WEIGHTS)
-    temporary.mkdir()
-    try:
+    with atomic_folder(folder / WEIGHTS) as temporary:
         spec = save(temporary)
         for file in [path for path in temporary.rglob("*") if path.is_file()]:
             usual_mode(file)
-        sync_tree(temporary)
         shutil.rmtree(folder / WEIGHTS, ignore_errors=True)
-        temporary.rename(folder / WEIGHTS)
-        sync_folder(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     parameters = {
         name: f"{WEIGHTS}/{value}" if name in PATH_PARAMETERS and value else value
         for name, value in spec.parameters.items()

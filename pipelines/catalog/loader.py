@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -19,6 +20,7 @@ from merloco.pipelines.catalog.entries import (
     Training,
     ViewEntry,
 )
+from merloco.pipelines.catalog.registered import add_registered_encoders
 from merloco.pipelines.errors import DataError, UsageError, suggest
 from merloco.pipelines.samples.schema import EMOTIONS, Modality
 
@@ -59,40 +61,33 @@ class Catalog(Entry):
     def _names_resolve(self) -> Self:
         if not self.label_order or len(set(self.label_order)) < len(self.label_order):
             raise ValueError(f"label_order: {', '.join(self.label_order) or 'empty'}: expected each class once")
+        for problem, name, known in self._references():
+            if name not in known:
+                raise ValueError(f"{problem}: {suggest(name, known)}")
+        return self
+
+    def _references(self) -> Iterator[tuple[str, str, Collection[str]]]:
+        """What to say if a name is not known, the name, and the known ones; later references rely on earlier ones."""
         for name, view in self.views.items():
-            if view.encoder not in self.encoders:
-                raise ValueError(
-                    f"views.{name}: unknown encoder {view.encoder!r}: {suggest(view.encoder, self.encoders)}"
-                )
+            yield f"views.{name}: unknown encoder {view.encoder!r}", view.encoder, self.encoders
         for name, feature_set in self.feature_sets.items():
             for modality, view_name in feature_set.views.items():
-                if view_name not in self.views:
-                    raise ValueError(
-                        f"feature_sets.{name}.{modality}: unknown view {view_name!r}: {suggest(view_name, self.views)}"
-                    )
+                yield f"feature_sets.{name}.{modality}: unknown view {view_name!r}", view_name, self.views
         for name, entry in self.encoders.items():
             for corpus in entry.trained_on:
-                if corpus not in self.corpora:
-                    raise ValueError(f"encoders.{name}.trained_on: {corpus!r}: {suggest(corpus, self.corpora)}")
+                yield f"encoders.{name}.trained_on: {corpus!r}", corpus, self.corpora
         for name in self.training:
-            if name not in self.feature_sets:
-                raise ValueError(f"training.{name}: no such feature set: {suggest(name, self.feature_sets)}")
+            yield f"training.{name}: no such feature set", name, self.feature_sets
         for name, experiment in self.experiments.items():
-            for chosen in experiment.feature_sets:
-                if chosen not in self.feature_sets:
-                    known = suggest(chosen, self.feature_sets)
-                    raise ValueError(f"experiments.{name}.feature_sets: unknown {chosen!r}: {known}")
+            where = f"experiments.{name}"
+            for set_name in experiment.feature_sets:
+                yield f"{where}.feature_sets: unknown {set_name!r}", set_name, self.feature_sets
             for corpus in experiment.corpora:
-                if corpus not in self.corpora:
-                    raise ValueError(f"experiments.{name}.corpora: {corpus!r}: {suggest(corpus, self.corpora)}")
+                yield f"{where}.corpora: {corpus!r}", corpus, self.corpora
             for corpus in (*experiment.maps, *experiment.multi_label):
-                if corpus not in experiment.corpora:
-                    raise ValueError(f"experiments.{name}: {corpus!r}: {suggest(corpus, experiment.corpora)}")
+                yield f"{where}: {corpus!r}", corpus, experiment.corpora
             for corpus, label_map in experiment.maps.items():
-                if label_map not in self.corpora[corpus].maps:
-                    known = suggest(label_map, self.corpora[corpus].maps)
-                    raise ValueError(f"experiments.{name}.maps.{corpus}: unknown map {label_map!r}: {known}")
-        return self
+                yield f"{where}.maps.{corpus}: unknown map {label_map!r}", label_map, self.corpora[corpus].maps
 
     @model_validator(mode="after")
     def _names_are_names_of_files(self) -> Self:
@@ -104,11 +99,7 @@ class Catalog(Entry):
         return self
 
     def corpus(self, name: str) -> CorpusEntry:
-        """The entry of one corpus.
-
-        Raises:
-            UsageError: No such corpus.
-        """
+        """The entry of one corpus; raises `UsageError` for an unknown name."""
         return _lookup("corpus", name, self.corpora)
 
     def experiment(self, name: str) -> Experiment:
@@ -149,8 +140,6 @@ def load_catalog(path: str | Path, store: str | Path | None = None) -> Catalog:
     Raises:
         DataError: The file is missing, is not YAML, or has an unknown key or a wrong value.
     """
-    from merloco.pipelines.catalog.registered import add_registered_encoders
-
     path = Path(path)
     if not path.is_file():
         raise DataError(
@@ -207,8 +196,7 @@ def _first_problem(error: ValidationError) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if problem["type"] == "extra_forbidden":
-        key = str(problem["loc"][-1])
-        return f"unknown key {where!r}: {suggest(key, _siblings(problem['loc'][:-1]))}{more}"
+        return f"unknown key {where!r}: {suggest(str(problem['loc'][-1]), _siblings(problem['loc'][:-1]))}{more}"
     if problem["type"] == "missing":
         return f"key {where!r} is missing{more}"
     message = problem["msg"].removeprefix("Value error, ")

@@ -109,9 +109,11 @@ def _check(
 ) -> None:
     own, base, entry = registered.feature_set, registered.base_feature_set, registered.encoder
     names = (("encoder", "encoders", name), ("view", "views", name), ("feature set", "feature_sets", own))
-    taken = [f"{what} {item!r}" for what, section, item in names if item in (raw.get(section) or {})]
-    if taken:
-        raise DataError(f"{path}: the catalog has its own {' and '.join(taken)}: rename it there, or move this folder")
+    existing = [f"{what} {item!r}" for what, section, item in names if item in (raw.get(section) or {})]
+    if existing:
+        raise DataError(
+            f"{path}: the catalog has its own {' and '.join(existing)}: rename it there, or move this folder"
+        )
     if base not in feature_sets:
         known = suggest(base, feature_sets)
         raise DataError(f"{path}: the catalog has no feature set {base!r} to build on: {known}")

@@ -71,14 +71,8 @@ def findings_table(findings: Iterable[SampleFinding]) -> pa.Table:
 def write_findings(store: Path, corpus: str, findings: Iterable[SampleFinding], seen: Tombstones | None = None) -> None:
     """Replace the findings of a corpus; none is written as an empty table, which says that it was checked.
 
-    Args:
-        store: Root of the store.
-        corpus: The corpus.
-        findings: They name samples and speakers.
-        seen: The deletion list of the corpus, as it was before the samples were read.
-
-    Raises:
-        DataError: Something was deleted since.
+    Findings name samples and speakers: raises `DataError` if the deletion list is no longer what it was before the
+    samples were read (`seen`).
     """
     with unchanged_tombstones(store, seen or Tombstones(), corpus):
         write_parquet(findings_path(store, corpus), findings_table(findings))

@@ -21,7 +21,7 @@ MIN_WORDS = 5
 Row = dict[str, Any]
 
 
-def leaks(rows: list[Row]) -> Iterator[Problem]:
+def shared_across_splits(rows: list[Row]) -> Iterator[Problem]:
     """Problems `shared_dialogue`, `shared_media`, `shared_speaker` and `shared_text` of one corpus.
 
     Args:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +29,23 @@ Progress = Callable[[int], None]
 
 def file_problems(rows: list[Row], root: Path | None) -> Iterator[Problem]:
     """Problems `missing_media`, `lost_media` and `no_root`: whether the files are there, by name."""
-    lacking = {kind: _with_status(rows, kind, "missing_media") for kind in KINDS}
-    ids = sorted(set(lacking["audio"]) | set(lacking["video"]))
+    missing = {k: [row["sample_id"] for row in rows if row[f"{k}_status"] == "missing_media"] for k in KINDS}
+    ids = sorted({*missing["audio"], *missing["video"]})
     if ids:
-        counted = ", ".join(f"{kind} {len(found)}" for kind, found in lacking.items() if found)
+        counted = ", ".join(f"{kind} {len(of_kind)}" for kind, of_kind in missing.items() if of_kind)
         message = f"the release has no file for these samples ({counted}); text features can do without"
         yield Problem("missing_media", "warning", ids, message)
     users = _users(rows)
     if users and (root is None or not root.is_dir()):
-        ids = sorted({sample_id for found in users.values() for sample_id in found})
+        ids = sorted(set(chain.from_iterable(users.values())))
         where = "is not known" if root is None else "is not a folder"
         yield Problem("no_root", "warning", ids, f"the corpus root {where}: no file was looked at; give --root")
     elif root is not None:
         lost = [path for path in users if not (root / path).is_file()]
         if lost:
-            ids = sorted({sample_id for path in lost for sample_id in users[path]})
+            ids = sorted(set(chain.from_iterable(users[path] for path in lost)))
             message = f"files of the last ingest that are gone: {len(lost)}, the first {lost[0]!r}: ingest again"
             yield Problem("lost_media", "error", ids, message)
-
-
-def _with_status(rows: list[Row], kind: str, status: str) -> list[str]:
-    return [row["sample_id"] for row in rows if row[f"{kind}_status"] == status]
 
 
 def _users(rows: list[Row]) -> dict[str, list[str]]:
@@ -66,12 +63,7 @@ def media_files(samples: pa.Table) -> list[str]:
 
 
 def media_problems(rows: list[Row], root: Path, progress: Progress | None = None) -> Iterator[Problem]:
-    """Problems that need the files themselves.
-
-    Args:
-        rows: Samples table rows.
-        root: The release folder.
-        progress: Called with 1 after every file.
+    """Problems that need the files themselves; `progress` is called with 1 after every file.
 
     Yields:
         `unreadable_media`, `no_audio`, `no_video`, `interval_outside_media`, `interval_past_end`,
@@ -88,7 +80,7 @@ def media_problems(rows: list[Row], root: Path, progress: Progress | None = None
         if progress:
             progress(1)
     if refused:
-        ids = sorted({sample_id for path in refused for sample_id in users[path]})
+        ids = sorted(set(chain.from_iterable(users[path] for path in refused)))
         codes = ", ".join(f"{code} {n}" for code, n in sorted(Counter(e.code for e in refused.values()).items()))
         message = f"files that cannot be opened: {len(refused)} ({codes}), the first: {next(iter(refused.values()))}"
         yield Problem("unreadable_media", "error", ids, message)
@@ -103,8 +95,8 @@ def _streams(rows: list[Row], probes: dict[str, Probe]) -> Iterator[Problem]:
             row["sample_id"]
             for row in rows
             if row[f"{kind}_status"] == "ok"
-            and (found := probes.get(row[f"{kind}_path"])) is not None
-            and not (found.has_audio if kind == "audio" else found.has_video)
+            and (file := probes.get(row[f"{kind}_path"])) is not None
+            and not (file.has_audio if kind == "audio" else file.has_video)
         ]
         if ids:
             yield Problem(f"no_{kind}", "warning", ids, f"the file that should hold the {kind} has no {kind} stream")
@@ -117,16 +109,16 @@ def _intervals(rows: list[Row], probes: dict[str, Probe]) -> Iterator[Problem]:
     worst = 0.0
     for row in rows:
         for kind in KINDS:
-            found = probes.get(row[f"{kind}_path"]) if row[f"{kind}_status"] == "ok" else None
-            if found is None or found.duration is None:
+            file = probes.get(row[f"{kind}_path"]) if row[f"{kind}_status"] == "ok" else None
+            if file is None or file.duration is None:
                 continue
             start, end = row[f"{kind}_start"], row[f"{kind}_end"]
-            if start is not None and start >= found.duration:
+            if start is not None and start >= file.duration:
                 outside.add(row["sample_id"])
-            elif end is not None and end > found.duration + PAST_END:
+            elif end is not None and end > file.duration + PAST_END:
                 past.add(row["sample_id"])
-                worst = max(worst, end - found.duration)
-            elif start is None and end is None and abs(found.duration - (row["duration"] or found.duration)) > MISMATCH:
+                worst = max(worst, end - file.duration)
+            elif start is None and end is None and abs(file.duration - (row["duration"] or file.duration)) > MISMATCH:
                 mismatch.add(row["sample_id"])
     if outside:
         yield Problem("interval_outside_media", "error", sorted(outside), "intervals begin after the end of their file")
@@ -134,9 +126,8 @@ def _intervals(rows: list[Row], probes: dict[str, Probe]) -> Iterator[Problem]:
         message = f"intervals end more than {PAST_END} s after their file does, at most {worst:.1f} s"
         yield Problem("interval_past_end", "warning", sorted(past), message)
     if mismatch:
-        message = (
-            f"the clip and its annotated length differ by more than {MISMATCH} s: a wrong cut, or a wrong time code"
-        )
+        message = f"the clip and its annotated length differ by more than {MISMATCH} s: "
+        message += "a wrong cut, or a wrong time code"
         yield Problem("length_mismatch", "warning", sorted(mismatch), message)
 
 
@@ -147,10 +138,8 @@ def _duplicates(rows: list[Row], root: Path, users: dict[str, list[str]]) -> Ite
     for path in users:
         by_size.setdefault((root / path).stat().st_size, []).append(path)
     by_hash: dict[str, list[str]] = {}
-    for paths in by_size.values():
-        if len(paths) > 1:
-            for path in paths:
-                by_hash.setdefault(sha256_file(root / path), []).append(path)
+    for path in chain.from_iterable(paths for paths in by_size.values() if len(paths) > 1):
+        by_hash.setdefault(sha256_file(root / path), []).append(path)
     across: list[list[str]] = []
     within: list[list[str]] = []
     for group in (paths for paths in by_hash.values() if len(paths) > 1):
@@ -158,7 +147,7 @@ def _duplicates(rows: list[Row], root: Path, users: dict[str, list[str]]) -> Ite
         (across if len(splits) > 1 else within).append(group)
     for groups, severity, where in ((across, "error", "of different splits"), (within, "warning", "within a split")):
         if groups:
-            ids = sorted({sample_id for group in groups for path in group for sample_id in users[path]})
+            ids = sorted({sample_id for path in chain.from_iterable(groups) for sample_id in users[path]})
             message = f"{sum(map(len, groups))} files {where} have the bytes of another, the first {groups[0][0]!r}"
             yield Problem("duplicate_media", severity, ids, message)
 

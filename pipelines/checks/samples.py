@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.checks.findings import FIRST_IDS, Problem, SampleFinding
-from merloco.pipelines.checks.leakage import leaks
+from merloco.pipelines.checks.leakage import shared_across_splits
 from merloco.pipelines.checks.media import file_problems, media_problems
 from merloco.pipelines.samples.label_counts import unknown_labels
 from merloco.pipelines.samples.labels import apply_map
@@ -40,8 +40,8 @@ def check_samples(
 
     Args:
         corpus: Corpus name.
-        entry: Its catalog entry; the active label map says what the classes are.
-        samples: Its samples table.
+        entry: The active label map says what the classes are.
+        samples: The samples table.
         root: The release folder; null leaves out whether files exist.
         min_class: Smallest number of samples of a class in a split that is not worth a warning.
         media: Also open every file: lengths against intervals, and content hashes for duplicates.
@@ -57,7 +57,7 @@ def check_samples(
         *_lengths(rows),
         *file_problems(rows, root),
         *(media_problems(rows, root, progress) if media and root else ()),
-        *leaks(rows),
+        *shared_across_splits(rows),
         *_small_classes(corpus, samples, entry, min_class),
         *_marks(rows, entry.media_rules.known_bad),
     ]

@@ -1,4 +1,4 @@
-"""AFEW: film clips in one folder per emotion (corpora.md 4).
+"""AFEW: film clips in one folder per emotion.
 
 ::
 
@@ -32,7 +32,7 @@ EMOTIONS = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")
 PARTS = {"Train": "train", "Val": "test"}
 """Labelled part of the release -> our split."""
 CLIPS = {"Train": 773, "Val": 383}
-"""Clips of the release (corpora.md 4.4)."""
+"""Clips of the release."""
 TRAIN_CLASSES = dict(zip(EMOTIONS, (133, 74, 81, 150, 144, 117, 74), strict=True))
 """Training clips per class; those of the validation part differ between copies of the release."""
 ALIGNED = "AlignedFaces_LBPTOP_Points"
@@ -62,10 +62,10 @@ def parse_afew(entry: CorpusEntry, root: Path) -> Parsed:
             parsed.notes.append(f"{part}_AFEW not found: the {PARTS[part]} split is empty")
             continue
         described = _read_xml(folder, root, parsed)
-        found = list(_samples([folder / emotion for emotion in EMOTIONS], root, part, described, parsed))
-        parsed.samples += found
+        samples = list(_samples([folder / emotion for emotion in EMOTIONS], root, part, described, parsed))
+        parsed.samples += samples
         _other_folders(folder, root, parsed)
-        _compare(part, folder.name, Counter(sample.label for sample in found), parsed)
+        _compare(part, folder.name, Counter(sample.label for sample in samples), parsed)
     parsed.samples += _samples(tests, root, "Test", {}, parsed)
     if not parsed.samples and not parsed.errors:
         raise DataError(f"no .avi clip in the emotion folders under {str(root)!r}: expected <9 digits>.avi there")
@@ -108,8 +108,8 @@ def _samples(
     first: dict[str, str] = {}
     for path, where in _clips(folders, root):
         if not _STEM.fullmatch(path.stem):
-            message = f"clip name {path.name!r}; expected nine digits HHMMSSmmm.avi"
-            parsed.errors.append(RowError("bad_row", where, 0, message))
+            problem = f"clip name {path.name!r}; expected nine digits HHMMSSmmm.avi"
+            parsed.errors.append(RowError("bad_row", where, 0, problem))
             continue
         if path.stem in first:
             parsed.errors.append(duplicate(where, 0, f"clip {path.stem}", (first[path.stem], 0)))
@@ -137,14 +137,14 @@ def _other_folders(folder: Path, root: Path, parsed: Parsed) -> None:
         parsed.errors.append(RowError("unknown_folder", where, 0, message))
 
 
-def _compare(part: str, folder: str, found: Counter[str | None], parsed: Parsed) -> None:
+def _compare(part: str, folder: str, counts: Counter[str | None], parsed: Parsed) -> None:
     """Note what differs from the release: a copy with fewer clips is usable, but its scores do not compare."""
-    total = sum(found.values())
+    total = sum(counts.values())
     if total != CLIPS[part]:
         parsed.notes.append(f"{folder}: {total} of the {CLIPS[part]} clips of the release")
-    elif part == "Train" and found != TRAIN_CLASSES:
+    elif part == "Train" and counts != TRAIN_CLASSES:
         other = ", ".join(
-            f"{name} {found[name]} (release {n})" for name, n in TRAIN_CLASSES.items() if found[name] != n
+            f"{name} {counts[name]} (release {n})" for name, n in TRAIN_CLASSES.items() if counts[name] != n
         )
         parsed.notes.append(f"{folder} has other class counts than the release: {other}")
 
@@ -173,4 +173,4 @@ def _fields(element: ElementTree.Element) -> dict[str, str | list[str]]:
         for name, value in (*node.attrib.items(), (node.tag, (node.text or "").strip())):
             if value:
                 values.setdefault(name, []).append(value)
-    return {name: found[0] if len(found) == 1 else found for name, found in sorted(values.items())}
+    return {name: texts[0] if len(texts) == 1 else texts for name, texts in sorted(values.items())}

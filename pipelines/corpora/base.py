@@ -35,16 +35,8 @@ class RowError:
 
 
 def duplicate(file: str, line: int, name: str, first: tuple[str, int]) -> RowError:
-    """The error of a row that stands once more: the first is kept, and both places are said.
-
-    Args:
-        file: Of this row, relative to the corpus root.
-        line: Of this row; 0 where the file itself is the row.
-        name: What the rows are of.
-        first: File and line of the row that is kept.
-    """
-    kept, number = first
-    where = f"{kept}:{number}" if number else kept
+    """The error of another row of what `name` says; the `first`, by file and line (0: a whole file), stays."""
+    where = f"{first[0]}:{first[1]}" if first[1] else first[0]
     return RowError("duplicate_row", file, line, f"{name} is also in {where}: that one is kept; expected it once")
 
 
@@ -88,12 +80,7 @@ def register_parser(name: str) -> Callable[[Parser], Parser]:
 
 
 def parse_corpus(name: str, entry: CorpusEntry, root: Path) -> Parsed:
-    """Parse one corpus release.
-
-    Args:
-        name: Corpus name in the catalog, for messages.
-        entry: Its catalog entry; `entry.parser` says which parser reads it.
-        root: The release folder. A root that holds annotations but no media is accepted.
+    """Parse one corpus release; a root that holds annotations but no media is accepted.
 
     Raises:
         DataError: The root is missing, holds no annotation at all, or cannot be read.

@@ -1,4 +1,4 @@
-"""MELD: three annotation CSVs and three clip folders (corpora.md 2).
+"""MELD: three annotation CSVs and three clip folders.
 
 ::
 
@@ -30,17 +30,8 @@ from merloco.pipelines.samples.schema import Sample
 PARTS = {"train": "train", "dev": "val", "test": "test"}
 CLIP_FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 COLUMNS = (
-    "Sr No.",
-    "Utterance",
-    "Speaker",
-    "Emotion",
-    "Sentiment",
-    "Dialogue_ID",
-    "Utterance_ID",
-    "Season",
-    "Episode",
-    "StartTime",
-    "EndTime",
+    *("Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID"),
+    *("Season", "Episode", "StartTime", "EndTime"),
 )
 # Anchored: AppleDouble stubs (._dia0_utt0.mp4) must not match.
 _CLIP = re.compile(r"^(final_videos_test)?dia(\d+)_utt(\d+)\.mp4$")
@@ -91,14 +82,12 @@ def _clip_folder(places: list[Path], part: str) -> Path | None:
 
 def _clips(folder: Path | None) -> dict[tuple[int, int], Path]:
     """(dialogue, utterance) -> clip; the corrected cut (`final_videos_test`) wins over the first one."""
-    found: dict[tuple[int, int], Path] = {}
+    clips: dict[tuple[int, int], Path] = {}
     for path in sorted(folder.iterdir(), key=lambda p: p.name) if folder else []:
         match = _CLIP.match(path.name)
-        if match:
-            key = int(match[2]), int(match[3])
-            if match[1] or key not in found:
-                found[key] = path
-    return found
+        if match and (match[1] or (int(match[2]), int(match[3])) not in clips):
+            clips[int(match[2]), int(match[3])] = path
+    return clips
 
 
 def _read_rows(file: Path, part: str, root: Path, parsed: Parsed) -> Iterator[Sample]:
@@ -109,13 +98,13 @@ def _read_rows(file: Path, part: str, root: Path, parsed: Parsed) -> Iterator[Sa
         raise DataError(f"{name}: column {missing[0]!r} is missing: expected the columns {', '.join(COLUMNS)}")
     seen: dict[str, tuple[str, int]] = {}
     for number, cells in lines:
+        sample: Sample | str
         if isinstance(cells, str):
-            parsed.errors.append(RowError("bad_row", name, number, cells))
-            continue
-        if len(cells) != len(header):
-            parsed.errors.append(RowError("bad_row", name, number, f"{len(cells)} cells; expected {len(header)}"))
-            continue
-        sample = _sample({c: cell.translate(_C1) for c, cell in zip(header, cells, strict=True)}, part)
+            sample = cells
+        elif len(cells) != len(header):
+            sample = f"{len(cells)} cells; expected {len(header)}"
+        else:
+            sample = _sample({c: cell.translate(_C1) for c, cell in zip(header, cells, strict=True)}, part)
         if isinstance(sample, str):
             parsed.errors.append(RowError("bad_row", name, number, sample))
         elif sample.sample_id in seen:
@@ -178,19 +167,13 @@ def _with_media(
     if sample.sample_id in rules.known_bad:
         marks.append("known_bad")
         status = "known_bad"
-    seconds_ = sample.duration
-    if sample.sample_id in rules.near_empty or (seconds_ and rules.min_seconds and seconds_ < rules.min_seconds):
+    length = sample.duration
+    if sample.sample_id in rules.near_empty or (length and rules.min_seconds and length < rules.min_seconds):
         marks.append("near_empty")
-    if sample.sample_id in rules.over_long or (seconds_ and rules.max_seconds and seconds_ > rules.max_seconds):
+    if sample.sample_id in rules.over_long or (length and rules.max_seconds and length > rules.max_seconds):
         marks.append("over_long")
     name = f"{sample.sample_id.rsplit('/', 1)[1]}.mp4"
     path = clip or (folder / name if folder else None)
     relative = path.relative_to(root).as_posix() if path else None
-    return replace(
-        sample,
-        marks=tuple(marks),
-        video_path=relative,
-        audio_path=relative,
-        video_status=status,
-        audio_status=status,
-    )
+    sample = replace(sample, marks=tuple(marks), video_path=relative, audio_path=relative)
+    return replace(sample, video_status=status, audio_status=status)

@@ -51,9 +51,11 @@ def build_demo(
         if progress:
             progress(1, 1)
         return roots
-    taken = [folder for folder in roots.values() if folder.exists()]
-    if taken and not marker.is_file():
-        raise UsageError(f"{str(taken[0])!r} is there and no finished demo made it: name another folder with --folder")
+    existing = [folder for folder in roots.values() if folder.exists()]
+    if existing and not marker.is_file():
+        raise UsageError(
+            f"{str(existing[0])!r} is there and no finished demo made it: name another folder with --folder"
+        )
     write_json(marker, {**head, "version": None})  # not finished: these folders may be replaced, and are no demo yet
     recordings = []
     for name, folder in roots.items():

@@ -2,7 +2,7 @@
 
 Every builder writes the annotations under its root and returns the recordings to render. The native traps that are
 cheap enough are in: absent and corrupt clips, stubs, undecided labels, overlap turns, negative starts, a clip without
-a face (corpora.md 1.8, 2.6, 3.8, 4.5).
+a face.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from merloco.pipelines.demo.face import Actor, make_actor
 from merloco.pipelines.demo.media import Line, Look, Recording, Track
 from merloco.pipelines.demo.text import sentence
+from merloco.pipelines.samples.schema import EMOTIONS
 
 LOOKS = {
     "iemocap": Look(
@@ -33,7 +34,6 @@ LOOKS = {
 }
 POKER_FACE_SHARE = 0.2
 """Share of utterances whose face shows next to nothing."""
-SEVEN = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry")
 
 
 class Scene:
@@ -76,9 +76,9 @@ def build_meld(root: Path, seed: int) -> Iterator[Recording]:
     scene = Scene("meld", seed)
     speakers = dict(zip(("Ada", "Ben", "Cleo", "Dan"), scene.actors(4), strict=True))
     parts = {
-        "train": ("train_splits", dict(zip(SEVEN, (9, 6, 6, 6, 5, 5, 6), strict=True))),
-        "dev": ("dev_splits_complete", dict(zip(SEVEN, (2, 2, 2, 2, 2, 2, 2), strict=True))),
-        "test": ("output_repeated_splits_test", dict(zip(SEVEN, (5, 4, 4, 4, 3, 3, 4), strict=True))),
+        "train": ("train_splits", dict(zip(EMOTIONS, (9, 6, 6, 6, 5, 5, 6), strict=True))),
+        "dev": ("dev_splits_complete", dict(zip(EMOTIONS, (2, 2, 2, 2, 2, 2, 2), strict=True))),
+        "test": ("output_repeated_splits_test", dict(zip(EMOTIONS, (5, 4, 4, 4, 3, 3, 4), strict=True))),
     }
     native = {"happy": "joy", "sad": "sadness", "angry": "anger"}
     sentiment = {"neutral": "neutral", "happy": "positive", "surprise": "positive"}
@@ -111,7 +111,7 @@ def build_meld(root: Path, seed: int) -> Iterator[Recording]:
     actor = next(iter(speakers.values()))
     path = root / "dev_splits_complete" / "dia9_utt9.mp4"
     yield Recording(path, 1.5, (Track(actor, (stray,)),), LOOKS["meld"], scene.seed())
-    _write_bytes(root / "output_repeated_splits_test" / "._dia0_utt0.mp4", b"\x00\x05\x16\x07" + bytes(208))
+    _write(root / "output_repeated_splits_test" / "._dia0_utt0.mp4", b"\x00\x05\x16\x07" + bytes(208))
 
 
 MELD_HEADER = [
@@ -131,15 +131,8 @@ def build_iemocap(root: Path, seed: int) -> Iterator[Recording]:
     """IEMOCAP: two dialogues per session, split-screen avi, sentence wavs, EmoEvaluation and transcriptions."""
     scene = Scene("iemocap", seed)
     codes = {"neutral": "neu", "happy": "hap", "sad": "sad", "surprise": "sur", "angry": "ang"}
-    words = {
-        "neu": "Neutral",
-        "hap": "Happiness",
-        "exc": "Excited",
-        "sad": "Sadness",
-        "sur": "Surprise",
-        "ang": "Anger",
-        "fru": "Frustration",
-    }
+    votes = {"neu": "Neutral", "hap": "Happiness", "exc": "Excited", "sad": "Sadness"}
+    votes |= {"sur": "Surprise", "ang": "Anger"}
     for session in range(1, 6):
         cast = dict(zip("FM", scene.actors(2), strict=True))
         each = (7, 6, 6, 5, 6) if session == 5 else (3, 3, 3, 2, 3)
@@ -154,7 +147,7 @@ def build_iemocap(root: Path, seed: int) -> Iterator[Recording]:
                 code = "exc" if emotion == "happy" and i % 2 else codes[emotion]
                 line = scene.line(emotion, clock)
                 name, end = f"{dialogue}_{speaker}{i:03d}", round(clock + line.seconds, 3)
-                vote = words[code]
+                vote = votes[code]
                 if session in (1, 2) and marker == "M" and i == 0:
                     code, vote = ("fru", "Frustration") if session == 1 else ("xxx", "Other")
                 lines[speaker].append(line)
@@ -171,14 +164,14 @@ def build_iemocap(root: Path, seed: int) -> Iterator[Recording]:
             labels = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n" + "\n".join(
                 block for *_, block in sorted(blocks, key=lambda b: b[:2])
             )
-            _write_text(folder / "dialog" / "EmoEvaluation" / f"{dialogue}.txt", labels)
-            _write_text(folder / "dialog" / "transcriptions" / f"{dialogue}.txt", "\n".join(transcript) + "\n")
+            _write(folder / "dialog" / "EmoEvaluation" / f"{dialogue}.txt", labels)
+            _write(folder / "dialog" / "transcriptions" / f"{dialogue}.txt", "\n".join(transcript) + "\n")
             other = "M" if marker == "F" else "F"
             tracks = tuple(Track(cast[who], tuple(lines[who])) for who in (marker, other))
             wav = (folder / "dialog" / "wav" / f"{dialogue}.wav", 0.0, clock)
             avi = folder / "dialog" / "avi" / "DivX" / f"{dialogue}.avi"
             yield Recording(avi, clock, tracks, LOOKS["iemocap"], scene.seed(), cuts=(wav, *cuts))
-    _write_bytes(root / "Session1" / "dialog" / "EmoEvaluation" / "._Ses01F_impro01.txt", bytes(64))
+    _write(root / "Session1" / "dialog" / "EmoEvaluation" / "._Ses01F_impro01.txt", bytes(64))
 
 
 def _iemocap_block(name: str, start: float, end: float, code: str, vote: str, scene: Scene) -> str:
@@ -209,12 +202,7 @@ def build_mosei(root: Path, seed: int) -> Iterator[Recording]:
     """CMU-MOSEI: full videos with several labelled intervals, wavs, segmented transcripts, a .csd and the folds."""
     scene = Scene("mosei", seed)
     six = ("happy", "sad", "angry", "surprise", "disgust", "fear")
-    counts = {
-        "train": (9, 7, 7, 6, 6, 6),
-        "val": (2, 2, 2, 2, 2, 2),
-        "test": (5, 4, 4, 4, 4, 4),
-        "none": (1, 1, 1, 0, 0, 0),
-    }
+    counts = {"train": (9, 7, 7, 6, 6, 6), "val": (2,) * 6, "test": (5, 4, 4, 4, 4, 4), "none": (1, 1, 1, 0, 0, 0)}
     labels: dict[str, list[tuple[str, tuple[float, float], list[float]]]] = {}
     for split, videos in MOSEI_VIDEOS.items():
         plan = scene.order(dict(zip(six, counts[split], strict=True)))
@@ -229,12 +217,11 @@ def build_mosei(root: Path, seed: int) -> Iterator[Recording]:
                 transcript.append(f"{video}___{clip}___{start:.3f}___{end:.3f}___{scene.text(emotion)}")
                 rows.append((str(clip), (start, end), _intensities(emotion, scene)))
                 clock = round(end + 0.4, 3)
-            transcript.append(
-                f"{video}___{len(share)}___{clock:.3f}___{clock + 0.4:.3f}___Bye"
-            )  # nobody labelled this one
+            # Nobody labelled this one.
+            transcript.append(f"{video}___{len(share)}___{clock:.3f}___{clock + 0.4:.3f}___Bye")
             # The .csd keeps the clips of a video in the order of their numbers as strings.
             labels[video] = sorted(rows, key=lambda row: row[0])
-            _write_text(root / "Transcript" / "Segmented" / "Combined" / f"{video}.txt", "\n".join(transcript) + "\n")
+            _write(root / "Transcript" / "Segmented" / "Combined" / f"{video}.txt", "\n".join(transcript) + "\n")
             wav = (root / "Audio" / "Full" / "WAV_16000" / f"{video}.wav", 0.0, clock + 0.5)
             track = (Track(scene.actors(1)[0], tuple(lines)),)
             path = root / "Videos" / "Full" / "Combined" / f"{video}.mp4"
@@ -242,7 +229,7 @@ def build_mosei(root: Path, seed: int) -> Iterator[Recording]:
     _write_csd(root / "CMU_MOSEI_Labels.csd", labels)
     lists = {"standard_train_fold": "train", "standard_valid_fold": "val", "standard_test_fold": "test"}
     folds = "".join(f"{name} = {json.dumps(list(MOSEI_VIDEOS[split]))}\n" for name, split in lists.items())
-    _write_text(root / "cmu_mosei_std_folds.py", folds)
+    _write(root / "cmu_mosei_std_folds.py", folds)
 
 
 def _intensities(emotion: str, scene: Scene) -> list[float]:
@@ -263,7 +250,6 @@ def _write_csd(path: Path, labels: dict[str, list[tuple[str, tuple[float, float]
     import h5py
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = h5py.string_dtype()
     with h5py.File(path, "w", track_order=False) as handle:
         for video in sorted(labels):
             group = handle.create_group(f"All Labels/data/{video}")
@@ -273,7 +259,7 @@ def _write_csd(path: Path, labels: dict[str, list[tuple[str, tuple[float, float]
             group.create_dataset("features", data=features, track_times=False)
         for key, value in (("root name", "All Labels"), ("dimension names", list(MOSEI_NAMES))):
             data = np.array([json.dumps(value)], dtype=object)
-            handle.create_dataset(f"All Labels/metadata/{key}", data=data, dtype=text, track_times=False)
+            handle.create_dataset(f"All Labels/metadata/{key}", data=data, dtype=h5py.string_dtype(), track_times=False)
 
 
 def build_afew(root: Path, seed: int) -> Iterator[Recording]:
@@ -283,7 +269,7 @@ def build_afew(root: Path, seed: int) -> Iterator[Recording]:
     cast = scene.actors(5)
     for part, counts in parts.items():
         entries = []
-        for i, emotion in enumerate(scene.order(dict(zip(SEVEN, counts, strict=True)))):
+        for i, emotion in enumerate(scene.order(dict(zip(EMOTIONS, counts, strict=True)))):
             line = scene.line(emotion, 0.1)
             second = 60 + 37 * i if i else 75  # the first stem occurs in both parts
             stem = f"{second // 3600:02d}{second // 60 % 60:02d}{second % 60:02d}{120 if i == 0 else 40 * (i % 25):03d}"
@@ -295,24 +281,18 @@ def build_afew(root: Path, seed: int) -> Iterator[Recording]:
                 path, line.seconds + 0.2, track, LOOKS["afew"], scene.seed(), face=not no_face, sound=not no_sound
             )
         name = part.removesuffix("_AFEW")
-        _write_text(root / part / f"{name}_6.xml", "<Clips>\n" + "\n".join(entries) + "\n</Clips>\n")
+        _write(root / part / f"{name}_6.xml", "<Clips>\n" + "\n".join(entries) + "\n</Clips>\n")
 
 
-def _write_text(path: Path, text: str) -> None:
-    _write_bytes(path, text.encode())
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
+def _write(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def _write_csv(path: Path, header: list[str], rows: list[list[object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(header)
-        writer.writerows(rows)
+        csv.writer(handle).writerows([header, *rows])
 
 
 BUILDERS: dict[str, Callable[[Path, int], Iterator[Recording]]] = {

@@ -131,7 +131,7 @@ def render_face(
     """Draw a head.
 
     Args:
-        actor: Whose.
+        actor: Whose head.
         expression: A key of `EXPRESSIONS`.
         strength: 0 is the portrait with a rested mouth, 1 the full expression.
         talking: 0 to 1, how far speech opens the mouth.

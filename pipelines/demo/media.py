@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from merloco.pipelines.demo.face import Actor, render_face
-from merloco.pipelines.demo.voice import RATE, room, speak
+from merloco.pipelines.demo.voice import RATE, add_room, speak
 
 RENDERS = 10
 """Drawn pictures per second; files hold each for as long as their frame rate asks."""
@@ -92,10 +92,10 @@ def _mix(recording: Recording, generator: np.random.Generator) -> np.ndarray:
     wave = np.zeros(round(recording.seconds * RATE), dtype=np.float32)
     for track in recording.tracks:
         for line in track.lines:
-            said = speak(track.actor, line.emotion, line.voice, line.seconds, np.random.default_rng(line.seed))
+            speech = speak(track.actor, line.emotion, line.voice, line.seconds, np.random.default_rng(line.seed))
             begin = round(line.start * RATE)
-            wave[begin : begin + len(said)] += said[: len(wave) - begin]
-    return room(wave * recording.look.level, recording.look.echo, recording.look.noise, generator)
+            wave[begin : begin + len(speech)] += speech[: len(wave) - begin]
+    return add_room(wave * recording.look.level, recording.look.echo, recording.look.noise, generator)
 
 
 def _write_wav(path: Path, wave: np.ndarray) -> None:

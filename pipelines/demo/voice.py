@@ -11,12 +11,8 @@ from merloco.pipelines.demo.face import Actor
 RATE = 16000
 """Hertz of the synthesis."""
 VOWELS = (
-    (730, 1090, 2440),
-    (530, 1840, 2480),
-    (390, 1990, 2550),
-    (570, 840, 2410),
-    (440, 1020, 2240),
-    (490, 1350, 1690),
+    *((730, 1090, 2440), (530, 1840, 2480), (390, 1990, 2550)),
+    *((570, 840, 2410), (440, 1020, 2240), (490, 1350, 1690)),
 )
 """First three formants of six vowels in Hz (Peterson and Barney 1952, men)."""
 
@@ -119,7 +115,7 @@ def _harmonics(f0: np.ndarray, formants: np.ndarray, tilt: float) -> np.ndarray:
     return total
 
 
-def room(wave: np.ndarray, echo: float, noise: float, generator: np.random.Generator) -> np.ndarray:
+def add_room(wave: np.ndarray, echo: float, noise: float, generator: np.random.Generator) -> np.ndarray:
     """A recording's colour: an exponential echo and a noise floor.
 
     Args:

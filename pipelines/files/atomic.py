@@ -33,7 +33,7 @@ def _host() -> str:
 
 def walk(root: Path) -> list[Path]:
     """Files and folders under `root`, sorted; one that a writer takes away meanwhile is no error, as with `rglob`."""
-    return sorted(Path(here, name) for here, folders, files in os.walk(root) for name in (*folders, *files))
+    return sorted(Path(folder, name) for folder, folders, files in os.walk(root) for name in (*folders, *files))
 
 
 def temporary_files(root: Path) -> list[tuple[Path, str]]:
@@ -43,25 +43,21 @@ def temporary_files(root: Path) -> list[tuple[Path, str]]:
         Path and `dead` (a killed writer of this host), `living`, or `elsewhere` (another host's: it may still write).
         What lies inside an unfinished folder is not named again.
     """
-    found = []
+    paths = []
     for path in walk(root):
         inside = any(part.startswith(TEMPORARY) for part in path.relative_to(root).parts[:-1])
         if inside or not path.name.startswith(TEMPORARY):
             continue
         host, pid, *_ = [*path.name.removeprefix(TEMPORARY).split("-"), ""]
         if host != _host() or not pid.isdigit():
-            found.append((path, "elsewhere"))
+            paths.append((path, "elsewhere"))
         else:
-            found.append((path, "living" if _alive(int(pid)) else "dead"))
-    return found
+            paths.append((path, "living" if _alive(int(pid)) else "dead"))
+    return paths
 
 
 def remove_temporary_files(root: Path) -> int:
-    """Remove what killed writers of this host left under `root`; files of living and of other hosts' writers stay.
-
-    Returns:
-        Number of files and folders removed.
-    """
+    """Remove what killed writers of this host left under `root`, no other writer's; returns how many."""
     dead = [path for path, writer in temporary_files(root) if writer == "dead"]
     for path in dead:
         remove(path)
@@ -79,10 +75,8 @@ def remove(path: Path) -> None:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)  # PermissionError: another user's
     return True
 
 
@@ -90,8 +84,7 @@ def _alive(pid: int) -> bool:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it is flushed to disk and takes the name `path`.
 
-    Raises:
-        DataError: The file system is full or read-only.
+    Raises `DataError` where the file system is full or read-only.
     """
     with atomic_paths(path) as (temporary,):
         yield temporary
@@ -116,8 +109,7 @@ def atomic_paths(*paths: Path, withdraw: Path | None = None) -> Iterator[tuple[P
         try:
             yield temporaries
             for temporary in temporaries:
-                with temporary.open("rb") as handle:
-                    os.fsync(handle.fileno())
+                _sync_file(temporary)
             if withdraw is not None:
                 withdraw.unlink(missing_ok=True)
                 sync_folder(folder)
@@ -127,6 +119,29 @@ def atomic_paths(*paths: Path, withdraw: Path | None = None) -> Iterator[tuple[P
         finally:
             for temporary in temporaries:
                 temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; on success all of it is flushed to disk and takes the name `folder`.
+
+    Raises:
+        OSError: There is a folder of that name, and it is not empty.
+    """
+    temporary = folder.parent / temporary_name(folder.name)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        sync_tree(temporary)
+        temporary.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        remove(temporary)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -145,8 +160,7 @@ def sync_tree(folder: Path) -> None:
     """Flush every file below a folder, and the names in it, to disk: before the folder itself takes its name."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            with path.open("rb") as handle:
-                os.fsync(handle.fileno())
+            _sync_file(path)
         elif path.is_dir():
             sync_folder(path)
     sync_folder(folder)

@@ -43,11 +43,7 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read a table.
-
-    Args:
-        path: The file.
-        columns: Those that are wanted; None takes all.
+    """Read a table, or some columns of it.
 
     Raises:
         BrokenFileError: It is there and read, and is no table.
@@ -69,14 +65,10 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
 
 
-def set_aside(path: Path) -> Path:
-    """Give a broken file the name `<name>.broken`, or `<name>.broken-2`, ...: nothing is lost, and a new one can come.
+def quarantine(path: Path) -> Path:
+    """Rename a broken file to `<name>.broken`, or `<name>.broken-2`, ...: nothing is lost, and a new one can come.
 
-    Returns:
-        Its new name.
-
-    Raises:
-        DataError: The folder cannot be written.
+    Returns its new path; raises `DataError` where the folder cannot be written.
     """
     names = (path.with_name(f"{path.name}.broken{'' if n == 1 else f'-{n}'}") for n in itertools.count(1))
     aside = next(name for name in names if not name.exists())

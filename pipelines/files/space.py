@@ -17,11 +17,7 @@ NOT_ALLOWED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 @contextmanager
 def storage_errors(folder: Path) -> Iterator[None]:
-    """Turn a full or read-only file system into one sentence about `folder`; other `OSError`s pass as they are.
-
-    Raises:
-        DataError: No room is left, or the folder cannot be written.
-    """
+    """Raise `DataError` about `folder` for a full or read-only file system; other `OSError`s pass as they are."""
     try:
         yield
     except OSError as error:
@@ -39,16 +35,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
-    """Refuse work whose result would not fit.
-
-    Args:
-        folder: A folder that exists, on the file system that will hold the result.
-        needed: Bytes that the result is expected to take.
-        what: What is to be written, for the sentence.
-
-    Raises:
-        DataError: Less is free than needed.
-    """
+    """Raise `DataError` if fewer than `needed` bytes are free around an existing folder, saying `what` needs them."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DataError(

@@ -46,13 +46,8 @@ class Decoder(Protocol):
 class InlineDecoder:
     """Decoding in this process: for the single files of a prediction."""
 
-    def read_audio(self, path: Path, start: float | None, end: float | None, sample_rate: int) -> AudioClip:
-        """See `Decoder.read_audio`."""
-        return read_audio(path, start, end, sample_rate)
-
-    def read_frames(self, path: Path, start: float | None, end: float | None, fps: float, side: str) -> Frames:
-        """See `Decoder.read_frames`."""
-        return read_frames(path, start, end, fps, side)
+    read_audio = staticmethod(read_audio)
+    read_frames = staticmethod(read_frames)
 
 
 class DecoderPool:
@@ -75,14 +70,12 @@ class DecoderPool:
 
     def read_audio(self, path: Path, start: float | None, end: float | None, sample_rate: int) -> AudioClip:
         """See `Decoder.read_audio`; also raises `MediaError` with the codes `timeout` and `decoder_died`."""
-        request = {"read": "audio", "path": str(path), "start": start, "end": end, "sample_rate": sample_rate}
-        wave, errors = self._ask(request)
+        wave, errors = self._request("audio", path, start=start, end=end, sample_rate=sample_rate)
         return AudioClip(wave, sample_rate, errors)
 
     def read_frames(self, path: Path, start: float | None, end: float | None, fps: float, side: str) -> Frames:
         """See `Decoder.read_frames`; also raises `MediaError` with the codes `timeout` and `decoder_died`."""
-        request = {"read": "frames", "path": str(path), "start": start, "end": end, "fps": fps, "side": side}
-        frames, errors = self._ask(request)
+        frames, errors = self._request("frames", path, start=start, end=end, fps=fps, side=side)
         return Frames(frames, fps, errors)
 
     @property
@@ -98,8 +91,8 @@ class DecoderPool:
                 child.kill()
             self._idle.clear()
 
-    def _ask(self, request: dict[str, Any]) -> tuple[np.ndarray, int]:
-        name = Path(request["path"]).name
+    def _request(self, kind: str, path: Path, **arguments: Any) -> tuple[np.ndarray, int]:
+        request = {"read": kind, "path": str(path), **arguments}
         for last in (False, True):
             with self._lock:
                 child = self._idle.pop() if self._idle else None
@@ -108,27 +101,24 @@ class DecoderPool:
                 header, array = child.ask(request, self.time_limit)
             except TimeoutError:
                 child.kill()
-                raise MediaError("timeout", f"{name}: not decoded within {self.time_limit:g} s") from None
+                raise MediaError("timeout", f"{path.name}: not decoded within {self.time_limit:g} s") from None
             except (EOFError, BrokenPipeError):
                 reason = child.kill()
                 if last:  # a child may die by another's fault, such as the memory of the machine: asked twice
-                    raise MediaError("decoder_died", f"{name}: the decoder died twice ({reason})") from None
+                    raise MediaError("decoder_died", f"{path.name}: the decoder died twice ({reason})") from None
                 continue
             except BaseException:
                 child.kill()
                 raise
-            self._give_back(child)
+            if child.answered >= self.lifetime:
+                child.kill()
+            else:
+                with self._lock:
+                    self._idle.append(child)
             if "code" in header:
                 raise MediaError(header["code"], header["message"])
             return array, header["decode_errors"]
         raise AssertionError("unreachable")
-
-    def _give_back(self, child: _Child) -> None:
-        if child.answered >= self.lifetime:
-            child.kill()
-            return
-        with self._lock:
-            self._idle.append(child)
 
 
 class _Child:

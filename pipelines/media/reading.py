@@ -143,11 +143,7 @@ def _mono(frame: Any) -> np.ndarray:
 
 
 def read_frames(
-    path: Path,
-    start: float | None = None,
-    end: float | None = None,
-    fps: float = 5.0,
-    side: str = "full",
+    path: Path, start: float | None = None, end: float | None = None, fps: float = 5.0, side: str = "full"
 ) -> Frames:
     """Read frames on the time grid `start + i / fps`: at each point the last frame shown by then.
 
@@ -217,20 +213,20 @@ def _with_decord(path: Path, start: float | None, end: float | None, fps: float,
 
 def _with_pyav(path: Path, start: float | None, end: float | None, fps: float, side: str) -> Frames:
     """The same grid in one pass over the interval: a frame is kept when the next one shows that it was the last."""
-    found = _pass(path, start, end, fps, side, seek=start is not None and start > LEAD)
-    if found is None:  # the container went to a picture behind the interval's begin
-        found = _pass(path, start, end, fps, side, seek=False)
-    kept, errors = found or ([], 0)
-    if not kept:
+    result = _pass(path, start, end, fps, side, seek=start is not None and start > LEAD)
+    if result is None:  # the container went to a picture behind the interval's begin
+        result = _pass(path, start, end, fps, side, seek=False)
+    frames, errors = result or ([], 0)
+    if not frames:
         raise MediaError("decode_error", f"{path.name}: no picture decodes in the interval ({errors} bad packets)")
-    return Frames(np.stack(kept), fps, errors)
+    return Frames(np.stack(frames), fps, errors)
 
 
 def _pass(
     path: Path, start: float | None, end: float | None, fps: float, side: str, seek: bool
 ) -> tuple[list[np.ndarray], int] | None:
     """Frames of the grid and bad packets; None where a seek missed the begin of the interval."""
-    kept: list[np.ndarray] = []
+    frames: list[np.ndarray] = []
     last: Any = None
     begin = start
     errors = 0
@@ -251,14 +247,14 @@ def _pass(
                 if last is None and seek and frame.time > (start or 0.0):
                     return None
                 begin = frame.time if begin is None else begin
-                while last is not None and frame.time > (point := begin + len(kept) / fps) + TAIL / 10:
+                while last is not None and frame.time > (point := begin + len(frames) / fps) + TAIL / 10:
                     if end is not None and point > end - TAIL:
-                        return kept, errors  # what follows is another interval's
-                    kept.append(_side(last.to_ndarray(format="rgb24")[None], side)[0])
+                        return frames, errors  # what follows is another interval's
+                    frames.append(_side(last.to_ndarray(format="rgb24")[None], side)[0])
                 last = frame
         if last is None and seek:
             return None
         if last is not None and begin is not None:
-            for _ in range(max(len(_grid(begin, last.time, start, end, fps)) - len(kept), 0)):
-                kept.append(_side(last.to_ndarray(format="rgb24")[None], side)[0])
-    return kept, errors
+            for _ in range(max(len(_grid(begin, last.time, start, end, fps)) - len(frames), 0)):
+                frames.append(_side(last.to_ndarray(format="rgb24")[None], side)[0])
+    return frames, errors

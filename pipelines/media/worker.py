@@ -42,13 +42,13 @@ def serve(pipe: int, readers: Readers = READERS) -> None:
         readers: What each kind of request calls.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_exit_with, args=(os.getppid(),), daemon=True).start()
     with os.fdopen(pipe, "wb") as answers:
         for line in sys.stdin.buffer:
             _answer(answers, readers, json.loads(line))
 
 
-def _leave_with(parent: int) -> None:
+def _exit_with(parent: int) -> None:
     """End this process when the parent is gone, even in the middle of a decoder that hangs."""
     while os.getppid() == parent:
         time.sleep(PARENT_POLL)
@@ -60,9 +60,9 @@ def _answer(answers: BinaryIO, readers: Readers, request: dict[str, Any]) -> Non
     request["path"] = Path(request["path"])
     array = np.zeros(0, np.uint8)
     try:
-        got = read(**request)
-        array = got.wave if isinstance(got, AudioClip) else got.frames
-        header: dict[str, Any] = {"decode_errors": got.decode_errors}
+        clip = read(**request)
+        array = clip.wave if isinstance(clip, AudioClip) else clip.frames
+        header: dict[str, Any] = {"decode_errors": clip.decode_errors}
     except MediaError as error:
         header = {"code": error.code, "message": str(error)}
     except Exception as error:  # a decoder's own surprise is a fact about the file, not the end of the process

@@ -12,7 +12,7 @@ from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.corpora.base import parse_corpus
 from merloco.pipelines.errors import BrokenFileError, DataError
 from merloco.pipelines.files.atomic import require_writable
-from merloco.pipelines.files.formats import set_aside, write_parquet
+from merloco.pipelines.files.formats import quarantine, write_parquet
 from merloco.pipelines.files.hashing import canonical_json, sha256_file, sha256_text
 from merloco.pipelines.samples.audit import DELETED, Audit, audit_path, counted, make_audit, read_audit, write_audit
 from merloco.pipelines.samples.schema import Sample, from_table, to_table
@@ -38,11 +38,11 @@ def release_state(entry: CorpusEntry, root: Path) -> str:
     listing = []
     visited: set[tuple[int, int]] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
-        here = os.stat(folder)
-        if (here.st_dev, here.st_ino) in visited:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in visited:
             folders.clear()
             continue
-        visited.add((here.st_dev, here.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         folders.sort()
         for name in sorted(files):
             try:
@@ -54,13 +54,13 @@ def release_state(entry: CorpusEntry, root: Path) -> str:
     return sha256_text(head + "\n".join(listing))
 
 
-def unchanged(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit | None:
+def cached_audit(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit | None:
     """The audit of the last ingest if neither the release nor its catalog entry has changed since, else null."""
     root = root.absolute()
-    return _last(name, root, store, release_state(entry, root)) if root.is_dir() else None
+    return _cached_audit(name, root, store, release_state(entry, root)) if root.is_dir() else None
 
 
-def _last(name: str, root: Path, store: Path, state: str) -> Audit | None:
+def _cached_audit(name: str, root: Path, store: Path, state: str) -> Audit | None:
     if not samples_path(store, name).is_file() or not audit_path(store, name).is_file():
         return None
     try:
@@ -76,11 +76,7 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
 
     A samples table or an audit that is proven broken is set aside as `<name>.broken`, which a note of the audit says.
 
-    Args:
-        name: Corpus name.
-        entry: Its catalog entry.
-        root: The release folder.
-        store: Root of the store; `samples/<name>.parquet` and the audit beside it are replaced atomically.
+    `samples/<name>.parquet` and the audit beside it are replaced atomically.
 
     Raises:
         DataError: No root, no annotation, a samples table that a newer version of merloco wrote, or a label that the
@@ -89,7 +85,7 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
     """
     root = root.absolute()
     state = release_state(entry, root) if root.is_dir() else ""
-    last = _last(name, root, store, state)
+    last = _cached_audit(name, root, store, state)
     if last is not None:
         return last
     require_writable(store / "samples")
@@ -97,22 +93,21 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
     if not parsed.samples:
         reasons = ", ".join(f"{code} {n}" for code, n in counted(error.code for error in parsed.errors).items())
         first = "; ".join(f"{e.file}:{e.line}: {e.message}" for e in [*parsed.left_out, *parsed.errors][:1])
-        said = f"left out: {reasons}, the first {first}" if first else "its annotation files hold no row"
-        raise DataError(f"corpus {name!r}: no usable row under {str(root)!r}: {said}")
-    hashed = cache(sha256_file)
-    compare_media(read_transcripts(store, name), parsed.samples, root, hashed)  # hashes what it must before the lock
+        problem = f"left out: {reasons}, the first {first}" if first else "its annotation files hold no row"
+        raise DataError(f"corpus {name!r}: no usable row under {str(root)!r}: {problem}")
+    hash_file = cache(sha256_file)
+    compare_media(read_transcripts(store, name), parsed.samples, root, hash_file)  # hashes what it must before the lock
     with locked_tombstones(store, name, exclusive=True) as deleted:
-        old, notes = _take_old(store, name)
-        kept = [sample for sample in parsed.samples if not deleted.contains(sample.sample_id, sample.speaker, name)]
-        parsed.errors += [DELETED] * (len(parsed.samples) - len(kept))
-        parsed.samples = kept
+        old, notes = _previous_samples(store, name)
+        samples = [sample for sample in parsed.samples if not deleted.contains(sample.sample_id, sample.speaker, name)]
+        parsed.errors += [DELETED] * (len(parsed.samples) - len(samples))
+        parsed.samples = samples
         parsed.notes += notes
-        heard = read_transcripts(store, name)
-        known = {transcript.sample_id for transcript in heard}
-        inside = [t for t in stored_transcripts(old, root) if t.sample_id not in known]
-        inside = [t for t in inside if t.sample_id not in deleted.samples]
-        append_transcripts(store, name, [*inside, *compare_media(heard, kept, root, hashed)])
-        table = to_table(kept)
+        transcripts = read_transcripts(store, name)
+        known = deleted.samples.union(transcript.sample_id for transcript in transcripts)
+        in_table = [t for t in stored_transcripts(old, root) if t.sample_id not in known]
+        append_transcripts(store, name, [*in_table, *compare_media(transcripts, samples, root, hash_file)])
+        table = to_table(samples)
         write_parquet(samples_path(store, name), table)
         joined = join_transcripts(store, name, table)
         audit = replace(make_audit(name, entry, root, parsed, joined), state=state + deleted.digest)
@@ -120,7 +115,7 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
     return audit
 
 
-def _take_old(store: Path, corpus: str) -> tuple[list[Sample], list[str]]:
+def _previous_samples(store: Path, corpus: str) -> tuple[list[Sample], list[str]]:
     """The samples that an ingest is about to replace, and notes on files that had to be set aside."""
     old: list[Sample] = []
     notes = []
@@ -128,14 +123,14 @@ def _take_old(store: Path, corpus: str) -> tuple[list[Sample], list[str]]:
         if samples_path(store, corpus).is_file():
             old = from_table(ingested_table(store, corpus))
     except BrokenFileError:
-        notes.append(_set_aside(samples_path(store, corpus)))
+        notes.append(_quarantine(samples_path(store, corpus)))
     with suppress(DataError):  # no audit, or one of another version, which says nothing that this ingest does not
         try:
             read_audit(store, corpus)
         except BrokenFileError:
-            notes.append(_set_aside(audit_path(store, corpus)))
+            notes.append(_quarantine(audit_path(store, corpus)))
     return old, notes
 
 
-def _set_aside(path: Path) -> str:
-    return f"{path.name} was broken and is set aside as {set_aside(path).name}"
+def _quarantine(path: Path) -> str:
+    return f"{path.name} was broken and is set aside as {quarantine(path).name}"

@@ -36,15 +36,14 @@ class LabelCount:
 
 def unknown_labels(samples: pa.Table, label_map: LabelMap) -> dict[str, list[str]]:
     """Native names that occur in a samples table but not in a map -> ids of the samples that carry them."""
-    found: dict[str, list[str]] = {}
-    for sample_id, label, intensities in zip(
-        *(samples[name].to_pylist() for name in ("sample_id", "label", "intensities")), strict=True
-    ):
+    unknown: dict[str, list[str]] = {}
+    columns = (samples[name].to_pylist() for name in ("sample_id", "label", "intensities"))
+    for sample_id, label, intensities in zip(*columns, strict=True):
         names = [name for name, _ in intensities] if intensities is not None else [] if label is None else [label]
         for name in names:
             if name not in label_map.labels:
-                found.setdefault(name, []).append(sample_id)
-    return dict(sorted(found.items()))
+                unknown.setdefault(name, []).append(sample_id)
+    return dict(sorted(unknown.items()))
 
 
 def count_labels(samples: pa.Table, corpus: str, label_map: LabelMap) -> list[LabelCount]:
@@ -57,17 +56,13 @@ def count_labels(samples: pa.Table, corpus: str, label_map: LabelMap) -> list[La
 
     Returns:
         Single labels first (map order, then the unknown ones and the unlabelled samples), then intensities:
-        presence and dominance per emotion, ties and rows without any emotion (corpora.md 3.7).
+        presence and dominance per emotion, ties and rows without any emotion.
     """
     has_intensities = samples["intensities"].is_valid()
     single = samples.filter(pa.array([not value for value in has_intensities.to_pylist()], pa.bool_()))
     multi = samples.filter(has_intensities)
-    rows: list[LabelCount] = []
-    if single.num_rows or not multi.num_rows:
-        rows += _single(single, corpus, label_map)
-    if multi.num_rows:
-        rows += _multi(multi, corpus, label_map)
-    return rows
+    rows = _single(single, corpus, label_map) if single.num_rows or not multi.num_rows else []
+    return rows + (_multi(multi, corpus, label_map) if multi.num_rows else [])
 
 
 def _per_split(counts: Counter[tuple[str, str]], key: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Native labels -> shared targets by the catalog's maps. Labels stay names; unknown ones raise (corpora.md 0, 3.7)."""
+"""Native labels -> shared targets by the catalog's maps. Labels stay names; unknown ones raise."""
 
 from __future__ import annotations
 
@@ -17,17 +17,9 @@ TIE = 1e-5
 
 def labels_schema(classes: int) -> pa.Schema:
     """Arrow schema of a labels table over a number of classes."""
-    return pa.schema(
-        [
-            ("sample_id", pa.string()),
-            ("corpus", pa.string()),
-            ("split", pa.string()),
-            ("emotion", pa.string()),
-            ("target", pa.list_(pa.float32(), classes)),
-            ("mask", pa.list_(pa.bool_(), classes)),
-            ("reason", pa.string()),
-        ]
-    )
+    texts = ((name, pa.string()) for name in ("sample_id", "corpus", "split", "emotion"))
+    vectors = (("target", pa.list_(pa.float32(), classes)), ("mask", pa.list_(pa.bool_(), classes)))
+    return pa.schema([*texts, *vectors, ("reason", pa.string())])
 
 
 def apply_map(samples: pa.Table, corpus: str, label_map: LabelMap) -> pa.Table:
@@ -49,24 +41,20 @@ def apply_map(samples: pa.Table, corpus: str, label_map: LabelMap) -> pa.Table:
     classes = label_map.classes
     one_hot = {name: [float(other == name) for other in classes] for name in classes}
     mask = [name in set(label_map.annotated) for name in classes]
-    emotions: list[str | None] = []
-    targets: list[list[float] | None] = []
-    reasons: list[str | None] = []
+    results: list[tuple[str | None, list[float] | None, str | None]] = []
     annotations = (samples[name].to_pylist() for name in ("sample_id", "label", "intensities", "native"))
     for sample_id, label, intensities, native in zip(*annotations, strict=True):
         if intensities is not None:
-            emotion, target, reason = _from_intensities(dict(intensities), label_map, sample_id)
+            results.append(_from_intensities(dict(intensities), label_map, sample_id))
         elif label is None:
-            emotion, target, reason = None, None, "unlabelled"
+            results.append((None, None, "unlabelled"))
+        elif (emotion := _from_label(label, native, label_map, corpus, sample_id)) is None:
+            results.append((None, None, f"label:{label}"))
         else:
-            emotion = _from_label(label, native, label_map, corpus, sample_id)
-            target = None if emotion is None else one_hot[emotion]
-            reason = f"label:{label}" if emotion is None else None
-        emotions.append(emotion)
-        targets.append(target)
-        reasons.append(reason)
-    ids, corpora, splits = (samples[name].to_pylist() for name in ("sample_id", "corpus", "split"))
-    columns = [ids, corpora, splits, emotions, targets, [mask] * len(emotions), reasons]
+            results.append((emotion, one_hot[emotion], None))
+    emotions, targets, reasons = ([result[i] for result in results] for i in range(3))
+    names = (samples[name].to_pylist() for name in ("sample_id", "corpus", "split"))
+    columns = [*names, emotions, targets, [mask] * len(results), reasons]
     return pa.table(columns, schema=labels_schema(len(classes)))
 
 
@@ -83,7 +71,7 @@ def _from_label(label: str, native: str, label_map: LabelMap, corpus: str, sampl
 
 
 def _self_evaluated_happy(native: Mapping[str, object]) -> bool:
-    """The rule behind the field's 7433 labels (corpora.md 1.5).
+    """The rule behind the field's 7433 labels.
 
     The actor's only self-evaluation is the single label Happiness, and an external evaluator voted exactly that.
     `native["votes"]` maps vote ids (`E1`, `F1`, `M2`, ...) to the list of labels of that vote.
@@ -99,7 +87,7 @@ def _self_evaluated_happy(native: Mapping[str, object]) -> bool:
 def _from_intensities(
     intensities: dict[str, float], label_map: LabelMap, sample_id: str
 ) -> tuple[str | None, list[float], str | None]:
-    """Dominant emotion and multi-label target; all-zero is tested before the maximum (corpora.md 3.7)."""
+    """Dominant emotion and multi-label target; all-zero is tested before the maximum."""
     multi = label_map.multi
     if multi is None:
         raise DataError(f"sample {sample_id!r} has intensities: its label map needs a `multi` section in the catalog")

@@ -1,4 +1,4 @@
-"""The shared data model: emotion order, identifiers, and the samples table (design: section 2)."""
+"""The shared data model: emotion order, identifiers, and the samples table."""
 
 from __future__ import annotations
 
@@ -73,29 +73,18 @@ class Sample:
 
 ARROW_SCHEMA = pa.schema(
     [
-        pa.field("sample_id", pa.string(), nullable=False),
-        pa.field("corpus", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
+        *(pa.field(name, pa.string(), nullable=False) for name in ("sample_id", "corpus", "split")),
         ("label", pa.string()),
         ("intensities", pa.map_(pa.string(), pa.float64())),
         ("dialogue", pa.string()),
         ("speaker", pa.string()),
         ("turn", pa.int32()),
-        ("start", pa.float64()),
-        ("end", pa.float64()),
-        ("duration", pa.float64()),
+        *((name, pa.float64()) for name in ("start", "end", "duration")),
         ("video_path", pa.string()),
-        ("video_start", pa.float64()),
-        ("video_end", pa.float64()),
-        ("video_side", pa.string()),
-        ("video_status", pa.string()),
-        ("audio_path", pa.string()),
-        ("audio_start", pa.float64()),
-        ("audio_end", pa.float64()),
-        ("audio_status", pa.string()),
-        ("text", pa.string()),
-        ("text_source", pa.string()),
-        ("text_status", pa.string()),
+        *((name, pa.float64()) for name in ("video_start", "video_end")),
+        *((name, pa.string()) for name in ("video_side", "video_status", "audio_path")),
+        *((name, pa.float64()) for name in ("audio_start", "audio_end")),
+        *((name, pa.string()) for name in ("audio_status", "text", "text_source", "text_status")),
         ("marks", pa.list_(pa.string())),
         ("native", pa.string()),
     ]
@@ -135,11 +124,7 @@ def conform(table: pa.Table) -> pa.Table:
 
 
 def check_sample_id(sample_id: str) -> str:
-    """Return the id unchanged, or raise if it could not survive a tar round trip.
-
-    Raises:
-        DataError: The id has a character other than letters, digits, `_`, `-`, `/`, or fewer than three parts.
-    """
+    """Return the id unchanged; raises `DataError` if it does not match `SAMPLE_ID`: a tar would not keep it."""
     if not SAMPLE_ID.fullmatch(sample_id):  # `match` would let a line feed through at the end
         raise DataError(
             f"sample id {sample_id!r} is not usable: expected corpus/part/name of letters, digits, '_' and '-'"

@@ -11,9 +11,7 @@ from merloco.pipelines.files.atomic import TEMPORARY
 from merloco.pipelines.files.formats import read_parquet
 from merloco.pipelines.samples.schema import ARROW_SCHEMA, conform
 from merloco.pipelines.samples.tombstones import drop_rows, read_tombstones
-from merloco.pipelines.samples.transcripts import (
-    join_transcripts,
-)
+from merloco.pipelines.samples.transcripts import join_transcripts
 
 
 def samples_path(store: Path, corpus: str) -> Path:

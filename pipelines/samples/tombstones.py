@@ -49,19 +49,18 @@ class Tombstones:
 
     def contains_speaker(self, corpus: str, speaker: str) -> bool:
         """Whether a person was removed, by a hash of this store or by one of an older version of merloco."""
-        if not self.speakers:
-            return False
-        return not self.speakers.isdisjoint({speaker_key(corpus, speaker), speaker_key(corpus, speaker, self.key)})
+        hashes = {speaker_key(corpus, speaker), speaker_key(corpus, speaker, self.key)} if self.speakers else set()
+        return not self.speakers.isdisjoint(hashes)
 
     def ids_in(self, table: pa.Table) -> frozenset[str]:
         """Ids of the rows of a samples table that must stay out."""
         ids = table["sample_id"].to_pylist()
-        gone = self.samples.intersection(ids)
+        matches = self.samples.intersection(ids)
         if self.speakers:
-            named = cache(self.contains_speaker)
+            contains = cache(self.contains_speaker)
             rows = zip(ids, table["corpus"].to_pylist(), table["speaker"].to_pylist(), strict=True)
-            gone |= {sample_id for sample_id, corpus, speaker in rows if speaker is not None and named(corpus, speaker)}
-        return gone
+            matches |= {i for i, corpus, speaker in rows if speaker is not None and contains(corpus, speaker)}
+        return matches
 
     @property
     def digest(self) -> str:
@@ -73,8 +72,8 @@ class Tombstones:
 
 def drop_rows(table: pa.Table, ids: Iterable[str]) -> pa.Table:
     """The rows of a table whose `sample_id` is not among `ids`."""
-    gone = pa.array(sorted(ids), pa.string())
-    return table.filter(pc.invert(pc.is_in(table["sample_id"], gone))).combine_chunks() if len(gone) else table
+    dropped = pa.array(sorted(ids), pa.string())
+    return table.filter(pc.invert(pc.is_in(table["sample_id"], dropped))).combine_chunks() if len(dropped) else table
 
 
 def speaker_key(corpus: str, speaker: str, key: bytes = b"") -> str:
@@ -133,15 +132,10 @@ def _read_key(store: Path) -> bytes:
 
 @contextmanager
 def locked_tombstones(store: Path, corpus: str | None = None, exclusive: bool = False) -> Iterator[Tombstones]:
-    """The deletion list, and nobody adds to it before the block ends: a writer reads it here and commits here.
+    """The list (see `read_tombstones`), and nobody adds to it in the block: a writer reads it here and commits here.
 
-    Args:
-        store: Root of the store.
-        corpus: Of one corpus; None is the whole list.
-        exclusive: Whether no other writer may commit meanwhile: for who adds to the list or rewrites a file in place.
-
-    Raises:
-        DataError: See `read_tombstones`; or the store cannot be written.
+    With `exclusive` no other writer may commit meanwhile: for who adds to the list or rewrites a file in place.
+    Raises `DataError` where the list is broken or the store cannot be written.
     """
     with file_lock(store / ".lock", exclusive):
         yield read_tombstones(store, corpus)
@@ -169,13 +163,9 @@ def unchanged_tombstones(store: Path, seen: Tombstones, corpus: str | None = Non
 
 
 def add_tombstones(store: Path, corpus: str, samples: Iterable[str], speakers: Iterable[str]) -> None:
-    """Add to the deletion list, inside `locked_tombstones(store, exclusive=True)`; the same deletion twice is one file.
+    """Add to the list, inside `locked_tombstones(store, exclusive=True)`; the same deletion twice is one file.
 
-    Args:
-        store: Root of the store.
-        corpus: The corpus.
-        samples: Sample ids.
-        speakers: Names of persons; the list gets hashes of them.
+    Of `speakers`, names of persons, the list gets hashes.
     """
     names = sorted(speakers)
     if names and not key_path(store).is_file():

@@ -73,10 +73,10 @@ def transcripts_path(store: Path, corpus: str) -> Path:
 def file_state(path: Path) -> tuple[int, int] | None:
     """Size and modification time (ns) of a file; None where there is none."""
     try:
-        found = path.stat()
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 def read_transcripts(store: Path, corpus: str) -> list[Transcript]:
@@ -90,13 +90,17 @@ def read_transcripts(store: Path, corpus: str) -> list[Transcript]:
         *lines, _unfinished = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    found = []
+    transcripts = []
     for number, line in enumerate(lines, start=1):
         try:
-            found.append(Transcript(**json.loads(line)))
+            transcripts.append(Transcript(**json.loads(line)))
         except (ValueError, TypeError) as error:
             raise BrokenFileError(f"{path}:{number}: not a transcript ({error}): remove the line") from None
-    return found
+    return transcripts
+
+
+def _jsonl(transcripts: Iterable[Transcript]) -> str:
+    return "".join(json.dumps(asdict(t), ensure_ascii=False) + "\n" for t in transcripts)
 
 
 def append_transcripts(store: Path, corpus: str, transcripts: Iterable[Transcript]) -> None:
@@ -105,7 +109,7 @@ def append_transcripts(store: Path, corpus: str, transcripts: Iterable[Transcrip
     Raises:
         DataError: The file system is full or read-only; the file is then as it was.
     """
-    content = "".join(json.dumps(asdict(t), ensure_ascii=False) + "\n" for t in transcripts).encode()
+    content = _jsonl(transcripts).encode()
     if not content:
         return
     path = transcripts_path(store, corpus)
@@ -116,9 +120,9 @@ def append_transcripts(store: Path, corpus: str, transcripts: Iterable[Transcrip
             whole = _whole_size(handle)
             handle.truncate(whole)  # what a killed writer left unfinished
             try:
-                left = memoryview(content)
-                while left:
-                    left = left[handle.write(left) :]
+                rest = memoryview(content)
+                while rest:
+                    rest = rest[handle.write(rest) :]
                 os.fsync(handle.fileno())
             except OSError:
                 with suppress(OSError):
@@ -131,22 +135,21 @@ def append_transcripts(store: Path, corpus: str, transcripts: Iterable[Transcrip
 def _whole_size(handle: Any) -> int:
     """Bytes up to the end of the last finished line."""
     size = int(handle.seek(0, os.SEEK_END))
-    if size:
-        handle.seek(size - 1)
-        if handle.read(1) != b"\n":
-            handle.seek(0)
-            return int(handle.read(size).rfind(b"\n")) + 1
-    return size
+    handle.seek(max(size - 1, 0))
+    if handle.read(1) in (b"", b"\n"):
+        return size
+    handle.seek(0)
+    return int(handle.read(size).rfind(b"\n")) + 1
 
 
 def drop_transcripts(store: Path, corpus: str, ids: Collection[str]) -> int:
     """Take the lines of some samples out, inside `locked_tombstones(store, exclusive=True)`; returns how many."""
     lines = read_transcripts(store, corpus)
-    left = [line for line in lines if line.sample_id not in ids]
-    if len(left) < len(lines):
+    remaining = [line for line in lines if line.sample_id not in ids]
+    if len(remaining) < len(lines):
         with atomic_path(transcripts_path(store, corpus)) as temporary:
-            temporary.write_text("".join(json.dumps(asdict(t), ensure_ascii=False) + "\n" for t in left), "utf-8")
-    return len(lines) - len(left)
+            temporary.write_text(_jsonl(remaining), "utf-8")
+    return len(lines) - len(remaining)
 
 
 def join_transcripts(store: Path, corpus: str, table: pa.Table) -> pa.Table:
@@ -160,13 +163,13 @@ def join_transcripts(store: Path, corpus: str, table: pa.Table) -> pa.Table:
     columns = {name: table[name].to_pylist() for name in ("text", "text_source", "text_status", "native")}
     places = zip(*(table[name].to_pylist() for name in ("sample_id", "audio_start", "audio_end")), strict=True)
     for row, place in enumerate(places):
-        heard = last.get(place)
-        if heard is None or heard.model is None or columns["text_source"][row] != "none":
+        transcript = last.get(place)
+        if transcript is None or transcript.model is None or columns["text_source"][row] != "none":
             continue
-        origin = {"model": heard.model, "revision": heard.revision, "no_speech": heard.no_speech}
-        columns["text"][row] = heard.text
+        origin = {"model": transcript.model, "revision": transcript.revision, "no_speech": transcript.no_speech}
+        columns["text"][row] = transcript.text
         columns["text_source"][row] = ASR
-        columns["text_status"][row] = "ok" if heard.text else "no_text"
+        columns["text_status"][row] = "ok" if transcript.text else "no_text"
         native = {**json.loads(columns["native"][row]), ASR: origin}
         columns["native"][row] = json.dumps(native, ensure_ascii=False, sort_keys=True)
     for name, values in columns.items():
@@ -178,16 +181,9 @@ def join_transcripts(store: Path, corpus: str, table: pa.Table) -> pa.Table:
 def compare_media(
     transcripts: Sequence[Transcript], samples: Iterable[Sample], root: Path, hash_file: Hasher = sha256_file
 ) -> list[Transcript]:
-    """New lines for samples whose file is not the one that was heard.
+    """New lines for samples whose file is not the one that was heard, of all lines of a corpus.
 
-    Args:
-        transcripts: All lines of the corpus.
-        samples: Its samples.
-        root: Root of the corpus.
-        hash_file: Gives the sha256 of a file.
-
-    Returns:
-        For a content that was heard before, its text with the file's new size and time; for another, a line without.
+    For a content that was heard before, its text with the file's new size and time; for another, a line without.
     """
     lines: dict[tuple[str, float | None, float | None], list[Transcript]] = {}
     for transcript in transcripts:
@@ -215,23 +211,13 @@ def stored_transcripts(samples: Iterable[Sample], root: Path) -> list[Transcript
 
     Their files are taken to be those that were heard.
     """
-    found = []
+    transcripts = []
     for sample in samples:
         origin: Mapping[str, Any] | None = sample.native.get(ASR)
         if sample.text_source != ASR or origin is None:
             continue
         size, modified = (file_state(root / sample.audio_path) if sample.audio_path else None) or (None, None)
-        found.append(
-            Transcript(
-                sample.sample_id,
-                sample.audio_start,
-                sample.audio_end,
-                sample.text,
-                bool(origin.get("no_speech")),
-                str(origin.get("model")),
-                origin.get("revision"),
-                size,
-                modified,
-            )
-        )
-    return found
+        place = sample.sample_id, sample.audio_start, sample.audio_end
+        no_speech, model = bool(origin.get("no_speech")), str(origin.get("model"))
+        transcripts.append(Transcript(*place, sample.text, no_speech, model, origin.get("revision"), size, modified))
+    return transcripts

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -88,9 +89,6 @@ def stats(
         roots: Release folders; where one is given, lengths that no annotation gives come from the media there.
         progress: Called with the number of samples done since the last call, for corpora with a root.
 
-    Returns:
-        One comparison per corpus; `stats_table` turns them into an Arrow table.
-
     Raises:
         DataError: A corpus was not ingested, or has a label that its map does not know.
     """
@@ -117,15 +115,13 @@ def corpus_stats(name: str, entry: CorpusEntry, samples: pa.Table) -> CorpusStat
     training = has_target & np.isin(split, COUNTS[:2] if entry.validation else COUNTS[:1])
     balanced = training & ~marked
     per_class = _class_counts(labels, balanced, label_map.classes, label_map.annotated)
-    per_split = [int((counted & (split == part)).sum()) for part in COUNTS]
+    lengths: dict[str, Any] = dict.fromkeys(LENGTHS)
+    if known.size:
+        values = (known.sum() / 3600, known.min(), known.max(), known.mean())
+        lengths = dict(zip(LENGTHS, map(float, values), strict=True))
     figures = Figures(
-        hours=float(known.sum()) / 3600 if known.size else None,
-        min_seconds=float(known.min()) if known.size else None,
-        max_seconds=float(known.max()) if known.size else None,
-        mean_seconds=float(known.mean()) if known.size else None,
-        train=per_split[0],
-        val=per_split[1],
-        test=per_split[2],
+        **lengths,
+        **{part: int((counted & (split == part)).sum()) for part in COUNTS},
         classes=len(label_map.annotated),
         imbalance_mean=float(per_class.mean()) if balanced.any() else None,
         imbalance_std=float(per_class.std()) if balanced.any() else None,
@@ -185,8 +181,7 @@ def _reasons(ours: CorpusStats, published: Published, differs: tuple[str, ...]) 
     total = sum(n or 0 for n in (published.figures.train, published.figures.val, published.figures.test))
     other_release = not SAME_RELEASE[0] <= ours.counted / total <= SAME_RELEASE[1]
     if other_release:
-        text = f"{ours.counted} samples against {total}: a miniature, a part or another release of the corpus"
-        add(FIGURES, text)
+        add(FIGURES, f"{ours.counted} samples against {total}: a miniature, a part or another release of the corpus")
     if set(ours.classes) != set(published.classes):
         text = (
             f"map {ours.label_map!r} has the classes {', '.join(ours.classes)}; the paper's are "
@@ -200,9 +195,8 @@ def _reasons(ours: CorpusStats, published: Published, differs: tuple[str, ...]) 
     if ours.figures.hours is None:
         add(LENGTHS, "no annotation gives lengths: add --media to read them from the clips")
     explained = {name for reason in reasons for name in reason.figures}
-    open_ones = tuple(name for name in differs if name not in explained)
     text = f"not known; `merloco labels show {ours.corpus}` and the ingest's audit count what is dropped or left out"
-    add(open_ones, text)
+    add(tuple(name for name in differs if name not in explained), text)
     return reasons
 
 
@@ -241,17 +235,10 @@ def stats_table(comparisons: Iterable[Comparison]) -> pa.Table:
     """Rows as a table at full precision: per corpus one of source `merloco`, and one of source `paper` if published."""
     rows = []
     for item in comparisons:
-        rows.append(
-            {
-                "corpus": item.stats.corpus,
-                "source": OURS,
-                "label_map": item.stats.label_map,
-                **asdict(item.stats.figures),
-                "imbalance_rows": item.stats.imbalance_rows,
-                "differs": list(item.differs),
-                "reasons": [f"{', '.join(reason.figures)}: {reason.text}" for reason in item.reasons],
-            }
-        )
+        ours = item.stats
+        row = {"corpus": ours.corpus, "source": OURS, "label_map": ours.label_map, **asdict(ours.figures)}
+        reasons = [f"{', '.join(reason.figures)}: {reason.text}" for reason in item.reasons]
+        rows.append({**row, "imbalance_rows": ours.imbalance_rows, "differs": list(item.differs), "reasons": reasons})
         if item.published:
-            rows.append({"corpus": item.stats.corpus, "source": PAPER, **asdict(item.published.figures)})
+            rows.append({"corpus": ours.corpus, "source": PAPER, **asdict(item.published.figures)})
     return pa.Table.from_pylist(rows, schema=STATS_SCHEMA)

@@ -19,7 +19,7 @@ from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.formats import read_parquet, write_parquet
 from merloco.pipelines.samples.audit import audit_path
-from merloco.pipelines.samples.ingest import ingest_corpus, unchanged
+from merloco.pipelines.samples.ingest import cached_audit, ingest_corpus
 from merloco.pipelines.samples.schema import ARROW_SCHEMA
 from merloco.pipelines.samples.table import read_samples, samples_path
 from tests.helpers.command_line import merloco, the_sentence
@@ -63,7 +63,7 @@ def read_with_few_files(store: str, release: str) -> None:
     for free in range(3):
         for read in (
             lambda: read_samples(root, "meld"),
-            lambda: unchanged("meld", ENTRY, Path(release), root),
+            lambda: cached_audit("meld", ENTRY, Path(release), root),
             lambda: ingest_corpus("meld", ENTRY, Path(release), root),
         ):
             try:

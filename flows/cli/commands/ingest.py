@@ -74,10 +74,10 @@ def run_ingest(catalog: str, store: str, roots: dict[str, str], flow: bool) -> d
     """
     from merloco.flows.ingest.service import ingest_one
     from merloco.flows.tasks.attempts import TasksFailedError, attempt_all
-    from merloco.pipelines.samples.ingest import unchanged
+    from merloco.pipelines.samples.ingest import cached_audit
 
     entries = load_catalog(catalog, store).corpora
-    last = {name: unchanged(name, entries[name], Path(root), Path(store)) for name, root in roots.items()}
+    last = {name: cached_audit(name, entries[name], Path(root), Path(store)) for name, root in roots.items()}
     if all(audit is not None for audit in last.values()):
         note(f"unchanged since the last ingest: {', '.join(roots)}")
         return last

@@ -1,4 +1,4 @@
-"""IEMOCAP's EmoEvaluation files: consensus label, every vote, every attribute rating (corpora.md 1.2, 1.3).
+"""IEMOCAP's EmoEvaluation files: consensus label, every vote, every attribute rating.
 
 ::
 
@@ -41,7 +41,7 @@ _LINE_END = re.compile(r"\r*\n|\r")
 
 
 @dataclass(slots=True)
-class Evaluation:
+class EmoEvaluation:
     """One block of an EmoEvaluation file."""
 
     utterance: str
@@ -76,12 +76,12 @@ def lines_of(file: Path) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(_LINE_END.split(text), start=1)]
 
 
-def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -> list[Evaluation]:
-    """Read one summary file.
+def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -> list[EmoEvaluation]:
+    """Read one `EmoEvaluation/<dialogue>.txt`, called `where` in messages.
 
     Args:
-        file: `EmoEvaluation/<dialogue>.txt`.
-        where: Its path relative to the corpus root, for messages.
+        file: The file.
+        where: Its path relative to the corpus root.
         parsed: Gets a `bad_row` per utterance and a `bad_vote` per vote that cannot be read, an `overlap_turn` per
             utterance of both actors, and a `duplicate_row` per second block of an utterance.
         remarks: Gets the votes with another word than the ten categories; they are kept as released.
@@ -89,9 +89,9 @@ def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -
     Returns:
         The readable blocks in the order of the file, which is not that of time.
     """
-    found: dict[str, Evaluation] = {}
+    evaluations: dict[str, EmoEvaluation] = {}
     first: dict[str, int] = {}
-    block: Evaluation | None = None
+    block: EmoEvaluation | None = None
     inside = False  # in a block, which may be one whose summary line cannot be read
     try:
         lines = lines_of(file)
@@ -104,30 +104,28 @@ def read_evaluations(file: Path, where: str, parsed: Parsed, remarks: Remarks) -
         elif line.startswith("[") or not inside:
             if number == 1 and not line.startswith("["):
                 continue  # the header
-            made, inside = _summary(line, number, where, file.stem), True
-            if isinstance(made, Evaluation) and made.utterance in found:
-                made = duplicate(where, number, made.utterance, (where, first[made.utterance]))
-            if isinstance(made, RowError):
-                parsed.errors.append(made)
+            row, inside = _summary(line, number, where, file.stem), True
+            if isinstance(row, EmoEvaluation) and row.utterance in evaluations:
+                row = duplicate(where, number, row.utterance, (where, first[row.utterance]))
+            if isinstance(row, RowError):
+                parsed.errors.append(row)
                 block = None
             else:
-                block = found[made.utterance] = made
-                first[made.utterance] = number
+                block = evaluations[row.utterance] = row
+                first[row.utterance] = number
         elif block is not None:
             problem = _add_vote(block, line)
             if problem is not None:
                 parsed.errors.append(RowError("bad_vote", where, number, f"{block.utterance}: {problem}"))
-    for evaluation in found.values():
+    remark = "votes name another word than the ten categories: kept as released"
+    for evaluation in evaluations.values():
         for voter, words in evaluation.votes.items():
             if not words or not set(words) <= set(VOTES):
-                place = f"{'; '.join(words)!r} by {voter} of {evaluation.utterance}"
-                remarks.setdefault("votes name another word than the ten categories: kept as released", []).append(
-                    place
-                )
-    return list(found.values())
+                remarks.setdefault(remark, []).append(f"{'; '.join(words)!r} by {voter} of {evaluation.utterance}")
+    return list(evaluations.values())
 
 
-def _summary(line: str, number: int, where: str, dialogue: str) -> Evaluation | RowError:
+def _summary(line: str, number: int, where: str, dialogue: str) -> EmoEvaluation | RowError:
     match = _SUMMARY.fullmatch(line)
     if match is None:
         expected = "[start - end]<TAB>utterance<TAB>label<TAB>[V, A, D]"
@@ -146,10 +144,10 @@ def _summary(line: str, number: int, where: str, dialogue: str) -> Evaluation | 
     if float(end) <= float(start):
         return RowError("bad_row", where, number, f"{utterance} ends at {end} s; expected after its start at {start} s")
     valence, activation, dominance = map(float, ratings)
-    return Evaluation(utterance, label, float(start), float(end), valence, activation, dominance)
+    return EmoEvaluation(utterance, label, float(start), float(end), valence, activation, dominance)
 
 
-def _add_vote(block: Evaluation, line: str) -> str | None:
+def _add_vote(block: EmoEvaluation, line: str) -> str | None:
     """Add a vote line to its block; a sentence if it cannot be read."""
     match = _VOTE.fullmatch(line)
     if match is None:

@@ -1,4 +1,4 @@
-"""IEMOCAP: dialogues of two actors, labels by evaluators, split-screen video (corpora.md 1).
+"""IEMOCAP: dialogues of two actors, labels by evaluators, split-screen video.
 
 ::
 
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.corpora.base import Parsed, RowError, register_parser
-from merloco.pipelines.corpora.iemocap.labels import DIALOGUE, Evaluation, Remarks, read_evaluations
+from merloco.pipelines.corpora.iemocap.labels import DIALOGUE, EmoEvaluation, Remarks, read_evaluations
 from merloco.pipelines.corpora.iemocap.transcripts import Turn, read_transcription, spoken
 from merloco.pipelines.corpora.splits import carve_validation
 from merloco.pipelines.errors import DataError
@@ -32,7 +32,7 @@ from merloco.pipelines.samples.schema import Sample, to_table
 
 RELEASE = "IEMOCAP_full_release"
 DIALOGUES = {1: 28, 2: 30, 3: 32, 4: 30, 5: 31}
-"""Session -> dialogues in the release (corpora.md 1.1)."""
+"""Session -> dialogues in the release."""
 ONLY_TAGS = "only_tags"
 """Mark of an utterance whose transcript is tags alone, such as `[BREATHING]`; `native` has the tags."""
 SAME_TIME = 0.01
@@ -42,10 +42,6 @@ SAME_TIME = 0.01
 @register_parser("iemocap")
 def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
     """Parse an IEMOCAP release; a root with annotations but without media is accepted.
-
-    Args:
-        entry: The catalog entry: its validation and, for a validation by utterance, its active map.
-        root: The folder of the sessions, or the one that holds `IEMOCAP_full_release`.
 
     Raises:
         DataError: No EmoEvaluation file under the root, or a validation that IEMOCAP cannot give.
@@ -63,10 +59,8 @@ def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
     for session, file in _files(base, "EmoEvaluation"):
         where = file.relative_to(root).as_posix()
         if not DIALOGUE.fullmatch(file.stem) or not file.stem.startswith(f"Ses0{session}"):
-            message = (
-                f"label file of {file.stem!r}; expected a dialogue of session {session}: Ses0{session}F_impro01, ..."
-            )
-            parsed.errors.append(RowError("bad_file", where, 0, message))
+            expected = f"expected a dialogue of session {session}: Ses0{session}F_impro01, ..."
+            parsed.errors.append(RowError("bad_file", where, 0, f"label file of {file.stem!r}; {expected}"))
             continue
         complete[session] += 1
         evaluations = read_evaluations(file, where, parsed, remarks)
@@ -99,12 +93,12 @@ def _files(base: Path, kind: str) -> Iterator[tuple[int, Path]]:
 def _media_files(root: Path, base: Path) -> set[str]:
     """Media relative to the root, in one pass: asking for ten thousand files one by one is slow on network disks."""
     patterns = ("dialog/avi/DivX/*.avi", "dialog/wav/*.wav", "sentences/wav/*/*.wav")
-    found = (path for n in DIALOGUES for pattern in patterns for path in (base / f"Session{n}").glob(pattern))
-    return {path.relative_to(root).as_posix() for path in found if not path.name.startswith(".")}
+    paths = (path for n in DIALOGUES for pattern in patterns for path in (base / f"Session{n}").glob(pattern))
+    return {path.relative_to(root).as_posix() for path in paths if not path.name.startswith(".")}
 
 
 def _turns(
-    file: Path | None, evaluations: list[Evaluation], labels: str, root: Path, parsed: Parsed, remarks: Remarks
+    file: Path | None, evaluations: list[EmoEvaluation], labels: str, root: Path, parsed: Parsed, remarks: Remarks
 ) -> dict[str, Turn]:
     """Transcribed turns of a dialogue by utterance; in the release they are exactly the labelled ones."""
     if file is None:
@@ -122,19 +116,9 @@ def _turns(
 
 
 def _sample(
-    evaluation: Evaluation, turn: Turn | None, text: str, position: int, session: int, folder: str, media: set[str]
+    evaluation: EmoEvaluation, turn: Turn | None, text: str, position: int, session: int, folder: str, media: set[str]
 ) -> Sample:
-    """One utterance, of the training part.
-
-    Args:
-        evaluation: Its label and votes.
-        turn: Its transcript.
-        text: What of it is text.
-        position: From 0, in order of time within the dialogue.
-        session: 1 to 5.
-        folder: The session's folder relative to the corpus root.
-        media: All media files that exist, relative to the corpus root.
-    """
+    """One utterance of the training part; `folder` (the session's) and `media` (all files) are relative to the root."""
     dialogue, who = evaluation.utterance.rsplit("_", 1)
     native = evaluation.native()
     if turn and turn.text != spoken(turn.text):
@@ -158,7 +142,7 @@ def _sample(
         video_path=avi,
         video_start=evaluation.start,
         video_end=evaluation.end,
-        # The actor with the markers sits on the left half (corpora.md 1.7).
+        # The actor with the markers sits on the left half.
         video_side="left" if dialogue.split("_")[0][-1] == who[0] else "right",
         video_status="ok" if avi in media else "missing_media",
         audio_path=audio,
@@ -175,7 +159,7 @@ def _sample(
 
 
 def _audio(
-    evaluation: Evaluation, dialogue: str, folder: str, media: set[str]
+    evaluation: EmoEvaluation, dialogue: str, folder: str, media: set[str]
 ) -> tuple[str, tuple[float | None, float | None]]:
     """Sentence wav first; where it is missing, the dialogue's wav or avi by interval."""
     sentence = f"{folder}/sentences/wav/{dialogue}/{evaluation.utterance}.wav"

@@ -1,4 +1,4 @@
-"""IEMOCAP's transcriptions: `<utterance> [241.6700-243.4048]: You knew there was nothing.` (corpora.md 1.4)."""
+"""IEMOCAP's transcriptions: `<utterance> [241.6700-243.4048]: You knew there was nothing.`."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def spoken(text: str) -> str:
 
 
 def read_transcription(file: Path, where: str, parsed: Parsed, remarks: Remarks) -> dict[str, Turn]:
-    """Read one transcription.
+    """Read one `transcriptions/<dialogue>.txt`.
 
     Args:
-        file: `transcriptions/<dialogue>.txt`.
+        file: The file.
         where: Its path relative to the corpus root, for messages.
         parsed: Gets an `overlap_turn` per turn in which both actors speak (it has no label anywhere), and a
             `bad_transcript` per line that cannot be read.
@@ -55,17 +55,16 @@ def read_transcription(file: Path, where: str, parsed: Parsed, remarks: Remarks)
         if "_" not in line.split(maxsplit=1)[0] and "]:" not in line:
             remarks.setdefault("transcript lines name no utterance: skipped", []).append(f"{where}:{number}")
             continue
-        made = _turn(line, file.stem)
-        if isinstance(made, str):
-            parsed.errors.append(RowError("bad_transcript", where, number, made))
+        match = _turn(line, file.stem)
+        if isinstance(match, str):
+            parsed.errors.append(RowError("bad_transcript", where, number, match))
             continue
-        name, turn = made
+        name, turn = match
         if "X" in name.rsplit("_", 1)[1]:
-            message = f"{name} is a turn of both actors, without a label"
-            parsed.errors.append(RowError("overlap_turn", where, number, message))
+            problem = f"{name} is a turn of both actors, without a label"
+            parsed.errors.append(RowError("overlap_turn", where, number, problem))
         elif name in turns:
-            message = f"{name} occurs twice: the first is kept"
-            parsed.errors.append(RowError("bad_transcript", where, number, message))
+            parsed.errors.append(RowError("bad_transcript", where, number, f"{name} occurs twice: the first is kept"))
         else:
             turns[name] = turn
     return turns

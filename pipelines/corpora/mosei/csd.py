@@ -1,4 +1,4 @@
-"""CMU-MOSEI's labels from `CMU_MOSEI_Labels.csd`, an HDF5 computational sequence (corpora.md 3.2).
+"""CMU-MOSEI's labels from `CMU_MOSEI_Labels.csd`, an HDF5 computational sequence.
 
 ::
 

@@ -1,4 +1,4 @@
-"""CMU-MOSEI's standard folds, read from a file beside the data (corpora.md 3.5).
+"""CMU-MOSEI's standard folds, read from a file beside the data.
 
 The official lists come with the CMU Multimodal SDK as `cmu_mosei_std_folds.py`; a copy of that file in the root is
 parsed as text, never run. A table with the columns `video` and `split` does as well.

@@ -1,6 +1,6 @@
-"""CMU-MOSEI's labels from CSVs: the raw worker tables and the common label tables (corpora.md 3.4).
+"""CMU-MOSEI's labels from CSVs: the raw worker tables and the common label tables.
 
-All readers, that of the .csd (`mosei_csd`) too, give the same rows: video, clip or interval, and mean intensities.
+All readers, that of the .csd too, give the same rows: video, clip or interval, and mean intensities.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def read_table(path: Path, parsed: Parsed) -> Iterator[LabelRow]:
         DataError: The table lacks a column.
     """
     header, rows = read_rows(path)
-    places = {name: next((o for o in options if o in header), None) for name, options in TABLE.items()}
-    missing = [TABLE[name][0] for name, column in places.items() if column is None]
+    columns = {name: next((o for o in options if o in header), None) for name, options in TABLE.items()}
+    missing = [TABLE[name][0] for name, column in columns.items() if column is None]
     missing += [name for name in NAMES if name not in header]
     if missing:
         expected = ", ".join(options[0] for options in TABLE.values())
@@ -118,7 +118,7 @@ def read_table(path: Path, parsed: Parsed) -> Iterator[LabelRow]:
     named = _FILE_SPLIT.search(path.stem)
     for line, cells in rows:
         row: Mapping[str, str] = {} if isinstance(cells, str) else dict(zip(header, cells, strict=False))
-        video, start, end = (row.get(str(column), "") for column in places.values())
+        video, start, end = (row.get(str(column), "") for column in columns.values())
         numbers = {name: _number(row.get(name)) for name in NAMES}
         begin, until = _number(start), _number(end)
         if not video.strip() or begin is None or until is None or any(value is None for value in numbers.values()):

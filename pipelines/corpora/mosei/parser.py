@@ -1,4 +1,4 @@
-"""CMU-MOSEI: labelled segments of full-length videos, multi-label intensities (corpora.md 3).
+"""CMU-MOSEI: labelled segments of full-length videos, multi-label intensities.
 
 ::
 
@@ -44,7 +44,7 @@ class _Media:
 
     full: dict[str, str]
     clips: dict[str, str]
-    sound: dict[str, str]
+    audio: dict[str, str]
 
 
 @register_parser("mosei")
@@ -131,7 +131,7 @@ def _find_media(root: Path) -> _Media:
     return _Media(
         full=listed("*.mp4", "Videos/Full/Combined", "Video/Combined"),
         clips=listed("*.mp4", "Videos/Segmented/Combined"),
-        sound=listed("*.wav", "Audio/Full/WAV_16000", "Audio/WAV_16000"),
+        audio=listed("*.wav", "Audio/Full/WAV_16000", "Audio/WAV_16000"),
     )
 
 
@@ -198,15 +198,14 @@ def _media_columns(video: str, clip: str, begin: float, end: float, media: _Medi
     """Full video and wav by interval first; a ready-made clip where the full video is absent."""
     interval = {"video_start": begin, "video_end": end}
     if video in media.full:
-        picture = {"video_path": media.full[video], "video_status": "ok", **interval}
+        columns = {"video_path": media.full[video], "video_status": "ok", **interval}
     elif clip in media.clips:
-        picture = {"video_path": media.clips[clip], "video_status": "ok"}
+        columns = {"video_path": media.clips[clip], "video_status": "ok"}
     else:
-        picture = {"video_path": f"Videos/Full/Combined/{video}.mp4", "video_status": "missing_media", **interval}
-    if video in media.sound:
-        return {**picture, "audio_path": media.sound[video], "audio_start": begin, "audio_end": end}
-    sound = {key.replace("video", "audio"): value for key, value in picture.items()}
-    return {**picture, **sound}
+        columns = {"video_path": f"Videos/Full/Combined/{video}.mp4", "video_status": "missing_media", **interval}
+    if video in media.audio:
+        return {**columns, "audio_path": media.audio[video], "audio_start": begin, "audio_end": end}
+    return columns | {key.replace("video", "audio"): value for key, value in columns.items()}
 
 
 def _note_unlabelled(transcripts: dict[str, list[Segment]], samples: dict[str, Sample], parsed: Parsed) -> None:

@@ -1,4 +1,4 @@
-"""CMU-MOSEI's segmented transcripts: `<video>___<clip>___<start>___<end>___<text>` (corpora.md 3.3)."""
+"""CMU-MOSEI's segmented transcripts: `<video>___<clip>___<start>___<end>___<text>`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,9 @@ class Segment:
 
 
 def read_transcripts(folder: Path | None, root: Path, parsed: Parsed) -> Iterator[tuple[str, list[Segment]]]:
-    """Video -> its segments, in the order of the file.
+    """Video -> its segments, in the order of its file in `folder` (null where the release has none).
 
-    Args:
-        folder: The segmented transcripts, one file per video; null where the release has none.
-        root: The corpus root, for messages.
-        parsed: Gets a `bad_transcript` per line or file that cannot be read.
+    `parsed` gets a `bad_transcript` per line or file that cannot be read, by its path below `root`.
     """
     if folder is None:
         return
