@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from merloco.features.cards.plots import plot_classes, plot_histogram
+from merloco.features.store import FeatureStore
 from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.checks.findings import read_findings
 from merloco.pipelines.files.atomic import atomic_path
@@ -26,9 +27,6 @@ from merloco.pipelines.samples.schema import MODALITIES, SPLITS
 from merloco.pipelines.samples.table import read_samples
 from merloco.pipelines.statistics.counts import Comparison, as_printed, notes
 from merloco.pipelines.statistics.published import FIGURES, NAMES
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
 
 ACCESS = {
     "iemocap": "Distributed as the archive IEMOCAP_full_release.tar.gz.",

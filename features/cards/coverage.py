@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from merloco.features.shards.format import OK, STAGES
-from merloco.features.store import TO_DO
+from merloco.features.store import TO_DO, FeatureStore, PlannedShard
+from merloco.features.views import FeatureView
 from merloco.pipelines.samples.table import read_samples
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore, PlannedShard
-    from merloco.features.views import FeatureView
 
 
 def plan_table(planned: Iterable[PlannedShard]) -> list[dict[str, Any]]:

@@ -5,29 +5,28 @@ from __future__ import annotations
 import json
 import pickle
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from merloco.features.export.parquet import refuse_existing
+from merloco.features.progress import RowProgress
 from merloco.features.query.streaming import stream_segments
+from merloco.features.store import FeatureStore
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import atomic_path
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.schema import MODALITIES
 from merloco.pipelines.samples.tombstones import read_deletions, unchanged_deletions
 
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
-
 PARTS = {"train": "train", "val": "valid", "test": "test"}
 FIELDS = {"audio": "audio", "video": "vision", "text": "text"}
 
 
 def mmsa_parts(
-    store: FeatureStore, feature_set: str, corpus: str, progress: Callable[[int], None] | None = None
+    store: FeatureStore, feature_set: str, corpus: str, progress: RowProgress | None = None
 ) -> tuple[dict[str, dict[str, Any]], Counter[str]]:
     """The dictionary that MMSA reads from a pickle.
 
@@ -121,7 +120,7 @@ def _video_and_clip(sample_id: str) -> tuple[str, str]:
 
 
 def write_mmsa(
-    store: FeatureStore, feature_set: str, corpus: str, path: Path, progress: Callable[[int], None] | None = None
+    store: FeatureStore, feature_set: str, corpus: str, path: Path, progress: RowProgress | None = None
 ) -> tuple[dict[str, int], Counter[str]]:
     """Write the pickle; merloco itself never reads one.
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
+from merloco.features.store import FeatureStore
+from merloco.features.views import FeatureView
 from merloco.pipelines.errors import DataError, UsageError
 from merloco.pipelines.files.atomic import remove, sync_folder, sync_tree, temporary_name
 from merloco.pipelines.files.formats import read_parquet, write_parquet
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.table import read_samples
 from merloco.pipelines.samples.tombstones import drop_rows, held_deletions
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
-    from merloco.features.views import FeatureView
 
 NOT_EXTRACTED = "not_extracted"
 HF_SPLITS = {"train": "train", "val": "validation", "test": "test", "none": "none"}

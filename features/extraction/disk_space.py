@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from merloco.features.store import TO_DO
+from merloco.features.store import TO_DO, FeatureStore, PlannedShard
+from merloco.features.views import FeatureView
 from merloco.pipelines.files.atomic import require_writable
 from merloco.pipelines.files.space import require_room
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore, PlannedShard
-    from merloco.features.views import FeatureView
 
 FIRST_GUESS = 4096
 """Bytes per sample of a view without any shard yet; low for every encoder: nothing is refused without reason."""

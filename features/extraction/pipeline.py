@@ -6,6 +6,7 @@ Every input gets a row, whatever happens to it.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -21,6 +22,7 @@ from merloco.features.extraction.reader import Item as Item
 from merloco.features.extraction.reader import Reader as Reader
 from merloco.features.extraction.segments import pooled_dim
 from merloco.features.extraction.stages import StageTimings, encode_rows
+from merloco.features.progress import RowProgress
 from merloco.features.shards.commit import Commit, drop_shard
 from merloco.features.shards.format import MISSING, OK, Row, Shard, lost_media, write_shard
 from merloco.features.shards.rewrite import drop_deleted
@@ -32,7 +34,6 @@ from merloco.pipelines.samples.tombstones import held_deletions
 MAX_WAITING_BYTES = 256 * 2**20
 """Bytes of decoded media that wait for one view's encoder."""
 
-Progress = Callable[[int], None]
 SampleReader = Callable[[Mapping[str, Any]], Mapping[str, Item]]
 """Reads one record of the samples table: view name -> item."""
 
@@ -55,28 +56,12 @@ class ShardTarget:
     """Root of the corpus: a shard that lacks media which the ingest saw is not committed if it is gone."""
 
 
-def extract_shard(
-    view: FeatureView,
-    encoder: Encoder,
-    shard: Shard,
-    reader: Reader,
-    folder: Path,
-    *,
-    reuse_rows: Mapping[str, Row] | None = None,
-    readers: int = 2,
-    progress: Progress | None = None,
-) -> Commit:
-    """Extract and commit one shard of one view (see `ShardTarget` and `extract_views`)."""
-    target = ShardTarget(view, encoder, shard, folder, reuse_rows or {})
-    return extract_views([target], lambda record: {view.name: reader(record)}, readers=readers, progress=progress)[0]
-
-
 def extract_views(
     targets: Sequence[ShardTarget],
     read: SampleReader,
     *,
     readers: int = 2,
-    progress: Progress | None = None,
+    progress: RowProgress | None = None,
     device_lock: Any = None,
 ) -> list[Commit]:
     """Extract and commit one shard of several views that are read together.
@@ -118,11 +103,8 @@ def _feed(
     readers: int,
 ) -> None:
     """Read samples in order and hand each view its item; a view takes nothing for rows that it keeps."""
-    records = [
-        record
-        for record in targets[0].shard.samples.to_pylist()
-        if any(record["sample_id"] not in target.reuse_rows for target in targets)
-    ]
+    samples = targets[0].shard.samples.to_pylist()
+    records = [r for r in samples if any(r["sample_id"] not in target.reuse_rows for target in targets)]
     open_queues = dict(queues)
     try:
         for items in _read_ahead(records, read, readers):
@@ -146,14 +128,12 @@ def _feed(
 def _read_ahead(records: Sequence[Mapping[str, Any]], read: SampleReader, readers: int) -> Iterator[Mapping[str, Item]]:
     """Read in threads, a bounded number of samples ahead, in order."""
     with ThreadPoolExecutor(readers) as pool:
-        source = iter(records)
-        pending: list[Future[Mapping[str, Item]]] = [
-            pool.submit(read, record) for record in islice(source, 2 * readers)
-        ]
+        submitted = (pool.submit(read, record) for record in records)
+        pending = deque(islice(submitted, 2 * readers))
         try:
             while pending:
-                items = pending.pop(0).result()
-                pending.extend(pool.submit(read, record) for record in islice(source, 1))
+                items = pending.popleft().result()
+                pending.extend(islice(submitted, 1))
                 yield items
         finally:
             for future in pending:
@@ -161,7 +141,7 @@ def _read_ahead(records: Sequence[Mapping[str, Any]], read: SampleReader, reader
 
 
 def _encode(
-    target: ShardTarget, queue: BoundedQueue[Item], timings: StageTimings, pool: ThreadPoolExecutor, report: Progress
+    target: ShardTarget, queue: BoundedQueue[Item], timings: StageTimings, pool: ThreadPoolExecutor, report: RowProgress
 ) -> Future[Commit]:
     """Encode what comes through the queue and start writing it; the result is the commit to come."""
     rows = dict(target.reuse_rows)
@@ -183,26 +163,26 @@ def _commit(target: ShardTarget, rows: Sequence[Row], width: int, seconds: Mappi
     Raises:
         DataError: Media that the ingest saw are not there, and the corpus as a whole is not: a disk may be unmounted.
     """
-    missing = sum(row.status == MISSING for row in rows)
-    lost = lost_media(target.shard.samples, target.view.modality, missing)
+    lost = _lost(target.shard, target, rows)
     if lost and target.root is not None:
         _require_release(target, target.root, lost)
     if target.store is None:
         return write_shard(target.folder, target.shard, rows, width, seconds, lost)
     with held_deletions(target.store, target.shard.corpus) as deleted:
-        shard, left = drop_deleted(target.shard, target.view.modality, rows, deleted)
-        missing = sum(row.status == MISSING for row in left)
-        lost = lost_media(shard.samples, target.view.modality, missing)
-        commit = write_shard(target.folder, shard, left, width, seconds, lost)
-        if not left:
+        shard, rows = drop_deleted(target.shard, target.view.modality, rows, deleted)
+        commit = write_shard(target.folder, shard, rows, width, seconds, _lost(shard, target, rows))
+        if not rows:
             drop_shard(target.folder, shard.name)
         return commit
 
 
+def _lost(shard: Shard, target: ShardTarget, rows: Sequence[Row]) -> int:
+    return lost_media(shard.samples, target.view.modality, sum(row.status == MISSING for row in rows))
+
+
 def _require_release(target: ShardTarget, root: Path, lost: int) -> None:
     """Raise `DataError` if no file of the shard that the ingest saw is there: not they are gone, but their disk is."""
-    modality = target.view.modality
-    samples = target.shard.samples
+    modality, samples = target.view.modality, target.shard.samples
     seen = samples.filter(pc.equal(samples[f"{modality}_status"], OK))[f"{modality}_path"].unique().to_pylist()
     if not any((root / path).is_file() for path in seen):
         raise DataError(
@@ -212,15 +192,15 @@ def _require_release(target: ShardTarget, root: Path, lost: int) -> None:
         )
 
 
-_REPORTING = threading.Lock()
+_PROGRESS_LOCK = threading.Lock()
 
 
-def _serial(progress: Progress | None) -> Progress:
+def _serial(progress: RowProgress | None) -> RowProgress:
     """Call `progress` from one thread at a time, and not for nothing."""
 
     def report(count: int) -> None:
         if progress and count:
-            with _REPORTING:
+            with _PROGRESS_LOCK:
                 progress(count)
 
     return report

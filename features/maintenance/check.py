@@ -7,27 +7,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from merloco.features.progress import RowProgress
 from merloco.features.query.views import current_folder
 from merloco.features.runs import read_config, run_folders
 from merloco.features.shards.commit import Commit, commits, verify_files
 from merloco.features.shards.format import MISSING, OK, Shard, lost_media
 from merloco.features.shards.tar import UnsafeNameError, read_array, tar_files
+from merloco.features.store import FeatureStore
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import TEMPORARY, unfinished
 from merloco.pipelines.files.hashing import canonical_json, sha256_text
 from merloco.pipelines.samples.table import ingested, ingested_table
 from merloco.pipelines.samples.tombstones import read_deletions
 from merloco.pipelines.samples.transcripts import read_transcripts
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
 
 ERROR, WARNING = "error", "warning"
 AGAIN = "remove the three files of the shard and run `merloco extract`"
@@ -91,7 +89,7 @@ def findings_rows(findings: list[Finding]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=FINDINGS_COLUMNS)
 
 
-def check_store(store: FeatureStore, progress: Callable[[int], None] | None = None) -> list[Finding]:
+def check_store(store: FeatureStore, progress: RowProgress | None = None) -> list[Finding]:
     """Check every file of the store; no finding means that all of it can be trusted.
 
     Args:
@@ -147,7 +145,7 @@ def _deleted(store: FeatureStore, corpus: str, ids: list[str], where: str) -> It
         yield Finding("deleted", where, f"{len(here)} deleted samples are here, the first {here[0]}")
 
 
-def _folder(store: FeatureStore, folder: Path, progress: Callable[[int], None] | None) -> Iterator[Finding]:
+def _folder(store: FeatureStore, folder: Path, progress: RowProgress | None) -> Iterator[Finding]:
     where = folder.relative_to(store.root)
     try:
         definition = json.loads((folder / "view.json").read_text(encoding="utf-8"))["definition"]

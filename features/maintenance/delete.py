@@ -9,23 +9,24 @@ applied every time; what is gone already costs a look at the ids.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from merloco.features.maintenance.targets import DeletionTarget
+from merloco.features.progress import RowProgress
 from merloco.features.runs import read_config, run_folders
 from merloco.features.shards.commit import Commit, commit_path, commits, read_commit
 from merloco.features.shards.format import plan_shards
 from merloco.features.shards.locks import active_locks, shard_lock
 from merloco.features.shards.rewrite import prune_shard
+from merloco.features.store import FeatureStore
 from merloco.pipelines.checks.findings import findings_path
 from merloco.pipelines.corpora.base import Parsed, RowError
 from merloco.pipelines.errors import BrokenFileError, DataError
@@ -43,11 +44,6 @@ from merloco.pipelines.samples.tombstones import (
     speaker_key,
 )
 from merloco.pipelines.samples.transcripts import drop_transcripts, join_transcripts, read_transcripts, transcripts_path
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,7 @@ def runs_trained_on(store: FeatureStore, corpora: Collection[str]) -> list[str]:
     return found
 
 
-def delete(store: FeatureStore, target: DeletionTarget, progress: Progress | None = None) -> list[DeletedFile]:
+def delete(store: FeatureStore, target: DeletionTarget, progress: RowProgress | None = None) -> list[DeletedFile]:
     """Take samples out of the store and put them on its deletion list.
 
     Args:
@@ -122,7 +118,7 @@ def _refuse_writers(root: Path) -> None:
         raise DataError(f"{path}: is being written{where}: delete when its writer has finished")
 
 
-def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[DeletedFile]:
+def _apply(store: FeatureStore, corpus: str, progress: RowProgress | None) -> list[DeletedFile]:
     """Bring every file of the store in line with the deletion list of a corpus."""
     root = store.root
     deleted = read_deletions(root, corpus)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merloco.features.runs import read_config, run_folders
 from merloco.features.shards.commit import commit_path, drop_shard
 from merloco.features.shards.locks import active_locks, shard_lock
+from merloco.features.store import FeatureStore
 from merloco.models.encoders.base import ModelError
 from merloco.pipelines.files.atomic import TEMPORARY, remove, unfinished
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING
 
+from merloco.features.store import FeatureStore
 from merloco.pipelines.errors import DataError, UsageError, nearest
 from merloco.pipelines.samples.table import ingested, ingested_table
 from merloco.pipelines.samples.tombstones import Deletions, read_deletions
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
 
 
 @dataclass(frozen=True, slots=True)

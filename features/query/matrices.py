@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +12,10 @@ import pyarrow.dataset as ds
 
 from merloco.features.shards.commit import Commit
 from merloco.features.shards.format import OK
+from merloco.features.store import FeatureStore
+from merloco.features.views import FeatureView
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.samples.labels import apply_map
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
-    from merloco.features.views import FeatureView
 
 
 @dataclass(frozen=True, slots=True)

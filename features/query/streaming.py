@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -23,11 +23,9 @@ import pyarrow.parquet as pq
 from merloco.features.shards.commit import Commit, verify_files
 from merloco.features.shards.format import OK
 from merloco.features.shards.tar import read_array, tar_files
+from merloco.features.store import FeatureStore
+from merloco.features.views import FeatureView
 from merloco.pipelines.errors import DataError
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
-    from merloco.features.views import FeatureView
 
 SHUFFLE_BUFFER = 1024
 """Samples among which a worker draws the next one; shards are shuffled as a whole."""

@@ -84,8 +84,9 @@ def plan_shards(corpus: str, samples: pa.Table, modality: str, deleted: Collecti
             sample to another shard; a shard of which nothing is left has no plan.
     """
     samples = samples.filter(pc.invert(pc.is_in(samples["sample_id"], pa.array(sorted(deleted), pa.string()))))
-    places = {sample_id: i for i, sample_id in enumerate(sorted({*samples["sample_id"].to_pylist(), *deleted}))}
-    sizes = Counter(places[sample_id] // SHARD_ROWS for sample_id in samples["sample_id"].to_pylist())
+    ids = samples["sample_id"].to_pylist()
+    positions = {sample_id: i for i, sample_id in enumerate(sorted({*ids, *deleted}))}
+    sizes = Counter(positions[sample_id] // SHARD_ROWS for sample_id in ids)
     shards = []
     start = 0
     for number, size in sorted(sizes.items()):
@@ -147,15 +148,14 @@ def write_shard(
     Raises:
         ValueError: The rows are not the planned samples, or a vector has a wrong width or is not finite.
     """
-    planned = shard.samples["sample_id"].to_pylist()
-    if [row.sample_id for row in rows] != planned:
+    if [row.sample_id for row in rows] != shard.samples["sample_id"].to_pylist():
         raise ValueError(f"shard {shard.name}: rows are not the planned samples")
     for row in rows:
         if row.pooled is not None and (row.pooled.shape != (pooled_dim,) or not np.isfinite(row.pooled).all()):
             raise ValueError(f"shard {shard.name}, {row.sample_id}: expected {pooled_dim} finite values")
     begun = time.perf_counter()
     table = _to_table(shard.name, rows, pooled_dim)
-    statuses = [row.status for row in rows]
+    statuses = Counter(row.status for row in rows)
     paths = (folder / f"{shard.name}.tar", folder / f"{shard.name}.parquet", commit_path(folder, shard.name))
     with atomic_paths(*paths, withdraw=paths[2]) as (tar, parquet, record):
         _write_tar(tar, rows)
@@ -165,9 +165,9 @@ def write_shard(
             corpus=shard.corpus,
             inputs=shard.inputs,
             rows=len(rows),
-            ok=statuses.count(OK),
-            failed=len(rows) - statuses.count(OK),
-            statuses={status: statuses.count(status) for status in sorted(set(statuses))},
+            ok=statuses[OK],
+            failed=len(rows) - statuses[OK],
+            statuses=dict(sorted(statuses.items())),
             pooled_dim=pooled_dim,
             # Of the files that this process wrote, not of what lies under their names: that may be another writer's.
             tar_sha256=sha256_file(tar),
@@ -193,12 +193,8 @@ def _write_tar(path: Path, rows: Sequence[Row]) -> None:
                 continue
             entry: dict[str, Any] = {"__key__": row.sample_id, "segments.npy": row.segments}
             entry |= {f"{name}.npy": array for name, array in sorted(row.extras.items())}
-            entry["json"] = {
-                "sample_id": row.sample_id,
-                "n_segments": len(row.segments),
-                "decode_errors": row.decode_errors,
-            }
-            tar.write(entry)
+            counts = {"n_segments": len(row.segments), "decode_errors": row.decode_errors}
+            tar.write({**entry, "json": {"sample_id": row.sample_id, **counts}})
 
 
 def _to_table(shard: str, rows: Sequence[Row], pooled_dim: int) -> pa.Table:
@@ -208,9 +204,9 @@ def _to_table(shard: str, rows: Sequence[Row], pooled_dim: int) -> pa.Table:
         [row.error for row in rows],
         [0 if row.segments is None else len(row.segments) for row in rows],
         [row.decode_errors for row in rows],
-        pa.array([row.frames for row in rows], pa.int32()),
-        pa.array([row.face_frames for row in rows], pa.int32()),
-        pa.array([None if row.pooled is None else row.pooled for row in rows], pa.list_(pa.float32(), pooled_dim)),
+        [row.frames for row in rows],
+        [row.face_frames for row in rows],
+        pa.array([row.pooled for row in rows], pa.list_(pa.float32(), pooled_dim)),
         [shard] * len(rows),
     ]
     return pa.table(columns, schema=shard_schema(pooled_dim))
@@ -246,8 +242,8 @@ def read_rows(folder: Path, shard: str) -> list[Row]:
         DataError: The files are not those that were committed; they must not get a new, valid record.
     """
     commit = read_commit(folder, shard)
-    if commit is not None and (found := verify_files(folder, commit, verify=True)):
-        raise DataError(f"{folder / shard}: {found}: run `merloco extract --verify` to make the shard again")
+    if commit is not None and (problem := verify_files(folder, commit, verify=True)):
+        raise DataError(f"{folder / shard}: {problem}: run `merloco extract --verify` to make the shard again")
     arrays: dict[str, dict[str, np.ndarray]] = {}
     for key, kind, content in tar_files(folder / f"{shard}.tar"):
         if kind.endswith(".npy"):
