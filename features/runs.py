@@ -133,15 +133,9 @@ def write_run(
 
 
 def adopt_run(store: Path, source: Path, config: Mapping[str, Any]) -> Path:
-    """Write a finished run once more, under the name that another experiment has for it.
+    """Write a finished run once more, under the name that the config of another experiment gives it.
 
-    Args:
-        store: Root of the store.
-        source: Folder of a run with the same `run_identity`.
-        config: The run's config in the other experiment.
-
-    Returns:
-        The new folder. Its weights are the same file where the file system can link.
+    The source has the same `run_identity`. The new weights are the same file where the file system can link.
     """
     with _new_run(store, config) as (path, folder, _):  # whom the source names, a deletion finds here too
         record = read_config(source)

@@ -160,11 +160,8 @@ class FeatureStore:
     ) -> list[PlannedShard]:
         """Every shard that the samples table asks for, with its state; a pure function of samples and store.
 
-        Args:
-            views: The feature views.
-            corpora: The corpora; all that are ingested if None.
-            verify: Compare the files' hashes with their records (reads all of them), not only their sizes; called
-                with 1 after every shard.
+        With `verify`, which is called with 1 after every shard, the files' hashes are compared with their records, not
+        only their sizes.
         """
         planned = []
         tables = {name: read_samples(self.root, name) for name in self.corpora(corpora)}
@@ -204,9 +201,6 @@ class FeatureStore:
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
         """Run a query over samples, labels, feature views, shards, failures, runs, metrics and predictions.
-
-        Returns:
-            A DuckDB relation: `.df()`, `.to_arrow_table()`, `.fetchall()`.
 
         Raises:
             DataError: The query is malformed or names something that is not there.

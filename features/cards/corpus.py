@@ -37,21 +37,12 @@ ACCESS = {
     "afew": "Access is by licence from the organisers of the EmotiW challenge; the labels of its own test part are "
     "withheld.",
 }
-"""How a corpus is had, in one sentence (corpora.md 1.1, 2.1, 2.2, 3.1, 3.8, 4.4, 4.5)."""
+"""How a corpus is had, in one sentence."""
 TERMS = "The terms under which you hold your copy apply; the release files that are read here do not state them."
 
 
 def write_card(store: FeatureStore, comparison: Comparison, folder: Path) -> Path:
-    """Write the card of one corpus.
-
-    Args:
-        store: The store; its catalog gives the active label map.
-        comparison: The corpus's row of Table 1 (`merloco.pipelines.statistics.counts`).
-        folder: Gets `<corpus>.md` and `<corpus>/{classes,durations,words}.png`.
-
-    Returns:
-        Path of the Markdown file.
-    """
+    """Write `<corpus>.md` and `<corpus>/{classes,durations,words}.png` into a folder; returns the Markdown file."""
     corpus = comparison.stats.corpus
     entry = store.catalog.corpus(corpus)
     samples = read_samples(store.root, corpus) if comparison.samples is None else comparison.samples
@@ -88,12 +79,10 @@ def _counted(values: Iterable[str]) -> str:
 
 
 def _head(corpus: str, entry: CorpusEntry, samples: pa.Table) -> str:
-    about = entry.maps[entry.map].about
-    described = f": {about}" if about else ""
+    about = f": {entry.maps[entry.map].about}" if entry.maps[entry.map].about else ""
     access = f"{ACCESS[corpus]} {TERMS}" if corpus in ACCESS else TERMS
     return (
-        f"# Data card: {corpus}\n\n{samples.num_rows} samples. Label map `{entry.map}`{described}.\n\n"
-        f"## Access\n\n{access}"
+        f"# Data card: {corpus}\n\n{samples.num_rows} samples. Label map `{entry.map}`{about}.\n\n## Access\n\n{access}"
     )
 
 
@@ -201,8 +190,8 @@ def _audit(store: FeatureStore, corpus: str) -> str:
     if audit.damaged:
         kinds = ", ".join(f"{k} {n}" for k, n in audit.damaged.items())
         rows.append(["damaged lines", sum(audit.damaged.values()), f"{kinds}: a text or a vote lost, no row"])
-    said = "\n\n" + "\n".join(f"- {sentence}" for sentence in audit.notes) if audit.notes else ""
-    return f"## Ingest audit\n\n{_table(rows, ['', 'rows', 'of which'])}{said}"
+    audit_notes = "\n\n" + "\n".join(f"- {sentence}" for sentence in audit.notes) if audit.notes else ""
+    return f"## Ingest audit\n\n{_table(rows, ['', 'rows', 'of which'])}{audit_notes}"
 
 
 def _findings(store: FeatureStore, corpus: str) -> str:

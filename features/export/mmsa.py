@@ -1,4 +1,4 @@
-"""`merloco export --to mmsa`: segment sequences padded into the pickle that MMSA-style code reads (corpora.md 3)."""
+"""`merloco export --to mmsa`: segment sequences padded into the pickle that MMSA-style code reads."""
 
 from __future__ import annotations
 
@@ -28,13 +28,7 @@ FIELDS = {"audio": "audio", "video": "vision", "text": "text"}
 def mmsa_parts(
     store: FeatureStore, feature_set: str, corpus: str, progress: RowProgress | None = None
 ) -> tuple[dict[str, dict[str, Any]], Counter[str]]:
-    """The dictionary that MMSA reads from a pickle.
-
-    Args:
-        store: The store.
-        feature_set: A feature set with a view for each of audio, video and text.
-        corpus: One corpus: the format holds one data set.
-        progress: Called with the number of samples read since the last call, once per modality and sample.
+    """The dictionary that MMSA reads from a pickle, of one corpus: the format holds one data set.
 
     Returns:
         train, valid and test -> `raw_text`, `id` (`video$_$clip`), `audio`, `vision`, `text` (float32, N x T x D,
@@ -79,12 +73,12 @@ def mmsa_parts(
         m: max((len(sequences[m][r["sample_id"]]) for part in rows.values() for r in part), default=0) for m in views
     }
     parts = {p: _part(rows[p], sequences, longest, label_map.classes) for p in rows}
-    if any(None in part["regression_labels"] for part in parts.values()):
-        for part in parts.values():
-            del part["regression_labels"]
-    else:
-        for part in parts.values():
+    complete = not any(None in part["regression_labels"] for part in parts.values())
+    for part in parts.values():
+        if complete:
             part["regression_labels"] = np.array(part["regression_labels"], dtype=np.float32)
+        else:
+            del part["regression_labels"]
     return parts, left_out
 
 
@@ -103,13 +97,13 @@ def _part(
     }
     part["regression_labels"] = [v if isinstance(v, (int, float)) else None for v in part["regression_labels"]]
     for modality, field in FIELDS.items():
-        found = [sequences[modality][row["sample_id"]] for row in rows]
+        selected = [sequences[modality][row["sample_id"]] for row in rows]
         dim = next((s.shape[1] for s in sequences[modality].values()), 0)
         padded = np.zeros((len(rows), longest[modality], dim), dtype=np.float32)
-        for i, sequence in enumerate(found):
+        for i, sequence in enumerate(selected):
             padded[i, : len(sequence)] = sequence
         part[field] = padded
-        part[f"{field}_lengths"] = [len(sequence) for sequence in found]
+        part[f"{field}_lengths"] = [len(sequence) for sequence in selected]
     return part
 
 
@@ -122,10 +116,7 @@ def _video_and_clip(sample_id: str) -> tuple[str, str]:
 def write_mmsa(
     store: FeatureStore, feature_set: str, corpus: str, path: Path, progress: RowProgress | None = None
 ) -> tuple[dict[str, int], Counter[str]]:
-    """Write the pickle; merloco itself never reads one.
-
-    Returns:
-        Rows per part, and what is not in them by reason.
+    """Write the pickle (merloco itself never reads one); returns rows per part, and what is not in them by reason.
 
     Raises:
         DataError: See `mmsa_parts`; or samples were deleted meanwhile.

@@ -16,10 +16,6 @@ FIRST_GUESS = 4096
 def require_store_room(store: FeatureStore, planned: Sequence[PlannedShard]) -> None:
     """Refuse an extraction that cannot be written: before its work is done, not after.
 
-    Args:
-        store: The store.
-        planned: The plan, of which the shards to do are counted.
-
     Raises:
         DataError: The store cannot be written, or the shards will not fit.
     """

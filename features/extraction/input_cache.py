@@ -96,7 +96,7 @@ def cache_inputs(
     Args:
         folder: Where the cache lies. Its name has to stand for records, reader and slice_fn.
         records: Rows of the samples table.
-        reader: Turns a record into an item (`merloco.features.extraction.reader.make_reader`).
+        reader: See `merloco.features.extraction.reader.make_reader`.
         slice_fn: Turns items' values into units.
         empty: Status of a sample that was read and has no unit.
         progress: Called with the number of samples done since the last call.

@@ -64,18 +64,15 @@ def extract_views(
     progress: RowProgress | None = None,
     device_lock: Any = None,
 ) -> list[Commit]:
-    """Extract and commit one shard of several views that are read together.
+    """Extract and commit one shard of several views that are read together; returns one commit record per target.
 
     Args:
         targets: The views.
-        read: Turns a samples-table record into an item per view (`merloco.features.extraction.reader.read_sample`).
+        read: Reads a sample (`merloco.features.extraction.reader.read_sample`).
         readers: Threads that read ahead of the encoders.
-        progress: Called with the number of rows done since the last call, from one thread at a time.
+        progress: Called from one thread at a time.
         device_lock: A lock that is held while the encoders work, so that jobs take turns on a device but read and write
-            beside each other; None takes no turns.
-
-    Returns:
-        One commit record per target.
+            beside each other.
     """
     report = _serial(progress)
     queues: dict[str, BoundedQueue[Item]] = {target.view.name: BoundedQueue(MAX_WAITING_BYTES) for target in targets}

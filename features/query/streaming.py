@@ -147,12 +147,7 @@ def _as_it_is(item: Any) -> Any:
 
 
 def read_segments(folder: Path, commit: Commit, verify: bool = True) -> Iterator[Segments]:
-    """Read the tar of one committed shard after a comparison with its record.
-
-    Args:
-        folder: `store/views/<view>/<fingerprint>`.
-        commit: The record.
-        verify: Compare the files' hashes; else only their sizes.
+    """Read the tar of one committed shard after a comparison with its record: hashes, or only sizes.
 
     Raises:
         DataError: See `stream_segments`.

@@ -70,13 +70,7 @@ def commit_digest(commit: Commit | None) -> str | None:
 
 
 def verify_files(folder: Path, commit: Commit, verify: bool = False) -> str | None:
-    """What is wrong with the files of a committed shard, or None.
-
-    Args:
-        folder: `store/views/<view>/<fingerprint>`.
-        commit: The record.
-        verify: Compare hashes (reads both files) instead of sizes.
-    """
+    """What is wrong with the files of a committed shard by their sizes, or with `verify` by their hashes; or None."""
     for kind, size, digest in (
         ("tar", commit.tar_bytes, commit.tar_sha256),
         ("parquet", commit.parquet_bytes, commit.parquet_sha256),

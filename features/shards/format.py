@@ -76,12 +76,8 @@ class Shard:
 def plan_shards(corpus: str, samples: pa.Table, modality: str, deleted: Collection[str] = ()) -> list[Shard]:
     """Cut a samples table (sorted by id) into shards for one modality.
 
-    Args:
-        corpus: Corpus name.
-        samples: Its samples table.
-        modality: `audio`, `video` or `text`.
-        deleted: Ids on the store's deletion list. They keep their places in the cut, so that a deletion moves no other
-            sample to another shard; a shard of which nothing is left has no plan.
+    Ids on the store's deletion list keep their places in the cut, so that a deletion moves no other sample to another
+    shard; a shard of which nothing is left has no plan.
     """
     samples = samples.filter(pc.invert(pc.is_in(samples["sample_id"], pa.array(sorted(deleted), pa.string()))))
     ids = samples["sample_id"].to_pylist()
@@ -119,13 +115,7 @@ def shard_schema(pooled_dim: int) -> pa.Schema:
 
 
 def lost_media(samples: pa.Table, modality: str, missing: int) -> int:
-    """How many of a shard's rows lack media that the ingest had seen.
-
-    Args:
-        samples: The planned samples.
-        modality: What the view reads.
-        missing: Rows with the status `missing_media`.
-    """
+    """How many of a shard's `missing` (status `missing_media`) rows lack media that the ingest had seen."""
     if modality == "text":
         return 0
     absent = pc.sum(pc.equal(samples[f"{modality}_status"], MISSING)).as_py() or 0
@@ -137,16 +127,8 @@ def write_shard(
 ) -> Commit:
     """Write tar, Parquet and, last, the commit record; the same rows give the same bytes.
 
-    Args:
-        folder: `store/views/<view>/<fingerprint>`.
-        shard: The plan.
-        rows: One row per planned sample, in the plan's order.
-        pooled_dim: Width of the pooled vectors.
-        seconds: Time spent per stage so far; the time of writing is added here.
-        lost: See `Commit`.
-
     Raises:
-        ValueError: The rows are not the planned samples, or a vector has a wrong width or is not finite.
+        ValueError: The rows are not the planned samples in their order, or a vector has a wrong width or is not finite.
     """
     if [row.sample_id for row in rows] != shard.samples["sample_id"].to_pylist():
         raise ValueError(f"shard {shard.name}: rows are not the planned samples")
@@ -213,12 +195,9 @@ def _to_table(shard: str, rows: Sequence[Row], pooled_dim: int) -> pa.Table:
 
 
 def values_digest(table: pa.Table) -> str:
-    """Hash of what training takes of a shard: the ids that have a pooled vector, and the vectors.
+    """Hash of what training takes of a shard, in its order: the ids that have a pooled vector, and the vectors.
 
     It is the same whatever wrote the Parquet file: compression, row groups and versions play no part.
-
-    Args:
-        table: The columns `sample_id` and `pooled`, in the order of the shard.
     """
     table = table.filter(pc.is_valid(table["pooled"])).combine_chunks()
     digest = hashlib.sha256("\n".join(table["sample_id"].to_pylist()).encode())

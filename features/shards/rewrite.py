@@ -28,15 +28,10 @@ class _DamagedError(Exception):
 def prune_shard(folder: Path, commit: Commit, ids: Collection[str], inputs: str) -> None:
     """Rewrite a committed shard without some samples; a shard of which nothing is left is removed.
 
-    The new record is put in place before the files that it describes. After a kill in between, the files do not match
-    it, but what this function makes of them does: that is how the next call knows that they are sound. A shard that
-    was damaged before is removed, because what is left of it cannot be trusted; `extract` makes it again.
-
-    Args:
-        folder: `store/views/<view>/<fingerprint>`.
-        commit: Its record.
-        ids: Samples to take out; ids of other shards do no harm.
-        inputs: What the new record says about the inputs.
+    The new record, with the given `inputs`, is put in place before the files that it describes. After a kill in
+    between, the files do not match it, but what this function makes of them does: that is how the next call knows that
+    they are sound. A shard that was damaged before is removed, because what is left of it cannot be trusted; `extract`
+    makes it again.
     """
     tar, parquet = folder / f"{commit.shard}.tar", folder / f"{commit.shard}.parquet"
     try:
@@ -76,14 +71,7 @@ def prune_shard(folder: Path, commit: Commit, ids: Collection[str], inputs: str)
 
 
 def drop_deleted(shard: Shard, modality: str, rows: Sequence[Row], deleted: Deletions) -> tuple[Shard, Sequence[Row]]:
-    """A planned shard and its rows without what was deleted since the plan, as a plan of now would have it.
-
-    Args:
-        shard: The plan.
-        modality: What its view reads.
-        rows: One row per planned sample.
-        deleted: The deletion list.
-    """
+    """A planned shard and its rows without what was deleted since the plan, as a plan of now would have it."""
     ids = deleted.covered(shard.samples)
     if not ids:
         return shard, rows
