@@ -105,9 +105,9 @@ def write_run(
     Args:
         store: Root of the store.
         config: What decides the result; must have the keys of `CONFIG_KEYS`.
-        metrics: Rows of `METRICS_SCHEMA`; the column `run` is filled here.
-        epochs: Rows of `EPOCHS_SCHEMA`; the column `run` is filled here.
-        predictions: Rows of `PREDICTIONS_SCHEMA`; the column `run` is filled here.
+        metrics: Rows of `METRICS_SCHEMA`; the column `run` of this and the other tables is filled here.
+        epochs: Rows of `EPOCHS_SCHEMA`.
+        predictions: Rows of `PREDICTIONS_SCHEMA`.
         weights: Arrays of the trained network; none for a run that scores another's network.
         environment: Versions and state of the code: recorded, but no part of the run's name.
     """

@@ -47,9 +47,9 @@ def coverage_table(store: FeatureStore, views: Iterable[FeatureView], corpora: S
             statuses: Counter[str] = Counter()
             for commit in store.committed(view, [corpus]):
                 statuses.update(commit.statuses)
-            lacking = totals[corpus] - sum(statuses.values())
-            if lacking > 0:
-                statuses["not extracted"] = lacking
+            remaining = totals[corpus] - sum(statuses.values())
+            if remaining > 0:
+                statuses["not extracted"] = remaining
             other = ", ".join(f"{s} {n}" for s, n in sorted(statuses.items()) if s != OK)
             rows.append(
                 {

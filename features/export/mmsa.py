@@ -13,9 +13,9 @@ import numpy as np
 
 from merloco.features.export.parquet import refuse_existing
 from merloco.features.progress import RowProgress
+from merloco.features.query.matrices import require_extracted
 from merloco.features.query.streaming import stream_segments
 from merloco.features.store import FeatureStore
-from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import atomic_path
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.schema import MODALITIES
@@ -47,11 +47,7 @@ def mmsa_parts(
     emotions = apply_map(samples, corpus, label_map)["emotion"].to_pylist()
     sequences: dict[str, dict[str, np.ndarray]] = {}
     for modality, view in views.items():
-        if not store.committed(view, [corpus]):
-            raise DataError(
-                f"view {view.name!r} has no features for {corpus}: "
-                f"run `merloco extract --corpora {corpus} --modalities {modality}` first"
-            )
+        require_extracted(store, view, [corpus])
         sequences[modality] = {}
         for sample in stream_segments(store, view, [corpus]):
             sequences[modality][sample.sample_id] = sample.segments
@@ -60,13 +56,13 @@ def mmsa_parts(
     left_out: Counter[str] = Counter()
     rows: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS.values()}
     for record, emotion in zip(samples.to_pylist(), emotions, strict=True):
-        lacking = [modality for modality in views if record["sample_id"] not in sequences[modality]]
+        missing = [modality for modality in views if record["sample_id"] not in sequences[modality]]
         if record["split"] not in PARTS:
             left_out["no split"] += 1
         elif emotion is None:
             left_out["no class"] += 1
-        elif lacking:
-            left_out[f"no {' and '.join(lacking)}"] += 1
+        elif missing:
+            left_out[f"no {' and '.join(missing)}"] += 1
         else:
             rows[PARTS[record["split"]]].append({**record, "emotion": emotion})
     longest = {
@@ -90,7 +86,8 @@ def _part(
 ) -> dict[str, Any]:
     part: dict[str, Any] = {
         "raw_text": [row["text"] or "" for row in rows],
-        "id": ["$_$".join(_video_and_clip(row["sample_id"])) for row in rows],
+        # `mosei/VIDEO/3` -> VIDEO$_$3; the corpus is that of the file.
+        "id": ["$_$".join(row["sample_id"].partition("/")[2].rpartition("/")[::2]) for row in rows],
         "annotations": [row["emotion"] for row in rows],
         "classification_labels": np.array([classes.index(row["emotion"]) for row in rows], dtype=np.float32),
         "regression_labels": [json.loads(row["native"]).get("sentiment") for row in rows],
@@ -105,12 +102,6 @@ def _part(
         part[field] = padded
         part[f"{field}_lengths"] = [len(sequence) for sequence in selected]
     return part
-
-
-def _video_and_clip(sample_id: str) -> tuple[str, str]:
-    """`mosei/VIDEO/3` -> VIDEO, 3; the corpus is that of the file."""
-    video, _, clip = sample_id.partition("/")[2].rpartition("/")
-    return video, clip
 
 
 def write_mmsa(

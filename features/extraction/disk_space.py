@@ -28,6 +28,7 @@ def require_store_room(store: FeatureStore, planned: Sequence[PlannedShard]) -> 
 
 def bytes_per_row(store: FeatureStore, view: FeatureView) -> float:
     """Size of both files per sample, over the committed shards of the view."""
-    sized = [c for c in store.committed(view) if c.tar_bytes and c.parquet_bytes]
-    rows = sum(c.rows for c in sized)
-    return sum((c.tar_bytes or 0) + (c.parquet_bytes or 0) for c in sized) / rows if rows else FIRST_GUESS
+    commits = store.committed(view)
+    sizes = [(c.tar_bytes + c.parquet_bytes, c.rows) for c in commits if c.tar_bytes and c.parquet_bytes]
+    rows = sum(count for _, count in sizes)
+    return sum(size for size, _ in sizes) / rows if rows else FIRST_GUESS

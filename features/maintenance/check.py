@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from merloco.features.progress import RowProgress
-from merloco.features.query.views import current_folder
+from merloco.features.query.views import view_folders
 from merloco.features.runs import read_config, run_folders
 from merloco.features.shards.commit import Commit, commits, verify_files
 from merloco.features.shards.format import MISSING, OK, Shard, lost_media
@@ -94,27 +94,20 @@ def check_store(store: FeatureStore, progress: RowProgress | None = None) -> lis
     broken = list(_samples(store))
     findings = [*_leftovers(store.root), *broken]
     planned = cache(store.planned_shards)  # once for all views of a modality
-    for view_folder in sorted(path for path in (store.root / "views").glob("*") if path.is_dir()):
-        current = current_folder(store, view_folder.name) if view_folder.name in store.catalog.views else None
-        for folder in sorted(path for path in view_folder.iterdir() if path.is_dir()):
-            findings += _folder(store, folder, progress)
-            if folder != current:
-                where = str(folder.relative_to(store.root))
-                findings.append(Finding("superseded", where, "no view of the catalog has this fingerprint"))
-            elif not broken:
-                findings += _stale(store, folder, planned)
-    findings += _runs(store)
-    return findings
+    for _, folder, current in view_folders(store):
+        findings += _folder(store, folder, progress)
+        if not current:
+            where = str(folder.relative_to(store.root))
+            findings.append(Finding("superseded", where, "no view of the catalog has this fingerprint"))
+        elif not broken:
+            findings += _stale(store, folder, planned)
+    return findings + list(_runs(store))
 
 
 def _leftovers(root: Path) -> Iterator[Finding]:
-    messages = {
-        "dead": "unfinished file of a killed writer",
-        "living": "unfinished file of a writer at work",
-        "elsewhere": "unfinished file of a writer on another host",
-    }
-    for path, writer in unfinished(root):
-        yield Finding("leftover", str(path.relative_to(root)), messages[writer])
+    writers = {"dead": "killed writer", "living": "writer at work", "elsewhere": "writer on another host"}
+    for path, state in unfinished(root):
+        yield Finding("leftover", str(path.relative_to(root)), f"unfinished file of a {writers[state]}")
 
 
 def _samples(store: FeatureStore) -> Iterator[Finding]:

@@ -113,15 +113,21 @@ def _label_matrix(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     return matrix, present
 
 
-def _committed(store: FeatureStore, view: FeatureView, corpora: Sequence[str]) -> tuple[list[Commit], ds.Dataset]:
-    """Commit records of a view and the rows of their shards; some of every corpus are there."""
+def require_extracted(store: FeatureStore, view: FeatureView, corpora: Sequence[str]) -> list[Commit]:
+    """Commit records of a view for some corpora; raises `DataError` where one of them has none."""
     done = store.committed(view, corpora)
-    lacking = sorted(set(corpora) - {commit.corpus for commit in done})
-    if lacking:
+    missing = sorted(set(corpora) - {commit.corpus for commit in done})
+    if missing:
         raise DataError(
-            f"view {view.name!r} has no features for {', '.join(lacking)}: "
-            f"run `merloco extract --corpora {','.join(lacking)} --modalities {view.modality}` first"
+            f"view {view.name!r} has no features for {', '.join(missing)}: "
+            f"run `merloco extract --corpora {','.join(missing)} --modalities {view.modality}` first"
         )
+    return done
+
+
+def _committed(store: FeatureStore, view: FeatureView, corpora: Sequence[str]) -> tuple[list[Commit], ds.Dataset]:
+    """Commit records of a view and the rows of their shards."""
+    done = require_extracted(store, view, corpora)
     paths = [str(store.folder(view) / f"{commit.shard}.parquet") for commit in done]
     return done, ds.dataset(paths, format="parquet")
 

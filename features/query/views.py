@@ -32,7 +32,7 @@ class Store(Protocol):
     root: Path
     catalog: Catalog
 
-    def corpora(self, chosen: Iterable[str] | None = None) -> list[str]:
+    def corpora(self, names: Iterable[str] | None = None) -> list[str]:
         """Names of ingested corpora."""
 
     def view(self, name: str) -> FeatureView:
@@ -122,7 +122,7 @@ def _labels(store: Store) -> pa.Table:
     return pa.concat_tables(tables) if tables else labels_schema(len(store.catalog.label_order)).empty_table()
 
 
-def _view_folders(store: Store) -> list[tuple[str, Path, bool]]:
+def view_folders(store: Store) -> list[tuple[str, Path, bool]]:
     """(view, folder, current) for every fingerprint on disk; without its weights a view's newest one is current."""
     folders = []
     for view_folder in sorted(path for path in (store.root / "views").glob("*") if path.is_dir()):
@@ -166,7 +166,7 @@ def _shards(store: Store) -> pa.Table:
             "seconds": list(commit.seconds.items()),
             **{key: getattr(commit, key) for key in ("shard", "corpus", "rows", "ok", "failed", "pooled_dim")},
         }
-        for name, folder, current in _view_folders(store)
+        for name, folder, current in view_folders(store)
         for commit in commits(folder)
     ]
     return pa.Table.from_pylist(rows, schema=SHARDS_SCHEMA)
@@ -174,7 +174,7 @@ def _shards(store: Store) -> pa.Table:
 
 def _failures(store: Store) -> pa.Table:
     tables = []
-    for name, folder, current in _view_folders(store):
+    for name, folder, current in view_folders(store):
         done = [commit for commit in commits(folder) if commit.failed]
         if current and done:
             columns = ["sample_id", "status", "error", "shard"]
