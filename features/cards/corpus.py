@@ -142,10 +142,8 @@ def _label_map(corpus: str, entry: CorpusEntry, samples: pa.Table) -> str:
 
 def _lengths(corpus: str, samples: pa.Table, folder: Path) -> list[str]:
     seconds = {split: _part(samples, split)["duration"].drop_null().to_pylist() for split in _used(samples)}
-    words = {
-        split: [len(text.split()) for text in _part(samples, split)["text"].drop_null().to_pylist()]
-        for split in _used(samples)
-    }
+    texts = {split: _part(samples, split)["text"].drop_null().to_pylist() for split in _used(samples)}
+    words = {split: [len(text.split()) for text in texts[split]] for split in texts}
     sections = []
     for title, file, label, values in (
         ("Durations", "durations", "duration (s)", seconds),

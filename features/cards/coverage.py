@@ -44,9 +44,7 @@ def coverage_table(store: FeatureStore, views: Iterable[FeatureView], corpora: S
     totals = {corpus: read_samples(store.root, corpus).num_rows for corpus in corpora}
     for view in views:
         for corpus in corpora:
-            statuses: Counter[str] = Counter()
-            for commit in store.committed(view, [corpus]):
-                statuses.update(commit.statuses)
+            statuses = sum((Counter(c.statuses) for c in store.committed(view, [corpus])), Counter[str]())
             remaining = totals[corpus] - sum(statuses.values())
             if remaining > 0:
                 statuses["not extracted"] = remaining

@@ -84,7 +84,7 @@ def extract_views(
                 pool.submit(_encode, target, queues[target.view.name], timings[target.view.name], pool, report)
                 for target in targets
             ]
-            # The turn ends when the encoders are done; the last files may still be on their way to the disk.
+            # The lock is released when the encoders are done; the last files may still be on their way to the disk.
             outcomes = [encoder.exception() for encoder in encoders]
         problem = feeder.exception() or next((error for error in outcomes if error), None)
         if problem:
@@ -99,7 +99,7 @@ def _feed(
     timings: Mapping[str, StageTimings],
     readers: int,
 ) -> None:
-    """Read samples in order and hand each view its item; a view takes nothing for rows that it keeps."""
+    """Read samples in order and hand each view its item; a view takes nothing for rows that it reuses."""
     samples = targets[0].shard.samples.to_pylist()
     records = [r for r in samples if any(r["sample_id"] not in target.reuse_rows for target in targets)]
     open_queues = dict(queues)
@@ -109,12 +109,11 @@ def _feed(
                 name = target.view.name
                 item = items[name]
                 timings[name].add("decode", item.seconds)
-                if item.sample_id in target.reuse_rows or name not in open_queues:
-                    continue
-                try:
-                    open_queues[name].put(item, item.size)
-                except QueueCancelled:
-                    del open_queues[name]
+                if item.sample_id not in target.reuse_rows and name in open_queues:
+                    try:
+                        open_queues[name].put(item, item.size)
+                    except QueueCancelled:
+                        del open_queues[name]
             if not open_queues:
                 return
     finally:

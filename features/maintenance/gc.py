@@ -87,9 +87,7 @@ def remove_items(store: FeatureStore, items: Iterable[GcItem]) -> int:
 
 
 def _folders(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return []
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(TEMPORARY))
+    return sorted(p for p in path.glob("*") if p.is_dir() and not p.name.startswith(TEMPORARY))
 
 
 def _current(store: FeatureStore, name: str) -> tuple[Path | None, str]:
@@ -108,14 +106,13 @@ def _inside(store: FeatureStore, folder: Path, asked: Collection[str], busy: set
     for path in sorted(folder.iterdir()):
         if path.name.startswith(TEMPORARY) or folder / path.name.split(".")[0] in busy:
             continue
+        shard = path.name.removesuffix(".commit.json")
         if path.suffix in (".tar", ".parquet") and not commit_path(folder, path.stem).is_file():
             yield _item(store, "orphan", path, "no commit record: it does not exist")
-        elif path.name.endswith(".commit.json"):
-            shard = path.name.removesuffix(".commit.json")
-            if shard not in asked and shard.rpartition("-")[0] in corpora:
-                why = "the samples table no longer asks for this shard"
-                size = sum(_size(folder / f"{shard}.{kind}") for kind in ("tar", "parquet", "commit.json"))
-                yield GcItem("unasked", str((folder / shard).relative_to(store.root)), size, why)
+        elif path.name != shard and shard not in asked and shard.rpartition("-")[0] in corpora:
+            why = "the samples table no longer asks for this shard"
+            size = sum(_size(folder / f"{shard}.{kind}") for kind in ("tar", "parquet", "commit.json"))
+            yield GcItem("unasked", str((folder / shard).relative_to(store.root)), size, why)
 
 
 def _runs(store: FeatureStore, removed: set[str]) -> Iterator[GcItem]:
