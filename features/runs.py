@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +21,29 @@ from merloco.pipelines.files.atomic import TEMPORARY, sync_folder, sync_tree, te
 from merloco.pipelines.files.formats import json_text
 from merloco.pipelines.files.hashing import canonical_json, sha256_text
 from merloco.pipelines.files.space import storage_errors
-from merloco.pipelines.samples.tombstones import drop_rows, locked_tombstones
+from merloco.pipelines.samples.tombstones import Tombstones, drop_rows, locked_tombstones
+
+
+def _strings(*names: str) -> list[pa.Field]:
+    return [pa.field(name, pa.string()) for name in names]
+
 
 RUNS_SCHEMA = pa.schema(
     [
-        ("run", pa.string()),
-        ("experiment", pa.string()),
-        ("protocol", pa.string()),
+        *_strings("run", "experiment", "protocol"),
         ("train", pa.list_(pa.string())),
         ("test", pa.list_(pa.string())),
-        ("feature_set", pa.string()),
+        *_strings("feature_set"),
         ("seed", pa.int64()),
-        ("config", pa.string()),
+        *_strings("config"),
         ("collapsed", pa.list_(pa.string())),
     ]
 )
 METRICS_SCHEMA = pa.schema(
     [
-        ("run", pa.string()),
-        ("split", pa.string()),
-        ("corpus", pa.string()),
-        ("metric", pa.string()),
-        ("class", pa.string()),
-        ("value", pa.float64()),
-        ("n", pa.int64()),
-        ("low", pa.float64()),
-        ("high", pa.float64()),
-        ("resampled", pa.string()),
+        *_strings("run", "split", "corpus", "metric", "class"),
+        *[("value", pa.float64()), ("n", pa.int64()), ("low", pa.float64()), ("high", pa.float64())],
+        *_strings("resampled"),
     ]
 )
 """Scores of a run, and their 95 % intervals where there are predictions to resample."""
@@ -56,14 +53,10 @@ EPOCHS_SCHEMA = pa.schema(
 """The learning curve of a run: training loss and validation UAR per epoch."""
 PREDICTIONS_SCHEMA = pa.schema(
     [
-        ("run", pa.string()),
-        ("sample_id", pa.string()),
-        ("corpus", pa.string()),
-        ("truth", pa.string()),
-        ("prediction", pa.string()),
+        *_strings("run", "sample_id", "corpus", "truth", "prediction"),
         ("probabilities", pa.map_(pa.string(), pa.float32())),
         ("contributions", pa.map_(pa.string(), pa.float32())),
-        ("cluster", pa.string()),
+        *_strings("cluster"),
     ]
 )
 CONFIG_KEYS = ("experiment", "protocol", "train", "test", "feature_set", "seed")
@@ -82,8 +75,8 @@ def run_name(config: Mapping[str, Any]) -> str:
 
 def run_identity(config: Mapping[str, Any]) -> str:
     """What two runs of one result share, whatever experiments they are part of and in whatever order of corpora."""
-    told = {key: value for key, value in config.items() if key not in NAMES}
-    return sha256_text(canonical_json({**told, **{key: sorted(told.get(key, ())) for key in CORPORA}}))
+    result_keys = {key: value for key, value in config.items() if key not in NAMES}
+    return sha256_text(canonical_json({**result_keys, **{key: sorted(config.get(key, ())) for key in CORPORA}}))
 
 
 def run_path(store: Path, config: Mapping[str, Any]) -> Path:
@@ -112,55 +105,78 @@ def write_run(
     Args:
         store: Root of the store.
         config: What decides the result; must have the keys of `CONFIG_KEYS`.
-        metrics: Rows of `METRICS_SCHEMA`; the column `run` is filled here.
-        epochs: Rows of `EPOCHS_SCHEMA`; the column `run` is filled here.
-        predictions: Rows of `PREDICTIONS_SCHEMA`; the column `run` is filled here.
+        metrics: Rows of `METRICS_SCHEMA`; the column `run` of this and the other tables is filled here.
+        epochs: Rows of `EPOCHS_SCHEMA`.
+        predictions: Rows of `PREDICTIONS_SCHEMA`.
         weights: Arrays of the trained network; none for a run that scores another's network.
         environment: Versions and state of the code: recorded, but no part of the run's name.
     """
+    from safetensors.numpy import save
+
+    tables = {"metrics": (metrics, METRICS_SCHEMA), "epochs": (epochs, EPOCHS_SCHEMA)}
+    with _new_run(store, config) as (
+        path,
+        folder,
+        deleted,
+    ):  # a training takes minutes, in which somebody may be deleted
+        tables["predictions"] = drop_rows(predictions, deleted.samples), PREDICTIONS_SCHEMA
+        for file, (table, schema) in tables.items():
+            run = pa.array([path.name] * table.num_rows, pa.string())
+            columns = [run if f.name == "run" else table[f.name].combine_chunks() for f in schema]
+            pq.write_table(pa.table(columns, schema=schema), folder / f"{file}.parquet", compression="zstd")
+        if weights:
+            arrays = {key: np.ascontiguousarray(array) for key, array in weights.items()}
+            # Its own `save_file` makes files that only their user can read.
+            (folder / "weights.safetensors").write_bytes(save(arrays))
+        _write_config(folder, path.name, config, environment)
+    return path
+
+
+def adopt_run(store: Path, source: Path, config: Mapping[str, Any]) -> Path:
+    """Write a finished run once more, under the name that the config of another experiment gives it.
+
+    The source has the same `run_identity`. The new weights are the same file where the file system can link.
+    """
+    with _new_run(store, config) as (path, folder, _):  # whom the source names, a deletion finds here too
+        record = read_config(source)
+        for file in sorted(source.iterdir()):
+            if file.suffix == ".parquet":
+                table = pq.read_table(file)
+                place = table.column_names.index("run")
+                column = pa.array([path.name] * table.num_rows, pa.string())
+                table = table.set_column(place, table.schema.field(place), column)
+                pq.write_table(table, folder / file.name, compression="zstd")
+            elif file.name != "config.json":
+                try:
+                    os.link(file, folder / file.name)
+                except OSError:  # a file system without hard links
+                    shutil.copyfile(file, folder / file.name)
+        adopted = {"adopted_from": f"{source.parent.name}/{source.name}"}
+        _write_config(folder, path.name, config, {**record["environment"], **adopted})
+    return path
+
+
+@contextmanager
+def _new_run(store: Path, config: Mapping[str, Any]) -> Iterator[tuple[Path, Path, Tombstones]]:
+    """Yield a run's final path, the temporary folder that takes this name in the end, and the deletion list."""
     path = run_path(store, config)
     temporary = path.parent / temporary_name(path.name)
     with storage_errors(path.parent):
         temporary.mkdir(parents=True)
         try:
-            with locked_tombstones(store) as deleted:  # a training takes minutes, in which somebody may be deleted
-                tables = metrics, epochs, drop_rows(predictions, deleted.samples)
-                _write_files(temporary, path.name, config, tables, weights, environment)
-                replace_folder(temporary, path)
+            with locked_tombstones(store) as deleted:
+                yield path, temporary, deleted
+                _replace_folder(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return path
 
 
-def write_config(folder: Path, name: str, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-    """Write the config.json of a run folder."""
+def _write_config(folder: Path, name: str, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
     record = {"run": name, "config": dict(config), "environment": dict(environment)}
     (folder / "config.json").write_text(json_text(record, sort_keys=False), encoding="utf-8")
 
 
-def _write_files(
-    folder: Path,
-    name: str,
-    config: Mapping[str, Any],
-    tables: tuple[pa.Table, pa.Table, pa.Table],
-    weights: Mapping[str, np.ndarray],
-    environment: Mapping[str, Any],
-) -> None:
-    from safetensors.numpy import save
-
-    schemas = (METRICS_SCHEMA, EPOCHS_SCHEMA, PREDICTIONS_SCHEMA)
-    for file, table, schema in zip(("metrics", "epochs", "predictions"), tables, schemas, strict=True):
-        run = pa.array([name] * table.num_rows, pa.string())
-        columns = [run if f.name == "run" else table[f.name].combine_chunks() for f in schema]
-        pq.write_table(pa.table(columns, schema=schema), folder / f"{file}.parquet", compression="zstd")
-    if weights:
-        arrays = {key: np.ascontiguousarray(array) for key, array in weights.items()}
-        # Its own `save_file` makes files that only their user can read.
-        (folder / "weights.safetensors").write_bytes(save(arrays))
-    write_config(folder, name, config, environment)
-
-
-def replace_folder(new: Path, path: Path) -> None:
+def _replace_folder(new: Path, path: Path) -> None:
     """Give a finished folder its name; a run of the same config that is there already makes way for it."""
     old = path.parent / temporary_name(path.name)
     sync_tree(new)
@@ -187,26 +203,26 @@ def read_config(path: Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a run folder ({error})") from None
-    results = record.get("environment", {}).get("results", [])
-    record.get("environment", {})["results"] = [_undefined_as_nan(row) for row in results]
+    environment = record.get("environment", {})
+    environment["results"] = [_undefined_as_nan(row) for row in environment.get("results", [])]
     return record
 
 
 def _undefined_as_nan(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of results with NaN for the scores that JSON could only call null."""
-    nan = float("nan")
 
-    def scores(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: nan if value is None else value for key, value in values.items()}
+    def restore(key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: float("nan") if score is None else score for name, score in value.items()}
+        return float("nan") if value is None and key in SCORES else value
 
-    found = {key: scores(value) if isinstance(value, dict) else value for key, value in row.items()}
-    return {key: nan if value is None and key in SCORES else value for key, value in found.items()}
+    return {key: restore(key, value) for key, value in row.items()}
 
 
 def run_folders(store: Path) -> list[Path]:
     """All finished runs, sorted by experiment and name."""
-    found = (store / "runs").glob("*/*/config.json")
-    return sorted(path.parent for path in found if not path.parent.name.startswith(TEMPORARY))
+    configs = (store / "runs").glob("*/*/config.json")
+    return sorted(path.parent for path in configs if not path.parent.name.startswith(TEMPORARY))
 
 
 def finished_runs(store: Path) -> dict[str, Path]:
@@ -220,9 +236,14 @@ def runs_table(store: Path) -> pa.Table:
     for folder in run_folders(store):
         record = read_config(folder)
         config = record["config"]
-        row = {key: config[key] for key in CONFIG_KEYS}
-        row["collapsed"] = record["environment"].get("collapsed")
-        rows.append({**row, "run": record["run"], "config": json.dumps(config, sort_keys=True, allow_nan=False)})
+        rows.append(
+            {
+                **{key: config[key] for key in CONFIG_KEYS},
+                "run": record["run"],
+                "config": json.dumps(config, sort_keys=True, allow_nan=False),
+                "collapsed": record["environment"].get("collapsed"),
+            }
+        )
     return pa.Table.from_pylist(rows, schema=RUNS_SCHEMA)
 
 
@@ -239,23 +260,23 @@ def find_run(store: Path, name: str | None = None, trained: bool = False, defaul
         DataError: The store has no run.
         UsageError: No run, or more than one, has such a name.
     """
-    found = [folder for folder in run_folders(store) if not trained or (folder / "weights.safetensors").is_file()]
-    folders = {f"{folder.parent.name}/{folder.name}": folder for folder in found}
+    candidates = [folder for folder in run_folders(store) if not trained or (folder / "weights.safetensors").is_file()]
+    folders = {f"{folder.parent.name}/{folder.name}": folder for folder in candidates}
     if not folders:
         raise DataError(f"store {str(store)!r} holds no run: run `merloco train` or `merloco loco` first")
-    if name is None and default:
-        found = [folder for folder in found if read_config(folder)["config"].get("protocol") in default]
-        if not found:
+    if name is None:
+        if default:
+            candidates = [f for f in candidates if read_config(f)["config"].get("protocol") in default]
+        if not candidates:
             raise DataError(
                 f"store {str(store)!r} holds no run of the protocols {', '.join(default)}: name one of another with "
                 f"--run ({suggest('', folders)}), or run `merloco train` or `merloco loco`"
             )
-    if name is None:
-        return max(found, key=lambda folder: ((folder / "config.json").stat().st_mtime_ns, folder.name))
+        return max(candidates, key=lambda folder: ((folder / "config.json").stat().st_mtime_ns, folder.name))
     exact = [full for full in folders if name in (full, full.partition("/")[2])]
-    named = exact or [full for full in folders if full.startswith(name) or full.partition("/")[2].startswith(name)]
-    if not named:
+    matches = exact or [full for full in folders if full.startswith(name) or full.partition("/")[2].startswith(name)]
+    if not matches:
         raise UsageError(f"no run {name!r}: {suggest(name, folders)}")
-    if len(named) > 1:
-        raise UsageError(f"{name!r} begins the names of {len(named)} runs: expected one, {suggest(name, named)}")
-    return folders[named[0]]
+    if len(matches) > 1:
+        raise UsageError(f"{name!r} begins the names of {len(matches)} runs: expected one, {suggest(name, matches)}")
+    return folders[matches[0]]

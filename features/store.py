@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from merloco.features.progress import RowProgress
 from merloco.features.shards.commit import Commit, commits, read_commit, verify_files
 from merloco.features.shards.format import MISSING, RETRYABLE, Shard, lost_media, plan_shards
 from merloco.features.views import FeatureView, resolve_view
@@ -75,24 +76,23 @@ class FeatureStore:
         """
         catalog = catalog or load_catalog(default_catalog(), root)
         root = Path(root or catalog.store)
-        head = {"format": STORE_FORMAT, "label_order": list(catalog.label_order)}
         path = root / "store.json"
         if not path.is_file():
             if not create:
                 raise DataError(
                     f"no feature store at {str(root)!r}: run `merloco ingest` first, or name one with --store"
                 )
-            write_json(path, head)
+            write_json(path, {"format": STORE_FORMAT, "label_order": list(catalog.label_order)})
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            order, version = found["label_order"], found["format"]
+            description = json.loads(path.read_text(encoding="utf-8"))
+            order, version = description["label_order"], description["format"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{path}: not a store description ({error}): expected the keys format and label_order"
             ) from None
         if version != STORE_FORMAT:
             raise DataError(f"store {str(root)!r} has format {version}; this merloco reads format {STORE_FORMAT}")
-        if order != head["label_order"]:
+        if order != list(catalog.label_order):
             raise DataError(
                 f"store {str(root)!r} was made with the label order {', '.join(order)}; the catalog has "
                 f"{', '.join(catalog.label_order)}: use another --store, or restore the catalog's label_order"
@@ -101,15 +101,15 @@ class FeatureStore:
 
     def corpora(self, names: Iterable[str] | None = None) -> list[str]:
         """The ingested corpora, or the named ones after a check that they are in the catalog and ingested."""
+        present = ingested(self.root)
         if names is None:
-            return [name for name in self.catalog.corpora if name in ingested(self.root)]
-        chosen = list(names)
-        there = ingested(self.root)
-        for name in chosen:
+            return [name for name in self.catalog.corpora if name in present]
+        names = list(names)
+        for name in names:
             self.catalog.corpus(name)
-            if name not in there:
+            if name not in present:
                 raise not_ingested(self.root, name)
-        return chosen
+        return names
 
     def samples(self, corpora: Iterable[str] | None = None) -> pa.Table:
         """Samples of some or all corpora, sorted by id within each corpus."""
@@ -130,11 +130,11 @@ class FeatureStore:
 
     def modality(self, folder: Path) -> str | None:
         """What a `views/<view>/<fingerprint>` reads: by its description, else by the catalog; None if neither says."""
-        found = None
+        modality = None
         with suppress(OSError, ValueError, KeyError, TypeError):
-            found = json.loads((folder / "view.json").read_text(encoding="utf-8"))["definition"]["modality"]
-        if found in MODALITIES:
-            return str(found)
+            modality = json.loads((folder / "view.json").read_text(encoding="utf-8"))["definition"]["modality"]
+        if modality in MODALITIES:
+            return str(modality)
         name = folder.parent.name
         return self.catalog.modality(name) if name in self.catalog.views else None
 
@@ -156,27 +156,23 @@ class FeatureStore:
         self,
         views: Iterable[FeatureView],
         corpora: Iterable[str] | None = None,
-        verify: Callable[[int], None] | None = None,
+        verify: RowProgress | None = None,
     ) -> list[PlannedShard]:
         """Every shard that the samples table asks for, with its state; a pure function of samples and store.
 
-        Args:
-            views: The feature views.
-            corpora: The corpora; all that are ingested if None.
-            verify: Compare the files' hashes with their records (reads all of them), not only their sizes; called
-                with 1 after every shard.
+        With `verify`, which is called with 1 after every shard, the files' hashes are compared with their records, not
+        only their sizes.
         """
         planned = []
-        names = self.corpora(corpora)
-        tables = {name: read_samples(self.root, name) for name in names}
+        tables = {name: read_samples(self.root, name) for name in self.corpora(corpora)}
 
         @cache
-        def cut(name: str, modality: str) -> list[Shard]:
-            return self._cut(name, tables[name], modality)
+        def corpus_shards(name: str, modality: str) -> list[Shard]:
+            return self._plan_shards(name, tables[name], modality)
 
         for view in views:
-            for name in names:
-                for shard in cut(name, view.modality):
+            for name in tables:
+                for shard in corpus_shards(name, view.modality):
                     commit = read_commit(self.folder(view), shard.name)
                     state = _state(self.folder(view), view.modality, shard, commit, verify is not None)
                     planned.append(PlannedShard(view, shard, state, commit))
@@ -186,10 +182,10 @@ class FeatureStore:
 
     def planned_shards(self, modality: str) -> dict[str, Shard]:
         """Name -> shard, for every shard that the samples tables ask for."""
-        tables = {name: read_samples(self.root, name) for name in self.corpora()}
-        return {shard.name: shard for name, table in tables.items() for shard in self._cut(name, table, modality)}
+        shards = (self._plan_shards(name, read_samples(self.root, name), modality) for name in self.corpora())
+        return {shard.name: shard for corpus_shards in shards for shard in corpus_shards}
 
-    def _cut(self, corpus: str, samples: pa.Table, modality: str) -> list[Shard]:
+    def _plan_shards(self, corpus: str, samples: pa.Table, modality: str) -> list[Shard]:
         return plan_shards(corpus, samples, modality, read_tombstones(self.root, corpus).samples)
 
     def committed(self, view: FeatureView, corpora: Iterable[str] | None = None) -> list[Commit]:
@@ -204,10 +200,7 @@ class FeatureStore:
             write_json(path, {"view": view.name, "fingerprint": view.fingerprint, "definition": view.definition})
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
-        """Answer a query over samples, labels, feature views, shards, failures, runs, metrics and predictions.
-
-        Returns:
-            A DuckDB relation: `.df()`, `.to_arrow_table()`, `.fetchall()`.
+        """Run a query over samples, labels, feature views, shards, failures, runs, metrics and predictions.
 
         Raises:
             DataError: The query is malformed or names something that is not there.

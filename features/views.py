@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from merloco.models.encoders.base import Encoder, EncoderSpec, registered
-from merloco.pipelines.catalog.entries import EncoderEntry
 from merloco.pipelines.catalog.loader import Catalog
 from merloco.pipelines.errors import UsageError
 from merloco.pipelines.files.hashing import canonical_json, sha256_text
@@ -52,19 +51,6 @@ class FeatureView:
         return registered(self.spec.kind).build(self.spec, device)
 
 
-def encoder_spec(entry: EncoderEntry) -> EncoderSpec:
-    """The plain-data form of a catalog entry that models understand."""
-    return EncoderSpec(
-        kind=entry.kind,
-        checkpoint=entry.checkpoint,
-        hub_id=entry.hub_id,
-        revision=entry.revision,
-        layer=entry.layer,
-        pooling=entry.pooling,
-        parameters=entry.parameters,
-    )
-
-
 def resolve_view(catalog: Catalog, name: str) -> FeatureView:
     """Build the view of a catalog name.
 
@@ -74,7 +60,8 @@ def resolve_view(catalog: Catalog, name: str) -> FeatureView:
     """
     entry = catalog.view(name)
     encoder = catalog.encoders[entry.encoder]
-    spec = encoder_spec(encoder)
+    # The plain-data form of a catalog entry that models understand.
+    spec = EncoderSpec(**{field.name: getattr(encoder, field.name) for field in fields(EncoderSpec)})
     identity = registered(spec.kind).identity(spec)
     if encoder.modality == "audio" and identity.get("sample_rate", entry.sample_rate) != entry.sample_rate:
         if "sample_rate" in encoder.parameters:

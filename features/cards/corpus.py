@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from merloco.features.cards.plots import plot_classes, plot_histogram
+from merloco.features.store import FeatureStore
 from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.checks.findings import read_findings
 from merloco.pipelines.files.atomic import atomic_path
@@ -26,9 +27,6 @@ from merloco.pipelines.samples.schema import MODALITIES, SPLITS
 from merloco.pipelines.samples.table import read_samples
 from merloco.pipelines.statistics.counts import Comparison, as_printed, notes
 from merloco.pipelines.statistics.published import FIGURES, NAMES
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
 
 ACCESS = {
     "iemocap": "Distributed as the archive IEMOCAP_full_release.tar.gz.",
@@ -44,16 +42,7 @@ TERMS = "The terms under which you hold your copy apply; the release files that 
 
 
 def write_card(store: FeatureStore, comparison: Comparison, folder: Path) -> Path:
-    """Write the card of one corpus.
-
-    Args:
-        store: The store; its catalog gives the active label map.
-        comparison: The corpus's row of Table 1 (`merloco.pipelines.statistics.counts`).
-        folder: Gets `<corpus>.md` and `<corpus>/{classes,durations,words}.png`.
-
-    Returns:
-        Path of the Markdown file.
-    """
+    """Write `<corpus>.md` and `<corpus>/{classes,durations,words}.png` into a folder; returns the Markdown file."""
     corpus = comparison.stats.corpus
     entry = store.catalog.corpus(corpus)
     samples = read_samples(store.root, corpus) if comparison.samples is None else comparison.samples
@@ -90,12 +79,10 @@ def _counted(values: Iterable[str]) -> str:
 
 
 def _head(corpus: str, entry: CorpusEntry, samples: pa.Table) -> str:
-    about = entry.maps[entry.map].about
-    described = f": {about}" if about else ""
+    about = f": {entry.maps[entry.map].about}" if entry.maps[entry.map].about else ""
     access = f"{ACCESS[corpus]} {TERMS}" if corpus in ACCESS else TERMS
     return (
-        f"# Data card: {corpus}\n\n{samples.num_rows} samples. Label map `{entry.map}`{described}.\n\n"
-        f"## Access\n\n{access}"
+        f"# Data card: {corpus}\n\n{samples.num_rows} samples. Label map `{entry.map}`{about}.\n\n## Access\n\n{access}"
     )
 
 
@@ -155,10 +142,8 @@ def _label_map(corpus: str, entry: CorpusEntry, samples: pa.Table) -> str:
 
 def _lengths(corpus: str, samples: pa.Table, folder: Path) -> list[str]:
     seconds = {split: _part(samples, split)["duration"].drop_null().to_pylist() for split in _used(samples)}
-    words = {
-        split: [len(text.split()) for text in _part(samples, split)["text"].drop_null().to_pylist()]
-        for split in _used(samples)
-    }
+    texts = {split: _part(samples, split)["text"].drop_null().to_pylist() for split in _used(samples)}
+    words = {split: [len(text.split()) for text in texts[split]] for split in texts}
     sections = []
     for title, file, label, values in (
         ("Durations", "durations", "duration (s)", seconds),
@@ -203,8 +188,8 @@ def _audit(store: FeatureStore, corpus: str) -> str:
     if audit.damaged:
         kinds = ", ".join(f"{k} {n}" for k, n in audit.damaged.items())
         rows.append(["damaged lines", sum(audit.damaged.values()), f"{kinds}: a text or a vote lost, no row"])
-    said = "\n\n" + "\n".join(f"- {sentence}" for sentence in audit.notes) if audit.notes else ""
-    return f"## Ingest audit\n\n{_table(rows, ['', 'rows', 'of which'])}{said}"
+    audit_notes = "\n\n" + "\n".join(f"- {sentence}" for sentence in audit.notes) if audit.notes else ""
+    return f"## Ingest audit\n\n{_table(rows, ['', 'rows', 'of which'])}{audit_notes}"
 
 
 def _findings(store: FeatureStore, corpus: str) -> str:

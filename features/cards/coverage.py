@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from merloco.features.shards.format import OK, STAGES
-from merloco.features.store import TO_DO
+from merloco.features.store import TO_DO, FeatureStore, PlannedShard
+from merloco.features.views import FeatureView
 from merloco.pipelines.samples.table import read_samples
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore, PlannedShard
-    from merloco.features.views import FeatureView
 
 
 def plan_table(planned: Iterable[PlannedShard]) -> list[dict[str, Any]]:
@@ -47,12 +44,10 @@ def coverage_table(store: FeatureStore, views: Iterable[FeatureView], corpora: S
     totals = {corpus: read_samples(store.root, corpus).num_rows for corpus in corpora}
     for view in views:
         for corpus in corpora:
-            statuses: Counter[str] = Counter()
-            for commit in store.committed(view, [corpus]):
-                statuses.update(commit.statuses)
-            lacking = totals[corpus] - sum(statuses.values())
-            if lacking > 0:
-                statuses["not extracted"] = lacking
+            statuses = sum((Counter(c.statuses) for c in store.committed(view, [corpus])), Counter[str]())
+            remaining = totals[corpus] - sum(statuses.values())
+            if remaining > 0:
+                statuses["not extracted"] = remaining
             other = ", ".join(f"{s} {n}" for s, n in sorted(statuses.items()) if s != OK)
             rows.append(
                 {

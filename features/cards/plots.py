@@ -17,13 +17,7 @@ TAIL_QUANTILE = 0.99
 
 
 def plot_classes(path: Path, counts: Mapping[str, Mapping[str, int]], totals: Mapping[str, int]) -> None:
-    """Grouped bars: share of each class in each split.
-
-    Args:
-        path: The PNG file.
-        counts: Split -> class -> samples.
-        totals: Split -> samples that the shares refer to.
-    """
+    """Grouped bars: share of each class in each split, of split -> class -> samples and split -> samples."""
     figure, axes = _figure()
     splits = list(counts)
     names = list(next(iter(counts.values())))
@@ -38,14 +32,7 @@ def plot_classes(path: Path, counts: Mapping[str, Mapping[str, int]], totals: Ma
 
 
 def plot_histogram(path: Path, values: Mapping[str, Sequence[float]], label: str, *, whole: bool) -> None:
-    """Step histograms per split, each normalized to 100 %.
-
-    Args:
-        path: The PNG file.
-        values: Split -> values; splits without a value are left out.
-        label: What the values are, with the unit.
-        whole: The values are whole numbers, and so is the width of a bin.
-    """
+    """Step histograms per split, each normalized to 100 %; `whole`: values and bin widths are whole numbers."""
     figure, axes = _figure()
     present = {split: np.asarray(v, dtype=np.float64) for split, v in values.items() if len(v)}
     everything = np.concatenate(list(present.values()))

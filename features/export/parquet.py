@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
+from merloco.features.store import FeatureStore
+from merloco.features.views import FeatureView
 from merloco.pipelines.errors import DataError, UsageError
 from merloco.pipelines.files.atomic import atomic_folder
 from merloco.pipelines.files.formats import read_parquet, write_parquet
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.table import read_samples
 from merloco.pipelines.samples.tombstones import drop_rows, locked_tombstones
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
-    from merloco.features.views import FeatureView
 
 NOT_EXTRACTED = "not_extracted"
 HF_SPLITS = {"train": "train", "val": "validation", "test": "test", "none": "none"}
@@ -35,12 +33,6 @@ def export_table(
     store: FeatureStore, feature_set: str, corpora: Sequence[str], modalities: Sequence[str] | None = None
 ) -> pa.Table:
     """Labels and pooled features of samples, joined by id.
-
-    Args:
-        store: The store.
-        feature_set: Its views become columns.
-        corpora: Corpora, in the order of the rows.
-        modalities: Those of the feature set that are wanted; None takes all.
 
     Returns:
         sample_id, corpus, split, dialogue, speaker, emotion (null where there is no single class), target and mask in
@@ -78,9 +70,9 @@ def _columns(
     paths = [store.folder(view) / f"{commit.shard}.parquet" for commit in done]
     rows = pa.concat_tables(read_parquet(path, ["sample_id", "status", "pooled"]) for path in paths)
     rows = rows.combine_chunks()
-    taken = rows.take(pc.index_in(ids, value_set=rows["sample_id"].combine_chunks()))
-    vectors = taken["pooled"].combine_chunks().cast(pa.list_(pa.float32(), done[0].pooled_dim))
-    return vectors, pc.fill_null(taken["status"].combine_chunks(), NOT_EXTRACTED)
+    rows = rows.take(pc.index_in(ids, value_set=rows["sample_id"].combine_chunks()))
+    vectors = rows["pooled"].combine_chunks().cast(pa.list_(pa.float32(), done[0].pooled_dim))
+    return vectors, pc.fill_null(rows["status"].combine_chunks(), NOT_EXTRACTED)
 
 
 def write_one_parquet(store: FeatureStore, table: pa.Table, path: Path) -> dict[str, int]:
@@ -93,19 +85,10 @@ def write_one_parquet(store: FeatureStore, table: pa.Table, path: Path) -> dict[
 
 
 def write_hf(store: FeatureStore, table: pa.Table, about: str, folder: Path) -> dict[str, int]:
-    """Write a folder that `datasets.load_dataset` reads: one Parquet file per split and a card that names them.
+    """Write a folder that `datasets.load_dataset` reads: one Parquet file per split and a card with the text `about`.
 
     `val` is called `validation`, as everywhere on the hub. The folder appears whole or not at all, without what was
-    deleted since.
-
-    Args:
-        store: The store.
-        table: What `export_table` gave.
-        about: Text of the card, Markdown.
-        folder: The folder to write.
-
-    Returns:
-        Rows per split.
+    deleted since. Returns rows per split.
     """
     refuse_existing(folder)
     with locked_tombstones(store.root) as deleted, atomic_folder(folder) as temporary:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from merloco.features.store import TO_DO
+from merloco.features.store import TO_DO, FeatureStore, PlannedShard
+from merloco.features.views import FeatureView
 from merloco.pipelines.files.atomic import require_writable
 from merloco.pipelines.files.space import require_space
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore, PlannedShard
-    from merloco.features.views import FeatureView
 
 FIRST_GUESS = 4096
 """Bytes per sample of a view without any shard yet; low for every encoder: nothing is refused without reason."""
@@ -19,10 +15,6 @@ FIRST_GUESS = 4096
 
 def require_store_room(store: FeatureStore, planned: Sequence[PlannedShard]) -> None:
     """Refuse an extraction that cannot be written: before its work is done, not after.
-
-    Args:
-        store: The store.
-        planned: The plan, of which the shards to do are counted.
 
     Raises:
         DataError: The store cannot be written, or the shards will not fit.
@@ -36,6 +28,7 @@ def require_store_room(store: FeatureStore, planned: Sequence[PlannedShard]) -> 
 
 def bytes_per_row(store: FeatureStore, view: FeatureView) -> float:
     """Size of both files per sample, over the committed shards of the view."""
-    sized = [c for c in store.committed(view) if c.tar_bytes and c.parquet_bytes]
-    rows = sum(c.rows for c in sized)
-    return sum((c.tar_bytes or 0) + (c.parquet_bytes or 0) for c in sized) / rows if rows else FIRST_GUESS
+    commits = store.committed(view)
+    sizes = [(c.tar_bytes + c.parquet_bytes, c.rows) for c in commits if c.tar_bytes and c.parquet_bytes]
+    rows = sum(count for _, count in sizes)
+    return sum(size for size, _ in sizes) / rows if rows else FIRST_GUESS

@@ -20,24 +20,23 @@ def encode_items(view: FeatureView, encoder: Encoder, items: Sequence[Item]) -> 
     """Encode a batch of items into rows, one row per item in the given order."""
     if isinstance(encoder, FaceEncoder):
         return encode_detections(view, encoder, items, detect_batch(encoder, items))
-    return _rows(view, items, lambda chosen: encoder.encode([item.value for item in chosen]))
+    return _rows(view, items, lambda batch: encoder.encode([item.value for item in batch]))
 
 
 def detect_batch(encoder: FaceEncoder, items: Sequence[Item]) -> dict[str, Any]:
     """Detection for the readable items: sample id -> what `FaceEncoder.find` gives, or the exception."""
-    readable = [item for item in items if item.status == OK]
-    found = bisect_failures(encoder.find, [item.value for item in readable])
-    return dict(zip((item.sample_id for item in readable), found, strict=True))
+    return by_id(items, lambda readable: encoder.find([item.value for item in readable]))
 
 
 def encode_detections(
-    view: FeatureView, encoder: FaceEncoder, items: Sequence[Item], found: dict[str, Any]
+    view: FeatureView, encoder: FaceEncoder, items: Sequence[Item], detections: dict[str, Any]
 ) -> list[Row]:
     """Encode items in which faces have been looked for (`detect_batch`)."""
-    items = [_failed(i, found[i.sample_id]) if isinstance(found.get(i.sample_id), Exception) else i for i in items]
+    errors = {sample_id: error for sample_id, error in detections.items() if isinstance(error, Exception)}
+    items = [_failed(i, errors[i.sample_id]) if i.sample_id in errors else i for i in items]
 
-    def encode(chosen: Sequence[Item]) -> list[Encoding]:
-        return encoder.encode_found([item.value for item in chosen], [found[item.sample_id] for item in chosen])
+    def encode(batch: Sequence[Item]) -> list[Encoding]:
+        return encoder.encode_found([item.value for item in batch], [detections[item.sample_id] for item in batch])
 
     return _rows(view, items, encode)
 
@@ -45,9 +44,14 @@ def encode_detections(
 def _rows(
     view: FeatureView, items: Sequence[Item], encode: Callable[[Sequence[Item]], Sequence[Encoding]]
 ) -> list[Row]:
-    readable = [item for item in items if item.status == OK]
-    encodings = dict(zip((i.sample_id for i in readable), bisect_failures(encode, readable), strict=True))
+    encodings = by_id(items, encode)
     return [_row(view, item, encodings.get(item.sample_id)) for item in items]
+
+
+def by_id(items: Sequence[Item], call: Callable[[Sequence[Item]], Sequence[T]]) -> dict[str, T | Exception]:
+    """What a call gives for each readable item, or its exception."""
+    readable = [item for item in items if item.status == OK]
+    return dict(zip((item.sample_id for item in readable), bisect_failures(call, readable), strict=True))
 
 
 def bisect_failures(call: Callable[[Sequence[Any]], Sequence[T]], items: Sequence[Any]) -> list[T | Exception]:
@@ -77,21 +81,21 @@ def _row(view: FeatureView, item: Item, encoding: Encoding | Exception | None) -
         item = _failed(item, encoding)
     if item.status != OK or not isinstance(encoding, Encoding):
         return Row(item.sample_id, item.status, item.error, decode_errors=item.decode_errors)
-    known: dict[str, Any] = {"decode_errors": item.decode_errors}
+    counts: dict[str, Any] = {"decode_errors": item.decode_errors}
     if view.modality == "video":
         window, step = view.window_and_step(view.definition["fps"])
         segments = frame_segments(encoding.vectors, encoding.valid, window, step)
         frames, faces = len(encoding.valid), int(encoding.valid.sum())
-        known |= {"frames": frames, "face_frames": faces}
+        counts |= {"frames": frames, "face_frames": faces}
         if faces < view.min_face_share * frames:
-            seen = f"a face in {faces} of {frames} frames, below the view's min_face_share {view.min_face_share:g}"
-            return Row(item.sample_id, "no_face", seen if faces else None, **known)
+            message = f"a face in {faces} of {frames} frames, below the view's min_face_share {view.min_face_share:g}"
+            return Row(item.sample_id, "no_face", message if faces else None, **counts)
     else:
         segments = encoding.vectors[encoding.valid]
     if len(segments) == 0:
-        return Row(item.sample_id, "no_face" if view.modality == "video" else "no_features", **known)
+        return Row(item.sample_id, "no_face" if view.modality == "video" else "no_features", **counts)
     segments = np.ascontiguousarray(segments, dtype=np.float32)
     pooled = pool(segments, view.pooling)
     if not np.isfinite(pooled).all():
-        return Row(item.sample_id, "not_finite", "the encoder gave NaN or infinity", **known)
-    return Row(item.sample_id, OK, None, segments, pooled, dict(encoding.extras), **known)
+        return Row(item.sample_id, "not_finite", "the encoder gave NaN or infinity", **counts)
+    return Row(item.sample_id, OK, None, segments, pooled, dict(encoding.extras), **counts)

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from merloco.features.extraction.encoder import bisect_failures
-from merloco.features.extraction.reader import Item, Reader
+from merloco.features.extraction.encoder import by_id
+from merloco.features.extraction.reader import Reader
+from merloco.features.progress import RowProgress
 from merloco.features.shards.format import OK
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import atomic_path
@@ -87,15 +88,15 @@ def cache_inputs(
     reader: Reader,
     slice_fn: SliceFn,
     empty: str = "no_features",
-    progress: Callable[[int], None] | None = None,
+    progress: RowProgress | None = None,
     store: Path | None = None,
 ) -> InputCache:
     """Read samples into a cache; what is there already is not read again.
 
     Args:
-        folder: Where the cache lies. Its name has to stand for records, reader and cut.
+        folder: Where the cache lies. Its name has to stand for records, reader and slice_fn.
         records: Rows of the samples table.
-        reader: Turns a record into an item (`merloco.features.extraction.reader.make_reader`).
+        reader: See `merloco.features.extraction.reader.make_reader`.
         slice_fn: Turns items' values into units.
         empty: Status of a sample that was read and has no unit.
         progress: Called with the number of samples done since the last call.
@@ -109,11 +110,15 @@ def cache_inputs(
     for number, block in enumerate(blocks):
         path = folder / f"{number:05d}.json"
         if path.is_file():
-            _check(path, block)
+            cached = [sample["id"] for sample in json.loads(path.read_text(encoding="utf-8"))["samples"]]
+            if cached != [record["sample_id"] for record in block]:
+                raise DataError(
+                    f"{path}: holds other samples than expected: remove its folder and run the command again"
+                )
             if progress:
                 progress(len(block))
         else:
-            _write_block(path, block, reader, slice_fn, empty, progress, partial(_allowed, records, store))
+            _write_block(path, block, reader, slice_fn, empty, progress, partial(_require_undeleted, records, store))
     try:
         return InputCache(folder, len(blocks))
     except FileNotFoundError as error:
@@ -121,7 +126,7 @@ def cache_inputs(
 
 
 @contextmanager
-def _allowed(records: Sequence[Mapping[str, Any]], store: Path | None) -> Iterator[None]:
+def _require_undeleted(records: Sequence[Mapping[str, Any]], store: Path | None) -> Iterator[None]:
     """Commit what was read, unless a sample was deleted since: units cannot be taken out of a training."""
     if store is None:
         yield
@@ -132,36 +137,33 @@ def _allowed(records: Sequence[Mapping[str, Any]], store: Path | None) -> Iterat
         yield
 
 
-def _check(path: Path, block: Sequence[Mapping[str, Any]]) -> None:
-    there = [sample["id"] for sample in json.loads(path.read_text(encoding="utf-8"))["samples"]]
-    if there != [record["sample_id"] for record in block]:
-        raise DataError(f"{path}: holds other samples than expected: remove its folder and run the command again")
-
-
 def _write_block(
     path: Path,
     block: Sequence[Mapping[str, Any]],
     reader: Reader,
     slice_fn: SliceFn,
     empty: str,
-    progress: Callable[[int], None] | None,
-    allowed: Callable[[], AbstractContextManager[None]],
+    progress: RowProgress | None,
+    commit_guard: Callable[[], AbstractContextManager[None]],
 ) -> None:
     samples: list[dict[str, Any]] = []
     with ExitStack() as commit:
-        with atomic_path(path.with_suffix(".bin")) as temporary, temporary.open("wb") as handle:
+        with (
+            atomic_path(path.with_suffix(".bin")) as temporary,
+            temporary.open("wb") as handle,
+            ThreadPoolExecutor(max_workers=2) as threads,
+        ):
             offset = 0
-            for items in _read(block, reader):
-                readable = [item for item in items if item.status == OK]
-                cuts = bisect_failures(slice_fn, [item.value for item in readable])
-                units = dict(zip((item.sample_id for item in readable), cuts, strict=True))
+            for begin in range(0, len(block), CONCURRENCY):
+                items = list(threads.map(reader, block[begin : begin + CONCURRENCY]))
+                sliced = by_id(items, lambda readable: slice_fn([item.value for item in readable]))
                 for item in items:
                     places: list[list[list[Any]]] = []
-                    found = units.get(item.sample_id, ())
-                    if isinstance(found, Exception):  # it breaks the encoder and costs itself
-                        error = f"{type(found).__name__}: {found}"
-                        item, found = replace(item, status="encode_error", error=error), ()
-                    for unit in found:
+                    units = sliced.get(item.sample_id, ())
+                    if isinstance(units, Exception):  # it breaks the encoder and costs itself
+                        error = f"{type(units).__name__}: {units}"
+                        item, units = replace(item, status="encode_error", error=error), ()
+                    for unit in units:
                         places.append([])
                         for array in unit:
                             places[-1].append([offset, array.dtype.str, list(array.shape)])
@@ -170,13 +172,5 @@ def _write_block(
                     samples.append({"id": item.sample_id, "status": status, "error": item.error, "units": places})
                 if progress:
                     progress(len(items))
-            commit.enter_context(allowed())  # from here to the record: the block appears now
+            commit.enter_context(commit_guard())  # from here to the record: the block appears now
         write_json(path, {"samples": samples})
-
-
-def _read(block: Sequence[Mapping[str, Any]], reader: Reader) -> Any:
-    """Items in order, a few at a time, decoded by two threads."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        for begin in range(0, len(block), CONCURRENCY):
-            items: list[Item] = list(pool.map(reader, block[begin : begin + CONCURRENCY]))
-            yield items

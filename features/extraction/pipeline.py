@@ -6,6 +6,7 @@ Every input gets a row, whatever happens to it.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -21,6 +22,7 @@ from merloco.features.extraction.reader import Item as Item
 from merloco.features.extraction.reader import Reader as Reader
 from merloco.features.extraction.segments import pooled_dim
 from merloco.features.extraction.stages import StageTimings, encode_rows
+from merloco.features.progress import RowProgress
 from merloco.features.shards.commit import Commit, drop_shard
 from merloco.features.shards.format import MISSING, OK, Row, Shard, lost_media, write_shard
 from merloco.features.shards.rewrite import drop_deleted
@@ -32,7 +34,6 @@ from merloco.pipelines.samples.tombstones import locked_tombstones
 MAX_WAITING_BYTES = 256 * 2**20
 """Bytes of decoded media that wait for one view's encoder."""
 
-Progress = Callable[[int], None]
 SampleReader = Callable[[Mapping[str, Any]], Mapping[str, Item]]
 """Reads one record of the samples table: view name -> item."""
 
@@ -55,42 +56,23 @@ class ShardTarget:
     """Root of the corpus: a shard that lacks media which the ingest saw is not committed if it is gone."""
 
 
-def extract_shard(
-    view: FeatureView,
-    encoder: Encoder,
-    shard: Shard,
-    reader: Reader,
-    folder: Path,
-    *,
-    reuse_rows: Mapping[str, Row] | None = None,
-    readers: int = 2,
-    progress: Progress | None = None,
-) -> Commit:
-    """Extract and commit one shard of one view (see `ShardTarget` and `extract_views`)."""
-    target = ShardTarget(view, encoder, shard, folder, reuse_rows or {})
-    return extract_views([target], lambda record: {view.name: reader(record)}, readers=readers, progress=progress)[0]
-
-
 def extract_views(
     targets: Sequence[ShardTarget],
     read: SampleReader,
     *,
     readers: int = 2,
-    progress: Progress | None = None,
+    progress: RowProgress | None = None,
     device_lock: Any = None,
 ) -> list[Commit]:
-    """Extract and commit one shard of several views that are read together.
+    """Extract and commit one shard of several views that are read together; returns one commit record per target.
 
     Args:
         targets: The views.
-        read: Turns a samples-table record into an item per view (`merloco.features.extraction.reader.read_sample`).
+        read: Reads a sample (`merloco.features.extraction.reader.read_sample`).
         readers: Threads that read ahead of the encoders.
-        progress: Called with the number of rows done since the last call, from one thread at a time.
+        progress: Called from one thread at a time.
         device_lock: A lock that is held while the encoders work, so that jobs take turns on a device but read and write
-            beside each other; None takes no turns.
-
-    Returns:
-        One commit record per target.
+            beside each other.
     """
     report = _serial(progress)
     queues: dict[str, BoundedQueue[Item]] = {target.view.name: BoundedQueue(MAX_WAITING_BYTES) for target in targets}
@@ -102,7 +84,7 @@ def extract_views(
                 pool.submit(_encode, target, queues[target.view.name], timings[target.view.name], pool, report)
                 for target in targets
             ]
-            # The turn ends when the encoders are done; the last files may still be on their way to the disk.
+            # The lock is released when the encoders are done; the last files may still be on their way to the disk.
             outcomes = [encoder.exception() for encoder in encoders]
         problem = feeder.exception() or next((error for error in outcomes if error), None)
         if problem:
@@ -117,12 +99,9 @@ def _feed(
     timings: Mapping[str, StageTimings],
     readers: int,
 ) -> None:
-    """Read samples in order and hand each view its item; a view takes nothing for rows that it keeps."""
-    records = [
-        record
-        for record in targets[0].shard.samples.to_pylist()
-        if any(record["sample_id"] not in target.reuse_rows for target in targets)
-    ]
+    """Read samples in order and hand each view its item; a view takes nothing for rows that it reuses."""
+    samples = targets[0].shard.samples.to_pylist()
+    records = [r for r in samples if any(r["sample_id"] not in target.reuse_rows for target in targets)]
     open_queues = dict(queues)
     try:
         for items in _read_ahead(records, read, readers):
@@ -130,12 +109,11 @@ def _feed(
                 name = target.view.name
                 item = items[name]
                 timings[name].add("decode", item.seconds)
-                if item.sample_id in target.reuse_rows or name not in open_queues:
-                    continue
-                try:
-                    open_queues[name].put(item, item.size)
-                except QueueCancelled:
-                    del open_queues[name]
+                if item.sample_id not in target.reuse_rows and name in open_queues:
+                    try:
+                        open_queues[name].put(item, item.size)
+                    except QueueCancelled:
+                        del open_queues[name]
             if not open_queues:
                 return
     finally:
@@ -146,14 +124,12 @@ def _feed(
 def _read_ahead(records: Sequence[Mapping[str, Any]], read: SampleReader, readers: int) -> Iterator[Mapping[str, Item]]:
     """Read in threads, a bounded number of samples ahead, in order."""
     with ThreadPoolExecutor(readers) as pool:
-        source = iter(records)
-        pending: list[Future[Mapping[str, Item]]] = [
-            pool.submit(read, record) for record in islice(source, 2 * readers)
-        ]
+        submitted = (pool.submit(read, record) for record in records)
+        pending = deque(islice(submitted, 2 * readers))
         try:
             while pending:
-                items = pending.pop(0).result()
-                pending.extend(pool.submit(read, record) for record in islice(source, 1))
+                items = pending.popleft().result()
+                pending.extend(islice(submitted, 1))
                 yield items
         finally:
             for future in pending:
@@ -161,7 +137,7 @@ def _read_ahead(records: Sequence[Mapping[str, Any]], read: SampleReader, reader
 
 
 def _encode(
-    target: ShardTarget, queue: BoundedQueue[Item], timings: StageTimings, pool: ThreadPoolExecutor, report: Progress
+    target: ShardTarget, queue: BoundedQueue[Item], timings: StageTimings, pool: ThreadPoolExecutor, report: RowProgress
 ) -> Future[Commit]:
     """Encode what comes through the queue and start writing it; the result is the commit to come."""
     rows = dict(target.reuse_rows)
@@ -183,26 +159,26 @@ def _commit(target: ShardTarget, rows: Sequence[Row], width: int, seconds: Mappi
     Raises:
         DataError: Media that the ingest saw are not there, and the corpus as a whole is not: a disk may be unmounted.
     """
-    missing = sum(row.status == MISSING for row in rows)
-    lost = lost_media(target.shard.samples, target.view.modality, missing)
+    lost = _lost(target.shard, target, rows)
     if lost and target.root is not None:
         _require_release(target, target.root, lost)
     if target.store is None:
         return write_shard(target.folder, target.shard, rows, width, seconds, lost)
     with locked_tombstones(target.store, target.shard.corpus) as deleted:
-        shard, left = drop_deleted(target.shard, target.view.modality, rows, deleted)
-        missing = sum(row.status == MISSING for row in left)
-        lost = lost_media(shard.samples, target.view.modality, missing)
-        commit = write_shard(target.folder, shard, left, width, seconds, lost)
-        if not left:
+        shard, rows = drop_deleted(target.shard, target.view.modality, rows, deleted)
+        commit = write_shard(target.folder, shard, rows, width, seconds, _lost(shard, target, rows))
+        if not rows:
             drop_shard(target.folder, shard.name)
         return commit
 
 
+def _lost(shard: Shard, target: ShardTarget, rows: Sequence[Row]) -> int:
+    return lost_media(shard.samples, target.view.modality, sum(row.status == MISSING for row in rows))
+
+
 def _require_release(target: ShardTarget, root: Path, lost: int) -> None:
     """Raise `DataError` if no file of the shard that the ingest saw is there: not they are gone, but their disk is."""
-    modality = target.view.modality
-    samples = target.shard.samples
+    modality, samples = target.view.modality, target.shard.samples
     seen = samples.filter(pc.equal(samples[f"{modality}_status"], OK))[f"{modality}_path"].unique().to_pylist()
     if not any((root / path).is_file() for path in seen):
         raise DataError(
@@ -212,15 +188,15 @@ def _require_release(target: ShardTarget, root: Path, lost: int) -> None:
         )
 
 
-_REPORTING = threading.Lock()
+_PROGRESS_LOCK = threading.Lock()
 
 
-def _serial(progress: Progress | None) -> Progress:
+def _serial(progress: RowProgress | None) -> RowProgress:
     """Call `progress` from one thread at a time, and not for nothing."""
 
     def report(count: int) -> None:
         if progress and count:
-            with _REPORTING:
+            with _PROGRESS_LOCK:
                 progress(count)
 
     return report

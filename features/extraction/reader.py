@@ -52,29 +52,13 @@ def decoders(time_limit: float) -> DecoderPool:
 
 
 def make_reader(view: FeatureView, root: Path, media: Decoder | None = None) -> Reader:
-    """A function that turns a samples-table record into an item for the view's encoder.
-
-    Args:
-        view: The feature view.
-        root: Root of the corpus, to which media paths are relative.
-        media: What decodes; None decodes in this process.
-    """
+    """A reader for one view of a corpus; its media paths are relative to `root`; None decodes in this process."""
     used = media or InlineDecoder()
     return lambda record: read_sample([view], record, root, used)[view.name]
 
 
 def read_sample(views: Sequence[FeatureView], record: Mapping[str, Any], root: Path, media: Decoder) -> dict[str, Item]:
-    """Read a sample for several views; sound at one rate and pictures at one frame rate are decoded once.
-
-    Args:
-        views: The feature views.
-        record: A row of the samples table.
-        root: Root of the corpus, to which media paths are relative.
-        media: What decodes.
-
-    Returns:
-        View name -> item.
-    """
+    """View name -> what was read; sound at one rate and pictures at one frame rate are decoded once for all views."""
     groups: dict[tuple[str, float], list[FeatureView]] = {}
     for view in views:
         setting = {"audio": "sample_rate", "video": "fps"}.get(view.modality)

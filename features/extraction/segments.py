@@ -1,4 +1,4 @@
-"""Windows over sound and pictures, and statistics over segments (paper: segmentation and aggregation)."""
+"""Windows over sound and pictures, and statistics over segments (paper)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,9 @@ import numpy as np
 
 
 def bounds(length: int, window: int, step: int) -> list[tuple[int, int]]:
-    """Segment bounds [start, end) over `length` samples or frames.
+    """Segment bounds [start, end) over `length` samples or frames; at least one for a length above zero, none for zero.
 
     Windows begin every `step`. A tail shorter than one step is dropped, unless it is the first segment.
-
-    Args:
-        length: Number of audio samples or frames.
-        window: Window in the same unit.
-        step: Distance between window starts in the same unit.
-
-    Returns:
-        At least one pair for a length above zero, none for zero.
     """
     starts = [start for start in range(0, length, step) if start == 0 or length - start >= step]
     return [(start, min(start + window, length)) for start in starts]
@@ -30,16 +22,7 @@ def repeat_to(wave: np.ndarray, length: int) -> np.ndarray:
 
 
 def audio_windows(wave: np.ndarray, window: int, step: int) -> np.ndarray:
-    """Cut a mono wave into windows of equal length.
-
-    Args:
-        wave: float32 (n,), n above zero.
-        window: Window in samples; short segments are filled by repetition.
-        step: Step in samples.
-
-    Returns:
-        float32 (n_windows, window).
-    """
+    """Cut a mono wave, float32 (n,), into float32 (n_windows, window); short segments are filled by repetition."""
     return np.stack([repeat_to(wave[start:end], window) for start, end in bounds(len(wave), window, step)])
 
 

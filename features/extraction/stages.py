@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,15 +28,14 @@ class StageTimings:
 
     def __init__(self, readers: int) -> None:
         self.readers = readers
-        self._seconds: dict[str, float] = {}
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         self._lock = threading.Lock()
 
     def add(self, stage: str, seconds: float) -> None:
         """Add seconds to a stage."""
+        share = seconds / self.readers if stage == "decode" else seconds
         with self._lock:
-            self._seconds[stage] = self._seconds.get(stage, 0.0) + (
-                seconds / self.readers if stage == "decode" else seconds
-            )
+            self._seconds[stage] += share
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
@@ -54,22 +54,18 @@ class StageTimings:
 def encode_rows(
     view: FeatureView, encoder: Encoder, queue: BoundedQueue[Item], timings: StageTimings
 ) -> Iterator[list[Row]]:
-    """Encode the items of a queue batch by batch; an encoder that detects first does so one batch ahead.
-
-    Yields:
-        The rows of a batch.
-    """
+    """Encode the items of a queue batch by batch; an encoder that detects first does so one batch ahead."""
     if isinstance(encoder, FaceEncoder):
-        yield from _found_rows(view, encoder, queue, timings)
-        return
-    for batch in batches(queue):
-        with timings.time("encode"):
-            rows = encode_items(view, encoder, batch)
-        yield rows
+        yield from _detect_and_encode(view, encoder, queue, timings)
+    else:
+        for batch in batches(queue):
+            with timings.time("encode"):
+                rows = encode_items(view, encoder, batch)
+            yield rows
     timings.add("wait", queue.idle_seconds)
 
 
-def _found_rows(
+def _detect_and_encode(
     view: FeatureView, encoder: FaceEncoder, queue: BoundedQueue[Item], timings: StageTimings
 ) -> Iterator[list[Row]]:
     ready: BoundedQueue[tuple[list[Item], dict[str, Any]]] = BoundedQueue(max_bytes=1)
@@ -78,8 +74,8 @@ def _found_rows(
         try:
             for batch in batches(queue):
                 with timings.time("detect"):
-                    found = detect_batch(encoder, batch)
-                ready.put((batch, found))
+                    detections = detect_batch(encoder, batch)
+                ready.put((batch, detections))
         except QueueCancelled:
             pass
         finally:
@@ -89,14 +85,13 @@ def _found_rows(
     with ThreadPoolExecutor(1) as pool:
         detector = pool.submit(detect)
         try:
-            for batch, found in ready:
+            for batch, detections in ready:
                 with timings.time("encode"):
-                    rows = encode_detections(view, encoder, batch, found)
+                    rows = encode_detections(view, encoder, batch, detections)
                 yield rows
         finally:
             ready.cancel()
         detector.result()
-    timings.add("wait", queue.idle_seconds)
 
 
 def batches(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -7,27 +7,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from merloco.features.query.views import current_folder
+from merloco.features.progress import RowProgress
+from merloco.features.query.views import view_folders
 from merloco.features.runs import read_config, run_folders
 from merloco.features.shards.commit import Commit, commits, verify_files
 from merloco.features.shards.format import MISSING, OK, Shard, lost_media
 from merloco.features.shards.tar import UnsafeNameError, read_array, tar_files
+from merloco.features.store import FeatureStore
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import TEMPORARY, temporary_files
 from merloco.pipelines.files.hashing import canonical_json, sha256_text
 from merloco.pipelines.samples.table import ingested, ingested_table
 from merloco.pipelines.samples.tombstones import read_tombstones
 from merloco.pipelines.samples.transcripts import read_transcripts
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
 
 ERROR, WARNING = "error", "warning"
 AGAIN = "remove the three files of the shard and run `merloco extract`"
@@ -91,38 +89,25 @@ def findings_rows(findings: list[Finding]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=FINDINGS_COLUMNS)
 
 
-def check_store(store: FeatureStore, progress: Callable[[int], None] | None = None) -> list[Finding]:
-    """Check every file of the store; no finding means that all of it can be trusted.
-
-    Args:
-        store: The store.
-        progress: Called with the number of shards done since the last call.
-    """
-    findings = list(_leftovers(store.root))
+def check_store(store: FeatureStore, progress: RowProgress | None = None) -> list[Finding]:
+    """Check every file of the store; no finding means that all of it can be trusted. `progress` counts shards."""
     broken = list(_samples(store))
-    findings += broken
-    planned = cache(store.planned_shards)  # cut once for all views of a modality
-    for view_folder in sorted(path for path in (store.root / "views").glob("*") if path.is_dir()):
-        current = current_folder(store, view_folder.name) if view_folder.name in store.catalog.views else None
-        for folder in sorted(path for path in view_folder.iterdir() if path.is_dir()):
-            findings += _folder(store, folder, progress)
-            if folder != current:
-                where = str(folder.relative_to(store.root))
-                findings.append(Finding("superseded", where, "no view of the catalog has this fingerprint"))
-            elif not broken:
-                findings += _stale(store, folder, planned)
-    findings += _runs(store)
-    return findings
+    findings = [*_leftovers(store.root), *broken]
+    planned = cache(store.planned_shards)  # once for all views of a modality
+    for _, folder, current in view_folders(store):
+        findings += _folder(store, folder, progress)
+        if not current:
+            where = str(folder.relative_to(store.root))
+            findings.append(Finding("superseded", where, "no view of the catalog has this fingerprint"))
+        elif not broken:
+            findings += _stale(store, folder, planned)
+    return findings + list(_runs(store))
 
 
 def _leftovers(root: Path) -> Iterator[Finding]:
-    messages = {
-        "dead": "unfinished file of a killed writer",
-        "living": "unfinished file of a writer at work",
-        "elsewhere": "unfinished file of a writer on another host",
-    }
-    for path, writer in temporary_files(root):
-        yield Finding("leftover", str(path.relative_to(root)), messages[writer])
+    writers = {"dead": "killed writer", "living": "writer at work", "elsewhere": "writer on another host"}
+    for path, state in temporary_files(root):
+        yield Finding("leftover", str(path.relative_to(root)), f"temporary_files file of a {writers[state]}")
 
 
 def _samples(store: FeatureStore) -> Iterator[Finding]:
@@ -131,23 +116,23 @@ def _samples(store: FeatureStore) -> Iterator[Finding]:
         where = f"samples/{name}.parquet"
         try:
             ids = ingested_table(store.root, name)["sample_id"]
-            heard = [line.sample_id for line in read_transcripts(store.root, name)]
+            transcribed = [line.sample_id for line in read_transcripts(store.root, name)]
         except DataError as error:
             yield Finding("samples", where, str(error))
             continue
         if len(ids) != len(ids.unique()):
             yield Finding("samples", where, f"{len(ids) - len(ids.unique())} sample ids occur more than once")
         yield from _deleted(store, name, ids.to_pylist(), where)
-        yield from _deleted(store, name, heard, f"transcripts/{name}.jsonl")
+        yield from _deleted(store, name, transcribed, f"transcripts/{name}.jsonl")
 
 
 def _deleted(store: FeatureStore, corpus: str, ids: list[str], where: str) -> Iterator[Finding]:
-    here = sorted(read_tombstones(store.root, corpus).samples.intersection(ids))
-    if here:
-        yield Finding("deleted", where, f"{len(here)} deleted samples are here, the first {here[0]}")
+    present = sorted(read_tombstones(store.root, corpus).samples.intersection(ids))
+    if present:
+        yield Finding("deleted", where, f"{len(present)} deleted samples are here, the first {present[0]}")
 
 
-def _folder(store: FeatureStore, folder: Path, progress: Callable[[int], None] | None) -> Iterator[Finding]:
+def _folder(store: FeatureStore, folder: Path, progress: RowProgress | None) -> Iterator[Finding]:
     where = folder.relative_to(store.root)
     try:
         definition = json.loads((folder / "view.json").read_text(encoding="utf-8"))["definition"]
@@ -170,34 +155,26 @@ def _folder(store: FeatureStore, folder: Path, progress: Callable[[int], None] |
     seen: dict[str, str] = {}
     for commit in done:
         place = f"{where}/{commit.shard}"
-        problems = list(check_shard(folder, commit))
+        problems = list(_check_shard(folder, commit))
         if progress:
             progress(1)
         yield from (Finding(code, place, message) for code, message in problems)
         if problems:
             continue
         ids = pq.read_table(folder / f"{commit.shard}.parquet", columns=["sample_id"])["sample_id"].to_pylist()
-        twice = [sample_id for sample_id in ids if sample_id in seen]
-        if twice:
-            message = f"{len(twice)} samples are in other shards too, the first {twice[0]} in {seen[twice[0]]}"
+        repeated = [sample_id for sample_id in ids if sample_id in seen]
+        if repeated:
+            message = f"{len(repeated)} samples are in other shards too, the first {repeated[0]} in {seen[repeated[0]]}"
             yield Finding("duplicate", place, message)
         seen.update(dict.fromkeys(ids, commit.shard))
         yield from _deleted(store, commit.corpus, ids, place)
 
 
-def check_shard(folder: Path, commit: Commit) -> Iterator[tuple[str, str]]:
-    """Check one committed shard.
-
-    Args:
-        folder: `store/views/<view>/<fingerprint>`.
-        commit: Its record.
-
-    Yields:
-        Code and message of every problem; after a file that is missing or not the committed one, nothing more.
-    """
-    found = verify_files(folder, commit, verify=True)
-    if found is not None:
-        yield "missing_file" if found.endswith("is not there") else "hash", found
+def _check_shard(folder: Path, commit: Commit) -> Iterator[tuple[str, str]]:
+    """Code and message of every problem; after a file that is missing or not the committed one, nothing more."""
+    problem = verify_files(folder, commit, verify=True)
+    if problem is not None:
+        yield "missing_file" if problem.endswith("is not there") else "hash", problem
         return
     table = pq.read_table(folder / f"{commit.shard}.parquet")
     pooled = table["pooled"]
@@ -209,37 +186,34 @@ def check_shard(folder: Path, commit: Commit) -> Iterator[tuple[str, str]]:
     elif not np.isfinite(pooled.drop_null().combine_chunks().flatten().to_numpy()).all():
         yield "not_finite", "pooled vectors hold NaN or infinity"
     counts = dict(zip(ok["sample_id"].to_pylist(), ok["n_segments"].to_pylist(), strict=True))
-    yield from _tar(folder / f"{commit.shard}.tar", counts)
+    yield from _check_tar(folder / f"{commit.shard}.tar", counts)
 
 
-def _tar(path: Path, counts: dict[str, int]) -> Iterator[tuple[str, str]]:
+def _check_tar(path: Path, counts: dict[str, int]) -> Iterator[tuple[str, str]]:
     """The tar holds finite segments of exactly the samples that are ok, as many as the table says."""
-    found = []
+    keys = []
     try:
         for key, kind, content in tar_files(path):
             if kind != "segments.npy":
                 continue
-            found.append(key)
+            keys.append(key)
             segments = read_array(content, f"{path.name}, {key}")
             if len(segments) != counts.get(key, len(segments)):
                 yield "segments", f"{key}: {len(segments)} segments in the tar, {counts[key]} in the table"
             elif not np.isfinite(segments).all():
                 yield "not_finite", f"{key}: segments hold NaN or infinity"
-    except UnsafeNameError as error:
-        yield "unsafe_name", str(error)
-        return
     except DataError as error:
-        yield "segments", str(error)
+        yield "unsafe_name" if isinstance(error, UnsafeNameError) else "segments", str(error)
         return
-    if found != list(counts):
+    if keys != list(counts):
         yield "tar_ids", "the tar does not hold the segments of exactly the samples that are ok"
 
 
-def _stale(store: FeatureStore, folder: Path, cut: Callable[[str], dict[str, Shard]]) -> Iterator[Finding]:
+def _stale(store: FeatureStore, folder: Path, planned_shards: Callable[[str], dict[str, Shard]]) -> Iterator[Finding]:
     """Shards that were made from other samples than the table now holds, or without media that the ingest saw."""
     modality = store.modality(folder) or ""
     try:
-        done, planned = commits(folder), cut(modality) if modality else {}
+        done, planned = commits(folder), planned_shards(modality) if modality else {}
     except DataError:
         return  # a finding of the folder already
     for commit in done:

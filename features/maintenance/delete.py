@@ -9,23 +9,24 @@ applied every time; what is gone already costs a look at the ids.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from merloco.features.maintenance.targets import DeletionTarget
+from merloco.features.progress import RowProgress
 from merloco.features.runs import read_config, run_folders
 from merloco.features.shards.commit import Commit, commit_path, commits, read_commit
 from merloco.features.shards.format import plan_shards
 from merloco.features.shards.locks import active_locks, shard_lock
 from merloco.features.shards.rewrite import prune_shard
+from merloco.features.store import FeatureStore
 from merloco.pipelines.checks.findings import findings_path
 from merloco.pipelines.corpora.base import Parsed, RowError
 from merloco.pipelines.errors import BrokenFileError, DataError
@@ -44,11 +45,6 @@ from merloco.pipelines.samples.tombstones import (
 )
 from merloco.pipelines.samples.transcripts import drop_transcripts, join_transcripts, read_transcripts, transcripts_path
 
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
-
-Progress = Callable[[int], None]
-
 
 @dataclass(frozen=True, slots=True)
 class DeletedFile:
@@ -65,34 +61,23 @@ def dry_run(store: FeatureStore, target: DeletionTarget) -> list[DeletedFile]:
     ids = target.samples | read_tombstones(root, corpus).samples
     shards = [folder / f"{commit.shard}.parquet" for folder, commit in _shards(root, corpus)]
     paths = [samples_path(root, corpus), *shards, *_tables(root)]
-    found = [_removal(root, path, rows) for path in paths if (rows := _hits(path, ids))]
-    if heard := sum(line.sample_id in ids for line in read_transcripts(root, corpus)):
-        found.append(_removal(root, transcripts_path(root, corpus), heard))
-    return found + [_removal(root, path, rows) for path, rows in (*_caches(root, corpus, ids), *_aside(root, corpus))]
+    files = [(path, rows) for path in paths if (rows := _count_rows(path, ids))]
+    if rows := sum(line.sample_id in ids for line in read_transcripts(root, corpus)):
+        files.append((transcripts_path(root, corpus), rows))
+    return [_deleted_file(root, path, rows) for path, rows in (*files, *_removable(root, corpus, ids))]
 
 
 def runs_trained_on(store: FeatureStore, corpora: Collection[str]) -> list[str]:
     """Folders of runs and fine-tuned encoders with weights that were fitted to one of the corpora."""
-    found = []
-    for folder in run_folders(store.root):
-        if set(read_config(folder)["config"].get("train", ())) & set(corpora):
-            found.append(str(folder.relative_to(store.root)))
+    trained = [(folder, read_config(folder)["config"].get("train", ())) for folder in run_folders(store.root)]
     for path in sorted((store.root / "encoders").glob("*/encoder.json")):
-        if set(json.loads(path.read_text(encoding="utf-8"))["encoder"].get("trained_on", ())) & set(corpora):
-            found.append(str(path.parent.relative_to(store.root)))
-    return found
+        encoder = json.loads(path.read_text(encoding="utf-8"))["encoder"]
+        trained.append((path.parent, encoder.get("trained_on", ())))
+    return [str(folder.relative_to(store.root)) for folder, names in trained if set(names) & set(corpora)]
 
 
-def delete(store: FeatureStore, target: DeletionTarget, progress: Progress | None = None) -> list[DeletedFile]:
-    """Take samples out of the store and put them on its deletion list.
-
-    Args:
-        store: The store.
-        target: What to delete.
-        progress: Called with the number of shards done since the last call.
-
-    Returns:
-        What was removed, file by file.
+def delete(store: FeatureStore, target: DeletionTarget, progress: RowProgress | None = None) -> list[DeletedFile]:
+    """Take samples out of the store and put them on its deletion list; returns what was removed, file by file.
 
     Raises:
         DataError: Somebody is writing to the store, or a commit record is broken; nothing was changed then.
@@ -122,7 +107,7 @@ def _refuse_writers(root: Path) -> None:
         raise DataError(f"{path}: is being written{where}: delete when its writer has finished")
 
 
-def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[DeletedFile]:
+def _apply(store: FeatureStore, corpus: str, progress: RowProgress | None) -> list[DeletedFile]:
     """Bring every file of the store in line with the deletion list of a corpus."""
     root = store.root
     deleted = read_tombstones(root, corpus)
@@ -130,40 +115,40 @@ def _apply(store: FeatureStore, corpus: str, progress: Progress | None) -> list[
     ids = deleted.samples | deleted.ids_in(samples)
     if not ids:
         return []
-    gone = ids - set(samples["sample_id"].to_pylist())
+    earlier = ids - set(samples["sample_id"].to_pylist())
     samples = join_transcripts(root, corpus, samples)  # as plans see it
 
     @cache
     def planned(modality: str | None) -> tuple[dict[str, str], dict[str, str]]:
         """Shard -> hash of its inputs, before and after this deletion."""
-        cuts = [plan_shards(corpus, samples, modality, without_) for without_ in (gone, ids)] if modality else [[], []]
-        before, after = ({shard.name: shard.inputs for shard in cut} for cut in cuts)
+        plans = (plan_shards(corpus, samples, modality, out) if modality else [] for out in (earlier, ids))
+        before, after = ({shard.name: shard.inputs for shard in plan} for plan in plans)
         return before, after
 
     removed = []
     for folder, commit in list(_shards(root, corpus)):
         path = folder / f"{commit.shard}.parquet"
-        if not _hits(path, ids):
+        if not _count_rows(path, ids):
             continue
         before, after = planned(store.modality(folder))
-        with _shard_lock(folder, commit.shard):
-            now, rows = read_commit(folder, commit.shard), _hits(path, ids)
-            if now is None or not rows:  # an extractor was faster, and obeyed the list
+        with _require_shard_lock(folder, commit.shard):
+            current, rows = read_commit(folder, commit.shard), _count_rows(path, ids)
+            if current is None or not rows:  # an extractor was faster, and obeyed the list
                 continue
-            fresh = before.get(now.shard) == now.inputs  # a shard that was out of date stays out of date
-            prune_shard(folder, now, ids, after.get(now.shard, "") if fresh else now.inputs)
-        removed.append(_removal(root, path, rows))
+            fresh = before.get(current.shard) == current.inputs  # a shard that was out of date stays out of date
+            prune_shard(folder, current, ids, after.get(current.shard, "") if fresh else current.inputs)
+        removed.append(_deleted_file(root, path, rows))
         if progress:
             progress(1)
     _remove_orphans(root, corpus)
     with locked_tombstones(root, corpus, exclusive=True):  # a trainer may be about to replace a run
         for path in _tables(root):
-            if rows := _hits(path, ids):
+            if rows := _count_rows(path, ids):
                 write_parquet(path, drop_rows(read_parquet(path), ids))
-                removed.append(_removal(root, path, rows))
-    for folder, rows in (*_caches(root, corpus, ids), *_aside(root, corpus)):
-        remove(folder)
-        removed.append(_removal(root, folder, rows))
+                removed.append(_deleted_file(root, path, rows))
+    for path, rows in _removable(root, corpus, ids):
+        remove(path)
+        removed.append(_deleted_file(root, path, rows))
     with locked_tombstones(root, corpus, exclusive=True):
         removed += _rewrite_samples(store, corpus, ids)
     return removed
@@ -173,19 +158,19 @@ def _rewrite_samples(store: FeatureStore, corpus: str, ids: Collection[str]) -> 
     """Take samples out of the transcripts and of the samples table as they are now; nobody else writes meanwhile."""
     root = store.root
     if rows := drop_transcripts(root, corpus, ids):
-        yield _removal(root, transcripts_path(root, corpus), rows)
+        yield _deleted_file(root, transcripts_path(root, corpus), rows)
     samples = ingested_table(root, corpus)
     left = drop_rows(samples, ids)
     if rows := samples.num_rows - left.num_rows:
         _recount(store, corpus, left)
         write_parquet(samples_path(root, corpus), left)
-        yield _removal(root, samples_path(root, corpus), rows)
+        yield _deleted_file(root, samples_path(root, corpus), rows)
 
 
 @contextmanager
-def _shard_lock(folder: Path, shard: str) -> Iterator[None]:
-    with shard_lock([folder], shard) as ours:
-        if not ours:
+def _require_shard_lock(folder: Path, shard: str) -> Iterator[None]:
+    with shard_lock([folder], shard) as acquired:
+        if not acquired:
             raise DataError(f"{folder / shard}: is being extracted: run the same command again later")
         yield
 
@@ -198,26 +183,31 @@ def _shards(root: Path, corpus: str) -> Iterator[tuple[Path, Commit]]:
 
 def _tables(root: Path) -> list[Path]:
     """Tables of runs and whatever else keeps rows by sample id beside samples and views."""
-    found = []
+    tables = []
     for path in walk(root):
         if path.suffix != ".parquet" or path.relative_to(root).parts[0] in ("samples", "views"):
             continue
         with suppress(FileNotFoundError):  # a preview takes no lock: a run may make way for a new one
             if "sample_id" in pq.read_schema(path).names:
-                found.append(path)
-    return found
+                tables.append(path)
+    return tables
 
 
-def _caches(root: Path, corpus: str, ids: Collection[str]) -> Iterator[tuple[Path, int]]:
-    """Folders of decoded inputs that hold somebody: they go as a whole, and who needs them reads the rest again."""
+def _removable(root: Path, corpus: str, ids: Collection[str]) -> Iterator[tuple[Path, int]]:
+    """What goes as a whole: decoded inputs of the deleted (the rest is read again), and files that an ingest set aside.
+
+    Yields:
+        Path and rows; a broken file may hold anybody and counts as one row.
+    """
     for folder in sorted((root / "inputs").glob(f"{corpus}-*")):
         records = sorted(folder.glob("*.json"))
         rows = sum(s["id"] in ids for r in records for s in json.loads(r.read_text(encoding="utf-8"))["samples"])
         if rows or len(records) < len(list(folder.glob("*.bin"))):  # a block without a record may hold anybody
             yield folder, rows
+    yield from ((path, 1) for path in sorted((root / "samples").glob(f"{corpus}.*.broken*")))
 
 
-def _hits(path: Path, ids: Collection[str]) -> int:
+def _count_rows(path: Path, ids: Collection[str]) -> int:
     """Rows of a table that are to go; a shard's table that cannot be read has at least one."""
     try:
         column = read_parquet(path, ["sample_id"])["sample_id"]
@@ -226,17 +216,11 @@ def _hits(path: Path, ids: Collection[str]) -> int:
     return int(pc.sum(pc.is_in(column, pa.array(sorted(ids), pa.string()))).as_py() or 0)
 
 
-def _aside(root: Path, corpus: str) -> Iterator[tuple[Path, int]]:
-    """Broken files that an ingest set aside: they may hold anybody."""
-    for path in sorted((root / "samples").glob(f"{corpus}.*.broken*")):
-        yield path, 1
-
-
 def _remove_orphans(root: Path, corpus: str) -> None:
     """Files that a killed writer left without a record may hold anybody."""
     for path in [*(root / "views").glob("*/*/*.tar"), *(root / "views").glob("*/*/*.parquet")]:
         if path.stem.rpartition("-")[0] == corpus and not commit_path(path.parent, path.stem).is_file():
-            with _shard_lock(path.parent, path.stem):  # a living writer's files get their record in a moment
+            with _require_shard_lock(path.parent, path.stem):  # a living writer's files get their record in a moment
                 if not commit_path(path.parent, path.stem).is_file():
                     path.unlink(missing_ok=True)
 
@@ -253,5 +237,5 @@ def _recount(store: FeatureStore, corpus: str, samples: pa.Table) -> None:
     write_audit(store.root, replace(counted, state=audit.state))
 
 
-def _removal(root: Path, path: Path, rows: int) -> DeletedFile:
+def _deleted_file(root: Path, path: Path, rows: int) -> DeletedFile:
     return DeletedFile(str(path.relative_to(root)), rows)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from merloco.features.runs import read_config, run_folders
 from merloco.features.shards.commit import commit_path, drop_shard
 from merloco.features.shards.locks import active_locks, shard_lock
+from merloco.features.store import FeatureStore
 from merloco.models.encoders.base import ModelError
 from merloco.pipelines.files.atomic import TEMPORARY, remove, temporary_files
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +35,15 @@ class GcPlan:
 
 
 def plan_gc(store: FeatureStore, runs: bool = False) -> GcPlan:
-    """Look for garbage; nothing is changed.
-
-    Args:
-        store: The store. What its catalog uses is never garbage.
-        runs: Also name runs whose features are gone or are garbage now.
-    """
+    """Look for what nothing needs and, with `runs`, for runs whose features are gone or would go; changes nothing."""
     writers = temporary_files(store.root)
-    garbage = [_garbage(store, "leftover", p, "of a killed writer") for p, state in writers if state == "dead"]
-    kept = [
-        f"{path.relative_to(store.root)}: its writer may still be at work" + _where(state)
-        for path, state in writers
-        if state != "dead"
-    ]
-    busy = {path.parent / path.name.split("-", 4)[-1].split(".")[0] for path, state in writers if state != "dead"}
+    items = [_item(store, "leftover", path, "of a killed writer") for path, state in writers if state == "dead"]
+    kept, busy = [], set()
+    for path, state in writers:
+        if state != "dead":
+            host = " on another host; run `merloco gc` there" if state == "elsewhere" else ""
+            kept.append(f"{path.relative_to(store.root)}: its writer may still be at work{host}")
+            busy.add(path.parent / path.name.split("-", 4)[-1].split(".")[0])
     asked = store.planned_shards("text").keys()  # names of shards are the same for every modality
     busy |= {folder / shard for folder, shard in active_locks(store.root)}
     for view_folder in _folders(store.root / "views"):
@@ -61,31 +53,27 @@ def plan_gc(store: FeatureStore, runs: bool = False) -> GcPlan:
             continue
         for folder in _folders(view_folder):
             if folder == current:
-                garbage += _inside(store, folder, asked, busy)
+                items += _inside(store, folder, asked, busy)
             elif any(path.parent == folder for path in busy):
                 kept.append(f"{folder.relative_to(store.root)}: somebody is writing to it")
             elif view_folder.name not in store.catalog.views:
-                garbage.append(_garbage(store, "unknown_view", folder, "no view of the catalog has this name"))
+                items.append(_item(store, "unknown_view", folder, "no view of the catalog has this name"))
             else:
-                garbage.append(_garbage(store, "superseded", folder, "the view has another fingerprint now"))
+                items.append(_item(store, "superseded", folder, "the view has another fingerprint now"))
     if runs:
-        garbage += _runs(store, {item.where for item in garbage})
-    folders = tuple(f"{item.where}/" for item in garbage if item.kind in ("superseded", "unknown_view", "run"))
-    return GcPlan([item for item in garbage if not item.where.startswith(folders)], kept)
+        items += _runs(store, {item.where for item in items})
+    folders = tuple(f"{item.where}/" for item in items if item.kind in ("superseded", "unknown_view", "run"))
+    return GcPlan([item for item in items if not item.where.startswith(folders)], kept)
 
 
-def remove_items(store: FeatureStore, garbage: Iterable[GcItem]) -> int:
-    """Remove garbage.
-
-    Returns:
-        Bytes freed.
-    """
+def remove_items(store: FeatureStore, items: Iterable[GcItem]) -> int:
+    """Remove what a plan names, and return the number of bytes freed."""
     freed = 0
-    for item in garbage:
+    for item in items:
         path = store.root / item.where
         if item.kind in ("orphan", "unasked"):
-            with shard_lock([path.parent], path.stem) as ours:
-                if not ours or (item.kind == "orphan" and commit_path(path.parent, path.stem).is_file()):
+            with shard_lock([path.parent], path.stem) as acquired:
+                if not acquired or (item.kind == "orphan" and commit_path(path.parent, path.stem).is_file()):
                     continue  # a writer was faster
                 remove(path) if item.kind == "orphan" else drop_shard(path.parent, path.name)
         else:
@@ -98,14 +86,8 @@ def remove_items(store: FeatureStore, garbage: Iterable[GcItem]) -> int:
     return freed
 
 
-def _where(state: str) -> str:
-    return " on another host; run `merloco gc` there" if state == "elsewhere" else ""
-
-
 def _folders(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return []
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(TEMPORARY))
+    return sorted(p for p in path.glob("*") if p.is_dir() and not p.name.startswith(TEMPORARY))
 
 
 def _current(store: FeatureStore, name: str) -> tuple[Path | None, str]:
@@ -124,25 +106,24 @@ def _inside(store: FeatureStore, folder: Path, asked: Collection[str], busy: set
     for path in sorted(folder.iterdir()):
         if path.name.startswith(TEMPORARY) or folder / path.name.split(".")[0] in busy:
             continue
+        shard = path.name.removesuffix(".commit.json")
         if path.suffix in (".tar", ".parquet") and not commit_path(folder, path.stem).is_file():
-            yield _garbage(store, "orphan", path, "no commit record: it does not exist")
-        elif path.name.endswith(".commit.json"):
-            shard = path.name.removesuffix(".commit.json")
-            if shard not in asked and shard.rpartition("-")[0] in corpora:
-                why = "the samples table no longer asks for this shard"
-                size = sum(_size(folder / f"{shard}.{kind}") for kind in ("tar", "parquet", "commit.json"))
-                yield GcItem("unasked", str((folder / shard).relative_to(store.root)), size, why)
+            yield _item(store, "orphan", path, "no commit record: it does not exist")
+        elif path.name != shard and shard not in asked and shard.rpartition("-")[0] in corpora:
+            why = "the samples table no longer asks for this shard"
+            size = sum(_size(folder / f"{shard}.{kind}") for kind in ("tar", "parquet", "commit.json"))
+            yield GcItem("unasked", str((folder / shard).relative_to(store.root)), size, why)
 
 
-def _runs(store: FeatureStore, going: set[str]) -> Iterator[GcItem]:
-    here = {p.name for p in (store.root / "views").glob("*/*") if str(p.relative_to(store.root)) not in going}
+def _runs(store: FeatureStore, removed: set[str]) -> Iterator[GcItem]:
+    present = {p.name for p in (store.root / "views").glob("*/*") if str(p.relative_to(store.root)) not in removed}
     for folder in run_folders(store.root):
-        gone = sorted(set(read_config(folder)["config"].get("views", {}).values()) - here)
-        if gone:
-            yield _garbage(store, "run", folder, f"its features are gone (fingerprints {', '.join(gone)})")
+        missing = sorted(set(read_config(folder)["config"].get("views", {}).values()) - present)
+        if missing:
+            yield _item(store, "run", folder, f"its features are gone (fingerprints {', '.join(missing)})")
 
 
-def _garbage(store: FeatureStore, kind: str, path: Path, why: str) -> GcItem:
+def _item(store: FeatureStore, kind: str, path: Path, why: str) -> GcItem:
     return GcItem(kind, str(path.relative_to(store.root)), _size(path), why)
 
 

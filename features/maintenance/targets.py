@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING
 
+from merloco.features.store import FeatureStore
 from merloco.pipelines.errors import DataError, UsageError, suggest
 from merloco.pipelines.samples.table import ingested, ingested_table
 from merloco.pipelines.samples.tombstones import Tombstones, read_tombstones
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,39 +24,32 @@ class DeletionTarget:
 
 
 def resolve_targets(store: FeatureStore, sample_ids: Sequence[str], speakers: Sequence[str]) -> list[DeletionTarget]:
-    """Find the samples that are meant.
-
-    Args:
-        store: The store.
-        sample_ids: Sample ids.
-        speakers: `CORPUS/SPEAKER`, the speaker as the samples table names them.
-
-    Returns:
-        One target per corpus, sorted by corpus.
+    """Find the samples that are meant by ids and by `CORPUS/SPEAKER`; one target per corpus, sorted by corpus.
 
     Raises:
         UsageError: A speaker is not written as `CORPUS/SPEAKER`.
         DataError: No such corpus, sample or speaker, neither in the samples nor on the deletion list.
     """
-    samples: dict[str, set[str]] = {}
-    persons: dict[str, set[str]] = {}
-    known = cache(partial(_read_corpus, store))
+    samples: defaultdict[str, set[str]] = defaultdict(set)
+    persons: defaultdict[str, set[str]] = defaultdict(set)
+    read_corpus = cache(partial(_read_corpus, store))
     for sample_id in sample_ids:
         corpus = sample_id.partition("/")[0]
-        here = known(corpus)
-        if sample_id not in here.ids and sample_id not in here.deleted.samples:
-            raise DataError(f"no sample {sample_id!r} in corpus {corpus!r}: {suggest(sample_id, here.ids)}")
-        samples.setdefault(corpus, set()).add(sample_id)
+        content = read_corpus(corpus)
+        if sample_id not in content.ids and sample_id not in content.deleted.samples:
+            raise DataError(f"no sample {sample_id!r} in corpus {corpus!r}: {suggest(sample_id, content.ids)}")
+        samples[corpus].add(sample_id)
     for person in speakers:
         corpus, slash, speaker = person.partition("/")
         if not slash or not corpus or not speaker:
             raise UsageError(f"--speaker {person!r}: expected CORPUS/SPEAKER, for example --speaker iemocap/Ses01_F")
-        here = known(corpus)
-        if speaker not in here.speakers and not here.deleted.contains_speaker(corpus, speaker):
-            raise DataError(f"nobody called {speaker!r} speaks in corpus {corpus!r}: {suggest(speaker, here.speakers)}")
-        samples.setdefault(corpus, set()).update(here.speakers.get(speaker, ()))
-        persons.setdefault(corpus, set()).add(speaker)
-    return [DeletionTarget(c, frozenset(samples[c]), frozenset(persons.get(c, ()))) for c in sorted(samples)]
+        content = read_corpus(corpus)
+        spoken = content.speakers
+        if speaker not in spoken and not content.deleted.contains_speaker(corpus, speaker):
+            raise DataError(f"nobody called {speaker!r} speaks in corpus {corpus!r}: {suggest(speaker, spoken)}")
+        samples[corpus].update(spoken.get(speaker, ()))
+        persons[corpus].add(speaker)
+    return [DeletionTarget(c, frozenset(samples[c]), frozenset(persons[c])) for c in sorted(samples)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +68,8 @@ def _read_corpus(store: FeatureStore, name: str) -> _Corpus:
         raise DataError(f"no corpus {name!r} in store {str(store.root)!r}: {suggest(name, known)}")
     table = ingested_table(store.root, name)
     ids = table["sample_id"].to_pylist()
-    speakers: dict[str, list[str]] = {}
+    speakers: defaultdict[str, list[str]] = defaultdict(list)
     for sample_id, speaker in zip(ids, table["speaker"].to_pylist(), strict=True):
         if speaker is not None:
-            speakers.setdefault(speaker, []).append(sample_id)
-    return _Corpus(frozenset(ids), speakers, read_tombstones(store.root, name))
+            speakers[speaker].append(sample_id)
+    return _Corpus(frozenset(ids), dict(speakers), read_tombstones(store.root, name))

@@ -16,12 +16,12 @@ def unique_names(names: Sequence[str]) -> list[str]:
     """
     used: dict[str, int] = {}
     """Lower-case name -> how often it was asked for beyond the first time."""
-    found = []
+    unique = []
     for name in names:
         candidate = name
         while candidate.lower() in used:
             used[name.lower()] += 1
             candidate = f"{name}_{used[name.lower()]}"
         used[candidate.lower()] = 0
-        found.append(candidate)
-    return found
+        unique.append(candidate)
+    return unique

@@ -72,5 +72,5 @@ def execute(store: Store, query: str) -> pa.Table:
 
 def _reason(error: duckdb.Error) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith(("^", "LINE "))]
-    return re.sub(r"\s+", " ", " ".join(kept))
+    reason = [line for line in lines if not line.startswith(("^", "LINE "))]
+    return re.sub(r"\s+", " ", " ".join(reason))

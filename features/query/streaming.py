@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -23,11 +23,9 @@ import pyarrow.parquet as pq
 from merloco.features.shards.commit import Commit, verify_files
 from merloco.features.shards.format import OK
 from merloco.features.shards.tar import read_array, tar_files
+from merloco.features.store import FeatureStore
+from merloco.features.views import FeatureView
 from merloco.pipelines.errors import DataError
-
-if TYPE_CHECKING:
-    from merloco.features.store import FeatureStore
-    from merloco.features.views import FeatureView
 
 SHUFFLE_BUFFER = 1024
 """Samples among which a worker draws the next one; shards are shuffled as a whole."""
@@ -107,7 +105,7 @@ def stream_segments(
     if seed is not None:
         mixed = random.Random(f"{seed}-{epoch}")
         mixed.shuffle(parts)
-        stages += [_flat, wds.detshuffle(SHUFFLE_BUFFER, SHUFFLE_BUFFER, mixed.randrange(2**31)), _chunks]
+        stages += [chain.from_iterable, wds.detshuffle(SHUFFLE_BUFFER, SHUFFLE_BUFFER, mixed.randrange(2**31)), _chunks]
     pipeline = wds.DataPipeline(partial(iter, parts), *stages)
     source: Iterable[Any] = pipeline
     if workers:
@@ -133,11 +131,6 @@ def _read(parts: Iterable[_Part], wanted: frozenset[str] | None) -> Iterator[lis
             return
 
 
-def _flat(items: Iterable[list[Any]]) -> Iterator[Any]:
-    for item in items:
-        yield from item
-
-
 def _chunks(samples: Iterable[Any]) -> Iterator[list[Any]]:
     samples = iter(samples)
     while chunk := list(islice(samples, CHUNK)):
@@ -149,12 +142,7 @@ def _as_it_is(item: Any) -> Any:
 
 
 def read_segments(folder: Path, commit: Commit, verify: bool = True) -> Iterator[Segments]:
-    """Read the tar of one committed shard after a comparison with its record.
-
-    Args:
-        folder: `store/views/<view>/<fingerprint>`.
-        commit: The record.
-        verify: Compare the files' hashes; else only their sizes.
+    """Read the tar of one committed shard after a comparison with its record: hashes, or only sizes.
 
     Raises:
         DataError: See `stream_segments`.
@@ -162,19 +150,19 @@ def read_segments(folder: Path, commit: Commit, verify: bool = True) -> Iterator
     from webdataset.tariterators import group_by_keys
 
     tar, parquet = folder / f"{commit.shard}.tar", folder / f"{commit.shard}.parquet"
-    if found_damage := verify_files(folder, commit, verify):
-        raise DataError(f"{folder / commit.shard}: {found_damage}: run `merloco extract --verify`")
+    if problem := verify_files(folder, commit, verify):
+        raise DataError(f"{folder / commit.shard}: {problem}: run `merloco extract --verify`")
     table = pq.read_table(parquet, columns=["sample_id", "status", "n_segments"])
     rows = table.filter(pc.equal(table["status"], OK)).to_pylist()
     files = ({"fname": f"{key}.{kind}", "data": data, "__url__": str(tar)} for key, kind, data in tar_files(tar))
     expected = [(row["sample_id"], row["n_segments"]) for row in rows]
-    found = []
+    sizes = []
     for sample in group_by_keys(files):
         decoded = _decode(sample, tar)
-        found.append((decoded.sample_id, len(decoded.segments)))
+        sizes.append((decoded.sample_id, len(decoded.segments)))
         yield decoded
-    if found != expected or len(found) != commit.ok:
-        raise DataError(f"{tar}: {len(found)} samples, {commit.ok} were committed, or others: run `merloco check`")
+    if sizes != expected or len(sizes) != commit.ok:
+        raise DataError(f"{tar}: {len(sizes)} samples, {commit.ok} were committed, or others: run `merloco check`")
 
 
 def _decode(sample: dict[str, Any], tar: Path) -> Segments:

@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 
 from merloco.features.runs import EPOCHS_SCHEMA, METRICS_SCHEMA, PREDICTIONS_SCHEMA, run_folders, runs_table
 from merloco.features.shards.commit import Commit, commits
-from merloco.features.shards.format import shard_schema
+from merloco.features.shards.format import OK, shard_schema
 from merloco.features.views import FeatureView
 from merloco.models.encoders.base import ModelError
 from merloco.pipelines.catalog.loader import Catalog
@@ -32,7 +32,7 @@ class Store(Protocol):
     root: Path
     catalog: Catalog
 
-    def corpora(self, chosen: Iterable[str] | None = None) -> list[str]:
+    def corpora(self, names: Iterable[str] | None = None) -> list[str]:
         """Names of ingested corpora."""
 
     def view(self, name: str) -> FeatureView:
@@ -44,14 +44,8 @@ class Store(Protocol):
 
 SHARDS_SCHEMA = pa.schema(
     [
-        ("view", pa.string()),
-        ("fingerprint", pa.string()),
-        ("shard", pa.string()),
-        ("corpus", pa.string()),
-        ("rows", pa.int64()),
-        ("ok", pa.int64()),
-        ("failed", pa.int64()),
-        ("pooled_dim", pa.int64()),
+        *((name, pa.string()) for name in ("view", "fingerprint", "shard", "corpus")),
+        *((name, pa.int64()) for name in ("rows", "ok", "failed", "pooled_dim")),
         ("seconds", pa.map_(pa.string(), pa.float64())),
         ("current", pa.bool_()),
     ]
@@ -60,12 +54,7 @@ FAILURES_SCHEMA = pa.schema([(name, pa.string()) for name in ("view", "sample_id
 
 
 def connect(store: Store, query: str = "") -> duckdb.DuckDBPyConnection:
-    """A connection on which the store's views are registered.
-
-    Args:
-        store: The store.
-        query: Where given, views that its text does not mention are not prepared.
-    """
+    """A connection on which the store's views are registered; with a query, only those that its text mentions."""
     connection = duckdb.connect(
         ":memory:", config={"autoinstall_known_extensions": "false", "python_enable_replacements": "false"}
     )
@@ -108,6 +97,13 @@ def _dataset(paths: list[Path], schema: pa.Schema) -> ds.Dataset | pa.Table:
     return ds.dataset([str(path) for path in paths], schema=schema) if paths else schema.empty_table()
 
 
+def _shards_dataset(folder: Path, done: list[Commit]) -> ds.Dataset:
+    dims = sorted({commit.pooled_dim for commit in done})
+    if len(dims) > 1:
+        raise DataError(f"{folder}: shards of different widths ({dims}): run `merloco check`")
+    return _dataset([folder / f"{commit.shard}.parquet" for commit in done], shard_schema(dims[0]))
+
+
 def _samples(store: Store) -> pa.Table:
     tables = [read_samples(store.root, name) for name in ingested(store.root)]
     return pa.concat_tables(tables) if tables else ARROW_SCHEMA.empty_table()
@@ -126,15 +122,14 @@ def _labels(store: Store) -> pa.Table:
     return pa.concat_tables(tables) if tables else labels_schema(len(store.catalog.label_order)).empty_table()
 
 
-def _view_folders(store: Store) -> list[tuple[str, Path, bool]]:
+def view_folders(store: Store) -> list[tuple[str, Path, bool]]:
     """(view, folder, current) for every fingerprint on disk; without its weights a view's newest one is current."""
-    found = []
-    for name in sorted(path.name for path in (store.root / "views").glob("*") if path.is_dir()):
+    folders = []
+    for view_folder in sorted(path for path in (store.root / "views").glob("*") if path.is_dir()):
+        name = view_folder.name
         current = current_folder(store, name) if name in store.catalog.views else None
-        for folder in sorted((store.root / "views" / name).iterdir()):
-            if folder.is_dir():
-                found.append((name, folder, folder == current))
-    return found
+        folders += [(name, path, path == current) for path in sorted(view_folder.iterdir()) if path.is_dir()]
+    return folders
 
 
 class NewestFolderWarning(UserWarning):
@@ -142,40 +137,24 @@ class NewestFolderWarning(UserWarning):
 
 
 def current_folder(store: Store, name: str, warn: bool = False) -> Path | None:
-    """The folder of a view's fingerprint under the catalog; the newest on disk if its weights are not here.
-
-    Args:
-        store: The store.
-        name: The view.
-        warn: Whether to warn (`NewestFolderWarning`) of the latter.
-    """
-    on_disk = sorted(
-        (p for p in (store.root / "views" / name).glob("*") if p.is_dir()), key=lambda p: p.stat().st_mtime
-    )
+    """The folder of a view's fingerprint under the catalog; the newest on disk if its weights are not here."""
+    on_disk = [path for path in (store.root / "views" / name).glob("*") if path.is_dir()]
     if not on_disk:
         return None
     try:
         return store.folder(store.view(name))
     except ModelError as error:
+        newest = sorted(on_disk, key=lambda path: path.stat().st_mtime)[-1]
         if warn:
-            message = f"view {name}: the newest folder answers, fingerprint {on_disk[-1].name}, because {error}"
+            message = f"view {name}: the newest folder answers, fingerprint {newest.name}, because {error}"
             warnings.warn(message, NewestFolderWarning, stacklevel=2)
-        return on_disk[-1]
+        return newest
 
 
 def _view(store: Store, name: str) -> ds.Dataset | pa.Table:
     folder = current_folder(store, name, warn=True)
     done = commits(folder) if folder else []
-    if folder is None or not done:
-        return shard_schema(1).empty_table()
-    return _dataset([folder / f"{commit.shard}.parquet" for commit in done], shard_schema(_dim(folder, done)))
-
-
-def _dim(folder: Path, done: list[Commit]) -> int:
-    dims = sorted({commit.pooled_dim for commit in done})
-    if len(dims) > 1:
-        raise DataError(f"{folder}: shards of different widths ({dims}): run `merloco check`")
-    return dims[0]
+    return _shards_dataset(folder, done) if folder and done else shard_schema(1).empty_table()
 
 
 def _shards(store: Store) -> pa.Table:
@@ -187,7 +166,7 @@ def _shards(store: Store) -> pa.Table:
             "seconds": list(commit.seconds.items()),
             **{key: getattr(commit, key) for key in ("shard", "corpus", "rows", "ok", "failed", "pooled_dim")},
         }
-        for name, folder, current in _view_folders(store)
+        for name, folder, current in view_folders(store)
         for commit in commits(folder)
     ]
     return pa.Table.from_pylist(rows, schema=SHARDS_SCHEMA)
@@ -195,12 +174,11 @@ def _shards(store: Store) -> pa.Table:
 
 def _failures(store: Store) -> pa.Table:
     tables = []
-    for name, folder, current in _view_folders(store):
+    for name, folder, current in view_folders(store):
         done = [commit for commit in commits(folder) if commit.failed]
         if current and done:
-            schema = shard_schema(_dim(folder, done))
-            rows = _dataset([folder / f"{commit.shard}.parquet" for commit in done], schema)
-            table = rows.to_table(columns=["sample_id", "status", "error", "shard"], filter=ds.field("status") != "ok")
+            columns = ["sample_id", "status", "error", "shard"]
+            table = _shards_dataset(folder, done).to_table(columns=columns, filter=ds.field("status") != OK)
             tables.append(table.add_column(0, "view", pa.array([name] * table.num_rows, pa.string())))
     return pa.concat_tables([t.cast(FAILURES_SCHEMA) for t in tables]) if tables else FAILURES_SCHEMA.empty_table()
 
@@ -230,9 +208,9 @@ def view_names(store: Store) -> list[str]:
 def describe_views(store: Store) -> list[tuple[str, str]]:
     """(view, columns) of everything that can be queried, for help texts."""
     connection = connect(store)
-    names = [row[0] for row in connection.execute("select view_name from duckdb_views() where not internal").fetchall()]
-    described = []
-    for name in sorted(names):
+    names = connection.execute("select view_name from duckdb_views() where not internal order by 1").fetchall()
+    views = []
+    for (name,) in names:
         columns = connection.execute(f"describe {json.dumps(name)}").fetchall()
-        described.append((name, ", ".join(f"{column[0]} {column[1]}" for column in columns)))
-    return described
+        views.append((name, ", ".join(f"{column[0]} {column[1]}" for column in columns)))
+    return views

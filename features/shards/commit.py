@@ -61,7 +61,7 @@ def commits(folder: Path) -> list[Commit]:
     """All commit records of a view folder, in shard order."""
     paths = (path for path in folder.glob("*.commit.json") if not path.name.startswith(TEMPORARY))
     names = sorted(path.name.removesuffix(".commit.json") for path in paths)
-    return [commit for name in names if (commit := read_commit(folder, name)) is not None]
+    return [commit for name in names if (commit := read_commit(folder, name))]
 
 
 def commit_digest(commit: Commit | None) -> str | None:
@@ -70,24 +70,18 @@ def commit_digest(commit: Commit | None) -> str | None:
 
 
 def verify_files(folder: Path, commit: Commit, verify: bool = False) -> str | None:
-    """What is wrong with the files of a committed shard, or None.
-
-    Args:
-        folder: `store/views/<view>/<fingerprint>`.
-        commit: The record.
-        verify: Compare hashes (reads both files) instead of sizes.
-    """
+    """What is wrong with the files of a committed shard by their sizes, or with `verify` by their hashes; or None."""
     for kind, size, digest in (
         ("tar", commit.tar_bytes, commit.tar_sha256),
         ("parquet", commit.parquet_bytes, commit.parquet_sha256),
     ):
         path = folder / f"{commit.shard}.{kind}"
         try:
-            found = path.stat().st_size
+            bytes_on_disk = path.stat().st_size
         except FileNotFoundError:
             return f"{path.name} is not there"
-        if size is not None and found != size:
-            return f"{path.name} has {found} bytes; committed were {size}"
+        if size is not None and bytes_on_disk != size:
+            return f"{path.name} has {bytes_on_disk} bytes; committed were {size}"
         if verify and sha256_file(path) != digest:
             return f"{path.name} is not the file that was committed"
     return None

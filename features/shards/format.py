@@ -76,16 +76,13 @@ class Shard:
 def plan_shards(corpus: str, samples: pa.Table, modality: str, deleted: Collection[str] = ()) -> list[Shard]:
     """Cut a samples table (sorted by id) into shards for one modality.
 
-    Args:
-        corpus: Corpus name.
-        samples: Its samples table.
-        modality: `audio`, `video` or `text`.
-        deleted: Ids on the store's deletion list. They keep their places in the cut, so that a deletion moves no other
-            sample to another shard; a shard of which nothing is left has no plan.
+    Ids on the store's deletion list keep their places in the cut, so that a deletion moves no other sample to another
+    shard; a shard of which nothing is left has no plan.
     """
     samples = samples.filter(pc.invert(pc.is_in(samples["sample_id"], pa.array(sorted(deleted), pa.string()))))
-    places = {sample_id: i for i, sample_id in enumerate(sorted({*samples["sample_id"].to_pylist(), *deleted}))}
-    sizes = Counter(places[sample_id] // SHARD_ROWS for sample_id in samples["sample_id"].to_pylist())
+    ids = samples["sample_id"].to_pylist()
+    positions = {sample_id: i for i, sample_id in enumerate(sorted({*ids, *deleted}))}
+    sizes = Counter(positions[sample_id] // SHARD_ROWS for sample_id in ids)
     shards = []
     start = 0
     for number, size in sorted(sizes.items()):
@@ -118,13 +115,7 @@ def shard_schema(pooled_dim: int) -> pa.Schema:
 
 
 def lost_media(samples: pa.Table, modality: str, missing: int) -> int:
-    """How many of a shard's rows lack media that the ingest had seen.
-
-    Args:
-        samples: The planned samples.
-        modality: What the view reads.
-        missing: Rows with the status `missing_media`.
-    """
+    """How many of a shard's `missing` (status `missing_media`) rows lack media that the ingest had seen."""
     if modality == "text":
         return 0
     absent = pc.sum(pc.equal(samples[f"{modality}_status"], MISSING)).as_py() or 0
@@ -136,26 +127,17 @@ def write_shard(
 ) -> Commit:
     """Write tar, Parquet and, last, the commit record; the same rows give the same bytes.
 
-    Args:
-        folder: `store/views/<view>/<fingerprint>`.
-        shard: The plan.
-        rows: One row per planned sample, in the plan's order.
-        pooled_dim: Width of the pooled vectors.
-        seconds: Time spent per stage so far; the time of writing is added here.
-        lost: See `Commit`.
-
     Raises:
-        ValueError: The rows are not the planned samples, or a vector has a wrong width or is not finite.
+        ValueError: The rows are not the planned samples in their order, or a vector has a wrong width or is not finite.
     """
-    planned = shard.samples["sample_id"].to_pylist()
-    if [row.sample_id for row in rows] != planned:
+    if [row.sample_id for row in rows] != shard.samples["sample_id"].to_pylist():
         raise ValueError(f"shard {shard.name}: rows are not the planned samples")
     for row in rows:
         if row.pooled is not None and (row.pooled.shape != (pooled_dim,) or not np.isfinite(row.pooled).all()):
             raise ValueError(f"shard {shard.name}, {row.sample_id}: expected {pooled_dim} finite values")
     begun = time.perf_counter()
     table = _to_table(shard.name, rows, pooled_dim)
-    statuses = [row.status for row in rows]
+    statuses = Counter(row.status for row in rows)
     paths = (folder / f"{shard.name}.tar", folder / f"{shard.name}.parquet", commit_path(folder, shard.name))
     with atomic_paths(*paths, withdraw=paths[2]) as (tar, parquet, record):
         _write_tar(tar, rows)
@@ -165,9 +147,9 @@ def write_shard(
             corpus=shard.corpus,
             inputs=shard.inputs,
             rows=len(rows),
-            ok=statuses.count(OK),
-            failed=len(rows) - statuses.count(OK),
-            statuses={status: statuses.count(status) for status in sorted(set(statuses))},
+            ok=statuses[OK],
+            failed=len(rows) - statuses[OK],
+            statuses=dict(sorted(statuses.items())),
             pooled_dim=pooled_dim,
             # Of the files that this process wrote, not of what lies under their names: that may be another writer's.
             tar_sha256=sha256_file(tar),
@@ -193,12 +175,8 @@ def _write_tar(path: Path, rows: Sequence[Row]) -> None:
                 continue
             entry: dict[str, Any] = {"__key__": row.sample_id, "segments.npy": row.segments}
             entry |= {f"{name}.npy": array for name, array in sorted(row.extras.items())}
-            entry["json"] = {
-                "sample_id": row.sample_id,
-                "n_segments": len(row.segments),
-                "decode_errors": row.decode_errors,
-            }
-            tar.write(entry)
+            counts = {"n_segments": len(row.segments), "decode_errors": row.decode_errors}
+            tar.write({**entry, "json": {"sample_id": row.sample_id, **counts}})
 
 
 def _to_table(shard: str, rows: Sequence[Row], pooled_dim: int) -> pa.Table:
@@ -208,21 +186,18 @@ def _to_table(shard: str, rows: Sequence[Row], pooled_dim: int) -> pa.Table:
         [row.error for row in rows],
         [0 if row.segments is None else len(row.segments) for row in rows],
         [row.decode_errors for row in rows],
-        pa.array([row.frames for row in rows], pa.int32()),
-        pa.array([row.face_frames for row in rows], pa.int32()),
-        pa.array([None if row.pooled is None else row.pooled for row in rows], pa.list_(pa.float32(), pooled_dim)),
+        [row.frames for row in rows],
+        [row.face_frames for row in rows],
+        pa.array([row.pooled for row in rows], pa.list_(pa.float32(), pooled_dim)),
         [shard] * len(rows),
     ]
     return pa.table(columns, schema=shard_schema(pooled_dim))
 
 
 def values_digest(table: pa.Table) -> str:
-    """Hash of what training takes of a shard: the ids that have a pooled vector, and the vectors.
+    """Hash of what training takes of a shard, in its order: the ids that have a pooled vector, and the vectors.
 
     It is the same whatever wrote the Parquet file: compression, row groups and versions play no part.
-
-    Args:
-        table: The columns `sample_id` and `pooled`, in the order of the shard.
     """
     table = table.filter(pc.is_valid(table["pooled"])).combine_chunks()
     digest = hashlib.sha256("\n".join(table["sample_id"].to_pylist()).encode())
@@ -246,8 +221,8 @@ def read_rows(folder: Path, shard: str) -> list[Row]:
         DataError: The files are not those that were committed; they must not get a new, valid record.
     """
     commit = read_commit(folder, shard)
-    if commit is not None and (found := verify_files(folder, commit, verify=True)):
-        raise DataError(f"{folder / shard}: {found}: run `merloco extract --verify` to make the shard again")
+    if commit is not None and (problem := verify_files(folder, commit, verify=True)):
+        raise DataError(f"{folder / shard}: {problem}: run `merloco extract --verify` to make the shard again")
     arrays: dict[str, dict[str, np.ndarray]] = {}
     for key, kind, content in tar_files(folder / f"{shard}.tar"):
         if kind.endswith(".npy"):

@@ -1,4 +1,4 @@
-"""Claims: one writer per shard at a time, across processes and across machines that share the store."""
+"""One writer per shard at a time, across processes and across machines that share the store."""
 
 from __future__ import annotations
 
@@ -16,38 +16,33 @@ PREFIX = ".claim-"
 
 @contextmanager
 def shard_lock(folders: list[Path], shard: str) -> Iterator[bool]:
-    """Hold one shard of some views while it is extracted or rewritten.
+    """Try to lock one shard of some views (`store/views/<view>/<fingerprint>`), all or none, for the block.
 
-    A claim is a lock of the file system (`flock`, which NFS servers keep for their clients): it ends with its holder,
-    also with one that was killed or whose machine was taken away, so no clock and no host name has to be trusted.
-    Where the file system has no locks, everybody gets every claim: two writers then do the same work twice and write
-    the same bytes.
-
-    Args:
-        folders: `store/views/<view>/<fingerprint>` of every view, claimed all or none.
-        shard: Name of the shard.
+    This is a lock of the file system (`flock`, which NFS servers keep for their clients): it ends with its holder, also
+    with one that was killed or whose machine was taken away, so no clock and no host name has to be trusted. Where the
+    file system has no locks, everybody acquires: two writers then do the same work twice and write the same bytes.
 
     Yields:
-        Whether the shard is ours; False while another writer holds it.
+        Whether it was acquired; False while another writer holds it.
     """
-    with ExitStack() as held:
-        yield all(_acquire(held, folder / f"{PREFIX}{shard}") for folder in sorted(folders))
+    with ExitStack() as locks:
+        yield all(_acquire(locks, folder / f"{PREFIX}{shard}") for folder in sorted(folders))
 
 
 def shard_is_locked(folders: list[Path], shard: str) -> bool:
     """Whether another writer holds the shard at this moment."""
-    with shard_lock(folders, shard) as ours:
-        return not ours
+    with shard_lock(folders, shard) as acquired:
+        return not acquired
 
 
 def active_locks(root: Path) -> list[tuple[Path, str]]:
-    """Folder and shard of every claim in a store that somebody holds; claim files of dead holders stay."""
+    """Folder and shard of every lock in a store that somebody holds; lock files of dead holders stay."""
     paths = sorted((root / "views").glob(f"*/*/{PREFIX}*"))
     return [(path.parent, path.name.removeprefix(PREFIX)) for path in paths if _is_locked(path)]
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether somebody holds a claim file; nothing is made or removed, so that a command which only looks can ask."""
+    """Whether somebody holds a lock file; nothing is made or removed, so that a command which only looks can ask."""
     try:
         with path.open("rb") as handle:
             return not lock_file(handle, exclusive=False, wait=False)
@@ -55,19 +50,19 @@ def _is_locked(path: Path) -> bool:
         return False
 
 
-def _acquire(held: ExitStack, path: Path) -> bool:
-    """Lock a claim file until `held` is closed; False if somebody else has it."""
+def _acquire(locks: ExitStack, path: Path) -> bool:
+    """Lock a file until `locks` is closed; False if somebody else has it."""
     with storage_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            handle = held.enter_context(path.open("ab"))
+            handle = locks.enter_context(path.open("ab"))
             if not lock_file(handle, wait=False):
                 return False
             if _is_at(handle, path):
                 HELD.add(handle)
-                held.callback(HELD.discard, handle)
+                locks.callback(HELD.discard, handle)
                 # Removed while it is still locked: whoever waits for the old file sees that it is no longer at `path`.
-                held.callback(path.unlink, missing_ok=True)
+                locks.callback(path.unlink, missing_ok=True)
                 return True
 
 
@@ -80,7 +75,7 @@ def _is_at(handle: IO[bytes], path: Path) -> bool:
 
 
 def remove_stale_locks(root: Path) -> None:
-    """Remove the claim files that killed extractors left in a store; they claim nothing any more."""
+    """Remove the lock files that killed extractors left in a store."""
     for path in (root / "views").glob(f"*/*/{PREFIX}*"):
-        with ExitStack() as held:
-            _acquire(held, path)
+        with ExitStack() as locks:
+            _acquire(locks, path)

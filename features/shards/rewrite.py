@@ -28,21 +28,16 @@ class _DamagedError(Exception):
 def prune_shard(folder: Path, commit: Commit, ids: Collection[str], inputs: str) -> None:
     """Rewrite a committed shard without some samples; a shard of which nothing is left is removed.
 
-    The new record is put in place before the files that it describes. After a kill in between, the files do not match
-    it, but what this function makes of them does: that is how the next call knows that they are sound. A shard that
-    was damaged before is removed, because what is left of it cannot be trusted; `extract` makes it again.
-
-    Args:
-        folder: `store/views/<view>/<fingerprint>`.
-        commit: Its record.
-        ids: Samples to take out; ids of other shards do no harm.
-        inputs: What the new record says about the inputs.
+    The new record, with the given `inputs`, is put in place before the files that it describes. After a kill in
+    between, the files do not match it, but what this function makes of them does: that is how the next call knows that
+    they are sound. A shard that was damaged before is removed, because what is left of it cannot be trusted; `extract`
+    makes it again.
     """
     tar, parquet = folder / f"{commit.shard}.tar", folder / f"{commit.shard}.parquet"
     try:
         table = _as_written(drop_rows(read_parquet(parquet), ids))
         members = _members(tar, ids)
-        found = sha256_file(tar), sha256_file(parquet)
+        on_disk = sha256_file(tar), sha256_file(parquet)
     except (tarfile.TarError, BrokenFileError, FileNotFoundError):
         table = None  # any other error, such as too many open files, says nothing about the shard
     if table is None or table.num_rows == 0:
@@ -53,14 +48,19 @@ def prune_shard(folder: Path, commit: Commit, ids: Collection[str], inputs: str)
         with atomic_paths(tar, parquet) as (new_tar, new_parquet):
             pq.write_table(table, new_parquet, compression="zstd")
             _write_members(new_tar, members)
-            made = sha256_file(new_tar), sha256_file(new_parquet)
-            if committed not in (found, made):
+            rewritten = sha256_file(new_tar), sha256_file(new_parquet)
+            if committed not in (on_disk, rewritten):
                 raise _DamagedError
+            statuses = Counter(table["status"].to_pylist())
             record = replace(
-                _recount(commit, table),
+                commit,
                 inputs=inputs,
-                tar_sha256=made[0],
-                parquet_sha256=made[1],
+                rows=table.num_rows,
+                ok=statuses[OK],
+                failed=table.num_rows - statuses[OK],
+                statuses=dict(sorted(statuses.items())),
+                tar_sha256=rewritten[0],
+                parquet_sha256=rewritten[1],
                 tar_bytes=new_tar.stat().st_size,
                 parquet_bytes=new_parquet.stat().st_size,
                 values_sha256=values_digest(table),
@@ -71,41 +71,27 @@ def prune_shard(folder: Path, commit: Commit, ids: Collection[str], inputs: str)
 
 
 def drop_deleted(shard: Shard, modality: str, rows: Sequence[Row], deleted: Tombstones) -> tuple[Shard, Sequence[Row]]:
-    """A planned shard and its rows without what was deleted since the plan, as a plan of now would have it.
-
-    Args:
-        shard: The plan.
-        modality: What its view reads.
-        rows: One row per planned sample.
-        deleted: The deletion list.
-    """
-    gone = deleted.ids_in(shard.samples)
-    if not gone:
+    """A planned shard and its rows without what was deleted since the plan, as a plan of now would have it."""
+    ids = deleted.ids_in(shard.samples)
+    if not ids:
         return shard, rows
-    samples = drop_rows(shard.samples, gone)
-    left = replace(shard, samples=samples, inputs=inputs_digest(samples, modality))
-    return left, [row for row in rows if row.sample_id not in gone]
+    samples = drop_rows(shard.samples, ids)
+    shard = replace(shard, samples=samples, inputs=inputs_digest(samples, modality))
+    return shard, [row for row in rows if row.sample_id not in ids]
 
 
 def _as_written(table: pa.Table) -> pa.Table:
     """Vectors in the type that they are written with: read from Parquet, their values are called `element`."""
-    types = {
-        f.name: pa.list_(pa.float32(), f.type.list_size) for f in table.schema if pa.types.is_fixed_size_list(f.type)
-    }
-    return table.cast(pa.schema([f.with_type(types.get(f.name, f.type)) for f in table.schema]))
-
-
-def _recount(commit: Commit, table: pa.Table) -> Commit:
-    counts = Counter(table["status"].to_pylist())
-    failed = table.num_rows - counts[OK]
-    return replace(commit, rows=table.num_rows, ok=counts[OK], failed=failed, statuses=dict(sorted(counts.items())))
+    i = table.schema.get_field_index("pooled")
+    field = table.schema.field(i)
+    return table.cast(table.schema.set(i, field.with_type(pa.list_(pa.float32(), field.type.list_size))))
 
 
 def _members(path: Path, ids: Collection[str]) -> list[tuple[tarfile.TarInfo, bytes]]:
     """Files of a tar as they are, but those of some samples; a key ends at the first dot."""
     with tarfile.open(path) as tar:
-        kept = [member for member in tar if member.isreg() and member.name.partition(".")[0] not in ids]
-        return [(member, stream.read()) for member in kept if (stream := tar.extractfile(member))]
+        members = [member for member in tar if member.isreg() and member.name.partition(".")[0] not in ids]
+        return [(member, stream.read()) for member in members if (stream := tar.extractfile(member))]
 
 
 def _write_members(path: Path, members: list[tuple[tarfile.TarInfo, bytes]]) -> None:

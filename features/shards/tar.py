@@ -22,13 +22,7 @@ class UnsafeNameError(DataError):
 
 
 def tar_files(path: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Files of a shard's tar in order.
-
-    Args:
-        path: The tar.
-
-    Yields:
-        Key (the sample id), kind (`segments.npy`, `json`, ...) and content.
+    """Key (the sample id), kind (`segments.npy`, `json`, ...) and content of each file of a shard's tar, in order.
 
     Raises:
         DataError: The tar ends early or is broken.

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from merloco.features.adoption import adopt_run
 from merloco.features.query.matrices import load_matrices
-from merloco.features.runs import read_config, run_identity, run_path
+from merloco.features.runs import adopt_run, read_config, run_identity, run_path
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.digests import DataDigests
 from merloco.flows.experiments.plan import Outcome, Plan, run_config

@@ -109,12 +109,11 @@ def test_a_store_after_a_deletion_equals_one_extracted_without_the_samples(store
 
 
 def extract_planned(store: FeatureStore) -> None:
-    from merloco.features.extraction.pipeline import extract_shard
-    from tests.helpers.store_files import LengthEncoder, read_text
+    from tests.helpers.store_files import extract_text
 
     view = store.view("minilm")
     for planned in store.plan([view]):
-        extract_shard(view, LengthEncoder(), planned.shard, read_text, store.folder(view))
+        extract_text(store, view, planned.shard)
 
 
 @settings(max_examples=4, deadline=None)

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from merloco.features.adoption import adopt_run
 from merloco.features.export.mmsa import write_mmsa
 from merloco.features.export.parquet import export_table, write_hf, write_one_parquet
 from merloco.features.extraction.input_cache import cache_inputs
@@ -20,7 +19,7 @@ from merloco.features.extraction.pipeline import Item, ShardTarget, extract_view
 from merloco.features.maintenance.check import check_store
 from merloco.features.maintenance.delete import _remove_orphans, delete
 from merloco.features.maintenance.targets import resolve_targets
-from merloco.features.runs import read_config, run_folders
+from merloco.features.runs import adopt_run, read_config, run_folders
 from merloco.features.shards.locks import shard_lock
 from merloco.features.store import FeatureStore
 from merloco.pipelines.catalog.loader import load_catalog

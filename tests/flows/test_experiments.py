@@ -7,7 +7,6 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from merloco.features.extraction.pipeline import extract_shard
 from merloco.features.runs import run_folders
 from merloco.features.shards.format import plan_shards
 from merloco.features.store import FeatureStore
@@ -16,7 +15,7 @@ from merloco.pipelines.files.formats import write_parquet
 from merloco.pipelines.samples.schema import to_table
 from merloco.pipelines.samples.table import samples_path
 from tests.helpers.command_line import merloco, the_sentence
-from tests.helpers.store_files import CATALOG, LengthEncoder, make_store, meld_samples, read_text
+from tests.helpers.store_files import CATALOG, extract_text, make_store, meld_samples
 
 TRAIN = ["train", "--train", "meld", "--test", "meld", "--modalities", "text", "--epochs", "3"]
 
@@ -89,7 +88,7 @@ def two_corpora(root: Path) -> FeatureStore:
             samples = [type(s)(**{n: getattr(s, n) for n in s.__slots__} | {"label": names[s.label]}) for s in samples]
         write_parquet(samples_path(root, corpus), to_table(samples))
         shard = plan_shards(corpus, store.samples([corpus]), "text")[0]
-        extract_shard(view, LengthEncoder(), shard, read_text, store.folder(view))
+        extract_text(store, view, shard)
     return store
 
 

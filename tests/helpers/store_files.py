@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from merloco.features.extraction.pipeline import Item, extract_shard
+from merloco.features.extraction.pipeline import Item, ShardTarget, extract_views
 from merloco.features.extraction.segments import pool
 from merloco.features.shards.commit import Commit
-from merloco.features.shards.format import Row, plan_shards, write_shard
+from merloco.features.shards.format import Row, Shard, plan_shards, write_shard
 from merloco.features.store import FeatureStore
+from merloco.features.views import FeatureView
 from merloco.models.encoders.base import Encoding
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.files.formats import write_parquet
@@ -63,7 +64,13 @@ def extract_all(store: FeatureStore, view_name: str = "minilm") -> list[Commit]:
     view = store.view(view_name)
     store.write_view_manifest(view)
     shards = plan_shards("meld", store.samples(["meld"]), "text")
-    return [extract_shard(view, LengthEncoder(), shard, read_text, store.folder(view)) for shard in shards]
+    return [extract_text(store, view, shard) for shard in shards]
+
+
+def extract_text(store: FeatureStore, view: FeatureView, shard: Shard) -> Commit:
+    """Extract one shard of a text view with the length encoder; no deletion list is obeyed."""
+    target = ShardTarget(view, LengthEncoder(), shard, store.folder(view))
+    return extract_views([target], lambda record: {view.name: read_text(record)})[0]
 
 
 def read_text(record: dict) -> Item:
