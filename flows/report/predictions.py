@@ -13,7 +13,7 @@ from merloco.features.store import FeatureStore
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What the runs of a cell said about the same n test rows."""
+    """What S runs predicted for the same n test rows."""
 
     sample_id: np.ndarray
     """(n,) str."""
@@ -55,26 +55,24 @@ def load_predictions(
     truth, prediction = (np.array([index[c] for c in columns[k]], dtype=np.int64) for k in ("truth", "prediction"))
     changed = (columns["run"][1:] != columns["run"][:-1]) | (columns["corpus"][1:] != columns["corpus"][:-1])
     bounds = [0, *(np.flatnonzero(changed) + 1), len(truth)] if len(truth) else [0]
-    found = {}
+    predictions = {}
     for start, end in pairwise(bounds):
         part = slice(start, end)
         p_truth = columns["p_truth"][part].astype(np.float64)
         key = columns["run"][start], columns["corpus"][start]
-        found[key] = Predictions(columns["sample_id"][part], truth[part], prediction[part][None], p_truth[None])
-    return found, classes
+        predictions[key] = Predictions(columns["sample_id"][part], truth[part], prediction[part][None], p_truth[None])
+    return predictions, classes
 
 
-def joined(runs: Sequence[Predictions]) -> Predictions | None:
-    """Runs on the same rows as one; rows that not every run predicted are left out."""
-    if not runs:
-        return None
-    shared = sorted(set.intersection(*(set(run.sample_id) for run in runs)))
+def common_rows(runs: Sequence[Predictions]) -> Predictions | None:
+    """Runs on the same rows as one; rows that not every run predicted are left out, None where that is all of them."""
+    shared = sorted(set.intersection(*(set(run.sample_id) for run in runs))) if runs else []
     if not shared:
         return None
-    chosen = [run.sample_id.searchsorted(shared) for run in runs]
+    rows = [run.sample_id.searchsorted(shared) for run in runs]
     return Predictions(
         np.array(shared),
-        runs[0].truth[chosen[0]],
-        np.concatenate([run.prediction[:, rows] for run, rows in zip(runs, chosen, strict=True)]),
-        np.concatenate([run.p_truth[:, rows] for run, rows in zip(runs, chosen, strict=True)]),
+        runs[0].truth[rows[0]],
+        np.concatenate([run.prediction[:, chosen] for run, chosen in zip(runs, rows, strict=True)]),
+        np.concatenate([run.p_truth[:, chosen] for run, chosen in zip(runs, rows, strict=True)]),
     )

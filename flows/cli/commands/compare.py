@@ -10,13 +10,12 @@ import typer
 from merloco.flows.cli.console import note, print_records, show
 from merloco.flows.cli.options import CATALOG, CatalogOption, FormatOption, StoreOption, open_store
 from merloco.flows.lists import split_list
+from merloco.flows.results.text import TITLES
 from merloco.pipelines.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from merloco.flows.results.compare import Agreement, Comparison
     from merloco.models.metrics.resampling import Interval
-
-TITLES = {"uar": "UAR", "macro_f1": "macro F1", "weighted_f1": "weighted F1", "accuracy": "accuracy"}
 
 
 def compare(
@@ -43,11 +42,12 @@ def compare(
     """
     from merloco.features.runs import find_run, read_config
     from merloco.flows.results.compare import compare_runs
+    from merloco.models.metrics.resampling import METRICS
 
     metrics = list(dict.fromkeys(split_list(metric) or ()))
     for name in metrics:
-        if name not in TITLES:
-            raise UsageError(f"unknown metric {name!r}: {nearest(name, TITLES)}")
+        if name not in METRICS:
+            raise UsageError(f"unknown metric {name!r}: {nearest(name, METRICS)}")
     opened = open_store(catalog, store)
     folders = find_run(opened.root, first), find_run(opened.root, second)
     if folders[0] == folders[1]:
