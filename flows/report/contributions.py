@@ -6,23 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from merloco.features.store import FeatureStore
 from merloco.flows.report.data import ExperimentResults
-from merloco.flows.report.page import Page
+from merloco.flows.report.page import MissingSectionError, Page
 from merloco.flows.report.predictions import quoted
 from merloco.flows.results.tables import ResultTable
 from merloco.pipelines.samples.schema import MODALITIES
 
-TITLE = "Contribution of modalities"
 
-
-def add_contributions(page: Page, store: FeatureStore, experiment: ExperimentResults) -> None:
+def add_contributions(page: Page, experiment: ExperimentResults) -> None:
     """Add the mean contribution of every modality, a row per condition and tested corpus."""
-    contributions = _mean_contributions(store, experiment)
+    contributions = _mean_contributions(experiment)
     if not contributions:
-        why = "The runs keep no measured contributions: they have one modality, or an earlier version trained them."
-        page.section(TITLE, why)
-        return
+        raise MissingSectionError(
+            "The runs keep no measured contributions: they have one modality, or an earlier version trained them."
+        )
     used = [m for m in MODALITIES if any(m in means for means in contributions.values())]
     records: list[dict[str, Any]] = []
     for row in experiment.counted:
@@ -38,14 +35,13 @@ def add_contributions(page: Page, store: FeatureStore, experiment: ExperimentRes
         "Mean over the test utterances that have the modality and another one, and over the runs (seeds). "
         "Below zero: without it the network is surer."
     )
-    page.section(TITLE)
     page.table(ResultTable(title, records, [note]))
 
 
-def _mean_contributions(store: FeatureStore, experiment: ExperimentResults) -> dict[tuple[str, str], dict[str, float]]:
+def _mean_contributions(experiment: ExperimentResults) -> dict[tuple[str, str], dict[str, float]]:
     """(run, corpus) -> modality -> mean contribution, of those that were measured."""
     columns = ", ".join(f"avg(contributions['{m}'])" for m in MODALITIES)
-    rows = store.sql(
+    rows = experiment.store.sql(
         f"select run, p.corpus, {columns} from predictions p join runs using (run) "
         f"where experiment = {quoted(experiment.name)} group by all order by all"
     ).fetchall()

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from merloco.flows.report.data import ExperimentResults
-from merloco.flows.report.page import Page, escaped, styled
+from merloco.flows.report.page import MissingSectionError, Page, escaped, styled
 from merloco.flows.report.style import SERIES_COLOURS
 
 MAX_CONDITIONS = 8
@@ -20,9 +20,7 @@ def add_curves(page: Page, experiment: ExperimentResults) -> None:
     """Add learning curves: validation UAR and training loss over epochs."""
     curves = _curves(experiment)
     if not curves:
-        page.section("Learning curves", "No run of the experiment keeps a learning curve.")
-        return
-    page.section("Learning curves")
+        raise MissingSectionError("No run of the experiment keeps a learning curve.")
     shown = dict(list(curves.items())[:MAX_CONDITIONS])
     more = f" The first {len(shown)} of {len(curves)} conditions." if len(shown) < len(curves) else ""
     page.figure(

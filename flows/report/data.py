@@ -70,6 +70,7 @@ class ReportRow:
 class ExperimentResults:
     """Everything of one experiment that a report shows."""
 
+    store: FeatureStore
     name: str
     configs: Mapping[str, Mapping[str, Any]]
     """Run -> config."""
@@ -185,7 +186,7 @@ def load_experiment(
     ).to_arrow_table()
     order = {corpus: position for position, corpus in enumerate(store.catalog.corpora)}
     rows.sort(key=lambda row: order.get(row.corpus, len(order)))
-    experiment = ExperimentResults(name, configs, environments, classes, rows, epochs)
+    experiment = ExperimentResults(store, name, configs, environments, classes, rows, epochs)
     ranks = {condition: rank for rank, condition in enumerate(experiment.conditions)}
     rows.sort(key=lambda row: (order.get(row.corpus, len(order)), ranks[row.condition]))
     return experiment

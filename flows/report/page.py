@@ -25,6 +25,10 @@ _NUMBER = re.compile(r"(-|[+\-−]?\d[\d.,]*)( ?%)?[↑↓]?( ?(±|–|/|\[|\().
 """A number, also with something written beside it: `71.6`, `71.6 ± 0.4`, `70.1–73.0`, `71.6 (69.3)`, `71.6↑`, `3/5`."""
 
 
+class MissingSectionError(Exception):
+    """A section cannot be made; says why, so that a reader does not miss it."""
+
+
 @dataclass(slots=True)
 class Section:
     """A section as the template takes it; the table of contents links to its anchor."""
@@ -51,9 +55,13 @@ class Page:
     _figures: int = 0
     _plots: int = 0
 
-    def section(self, title: str, text: str = "") -> None:
-        """Begin a section; of one that cannot be made the text says why, so that a reader does not miss it."""
-        self.sections.append(Section(title, [("text", text)] if text else []))
+    def section(self, title: str) -> None:
+        """Begin a section."""
+        self.sections.append(Section(title))
+
+    def text(self, text: str) -> None:
+        """Add a paragraph to the last section."""
+        self.sections[-1].parts.append(("text", text))
 
     def table(self, table: ResultTable) -> None:
         """Add a table to the last section; columns of numbers are set to the right."""

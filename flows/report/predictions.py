@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -47,20 +46,15 @@ def load_predictions(
         f"select run, p.corpus, sample_id, truth, prediction, probabilities[truth] as p_truth "
         f"from predictions p join runs using (run) where experiment = {quoted(name)} "
         "and truth is not null and prediction is not null order by run, p.corpus, sample_id"
-    ).to_arrow_table()
-    columns = {c: table[c].to_numpy(zero_copy_only=False) for c in table.column_names}
-    occurring = set(columns["truth"]) | set(columns["prediction"])
+    ).df()
+    occurring = {*table["truth"], *table["prediction"]}
     classes = (*(c for c in order if c in occurring), *sorted(occurring - set(order)))
     index = {c: k for k, c in enumerate(classes)}
-    truth, prediction = (np.array([index[c] for c in columns[k]], dtype=np.int64) for k in ("truth", "prediction"))
-    changed = (columns["run"][1:] != columns["run"][:-1]) | (columns["corpus"][1:] != columns["corpus"][:-1])
-    bounds = [0, *(np.flatnonzero(changed) + 1), len(truth)] if len(truth) else [0]
     predictions = {}
-    for start, end in pairwise(bounds):
-        part = slice(start, end)
-        p_truth = columns["p_truth"][part].astype(np.float64)
-        key = columns["run"][start], columns["corpus"][start]
-        predictions[key] = Predictions(columns["sample_id"][part], truth[part], prediction[part][None], p_truth[None])
+    for key, rows in table.groupby(["run", "corpus"]):
+        truth, prediction = (rows[c].map(index).to_numpy(dtype=np.int64) for c in ("truth", "prediction"))
+        p_truth = rows["p_truth"].to_numpy(dtype=np.float64)
+        predictions[key] = Predictions(rows["sample_id"].to_numpy(dtype=object), truth, prediction[None], p_truth[None])
     return predictions, classes
 
 

@@ -25,7 +25,6 @@ MAX_ROWS = 60
 
 def add_scores(page: Page, experiment: ExperimentResults) -> None:
     """Add the table of all scores and the figure of UAR with its intervals."""
-    page.section("Scores")
     page.table(_score_table(experiment))
     rows = [row for row in experiment.counted if row.intervals]
     drawn = rows[:MAX_ROWS]

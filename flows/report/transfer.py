@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from merloco.flows.report.data import ExperimentResults, ReportRow
-from merloco.flows.report.page import Page, escaped, styled
+from merloco.flows.report.page import MissingSectionError, Page, escaped, styled
 from merloco.flows.report.scores import MAX_ROWS, averaged, error_bars, percent_with_std, resampled
 from merloco.flows.report.style import INK, SERIES_COLOURS, SHADES
 from merloco.models.metrics.statistics import mean_std
@@ -25,17 +25,14 @@ MIN_CLASS_ROWS = 10
 def add_transfer(page: Page, experiment: ExperimentResults) -> None:
     """Add the heat map of UAR by condition and tested corpus, where a corpus was tested without being trained on."""
     conditions, corpora = list(experiment.conditions), experiment.corpora
-    title = "Transfer between corpora"
     if all(row.within for row in experiment.rows):
-        page.section(title, "No corpus was tested without being trained on.")
-        return
+        raise MissingSectionError("No corpus was tested without being trained on.")
     if len(experiment.rows) < 2:
-        page.section(title, "There is one score alone: it stands in the table of scores.")
-        return
+        raise MissingSectionError("There is one score alone: it stands in the table of scores.")
     if len(conditions) > MAX_ROWS:
-        page.section(title, f"{len(conditions)} conditions are more than the {MAX_ROWS} that a heat map can show.")
-        return
-    page.section(title)
+        raise MissingSectionError(
+            f"{len(conditions)} conditions are more than the {MAX_ROWS} that a heat map can show."
+        )
     rows = {(row.condition, row.corpus): row for row in experiment.rows}
     figure = _heat_map(
         z=[[_mean_uar(rows.get((condition, corpus))) for corpus in corpora] for condition in conditions],
@@ -88,9 +85,7 @@ def add_recall(page: Page, experiment: ExperimentResults) -> None:
         if row.intervals:
             by_corpus.setdefault(row.corpus, []).append(row)
     if not by_corpus:
-        page.section("Recall per class", _no_predictions(experiment))
-        return
-    page.section("Recall per class")
+        raise _no_predictions(experiment)
     drawn = {corpus: rows[:MAX_SERIES] for corpus, rows in by_corpus.items()}
     shown = [row for rows in drawn.values() for row in rows]
     names = list(dict.fromkeys(_series(experiment, row) for row in shown))
@@ -111,11 +106,13 @@ def add_recall(page: Page, experiment: ExperimentResults) -> None:
     )
 
 
-def _no_predictions(experiment: ExperimentResults) -> str:
+def _no_predictions(experiment: ExperimentResults) -> MissingSectionError:
     """Why nothing can be shown that is made of single predictions."""
     if not experiment.counted:
-        return "An encoder has seen every tested corpus: no score of them counts."
-    return "The runs keep no prediction of one label on the tested corpora: they have several labels at once."
+        return MissingSectionError("An encoder has seen every tested corpus: no score of them counts.")
+    return MissingSectionError(
+        "The runs keep no prediction of one label on the tested corpora: they have several labels at once."
+    )
 
 
 def _series(experiment: ExperimentResults, row: ReportRow) -> str:
@@ -161,9 +158,7 @@ def add_confusion(page: Page, experiment: ExperimentResults) -> None:
     """Add confusion matrices with counts, shaded by their share of the row."""
     rows = [row for row in experiment.counted if row.predictions is not None]
     if not rows:
-        page.section("Confusion", _no_predictions(experiment))
-        return
-    page.section("Confusion")
+        raise _no_predictions(experiment)
     drawn = _spread(rows, MAX_MATRICES)
     more = f" {len(drawn)} of {len(rows)} conditions, every corpus in turn." if len(drawn) < len(rows) else ""
     matrices = [_matrix(experiment, row) for row in drawn]

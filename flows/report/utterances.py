@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from merloco.features.store import FeatureStore
 from merloco.flows.report.data import ExperimentResults
-from merloco.flows.report.page import Page, escaped, styled
+from merloco.flows.report.page import MissingSectionError, Page, escaped, styled
 from merloco.flows.report.predictions import quoted
 from merloco.flows.report.style import EMOTION_COLOURS, SERIES_COLOURS
 from merloco.flows.results.tables import ResultTable
@@ -25,22 +25,21 @@ MAX_TEXT = 200
 """Most characters of an utterance that are shown."""
 
 
-def add_coverage(page: Page, store: FeatureStore, experiment: ExperimentResults) -> None:
+def add_coverage(page: Page, experiment: ExperimentResults) -> None:
     """Add the share of each corpus's utterances that each view has a vector of, and why the others have none."""
-    views = _views(store, experiment)
+    views = _views(experiment)
     if not views:
-        page.section("Coverage", "The catalog no longer has the experiment's feature sets.")
-        return
-    rows = store.sql(
+        raise MissingSectionError("The catalog no longer has the experiment's feature sets.")
+    rows = experiment.store.sql(
         f'select "view", corpus, sum("rows")::bigint, sum(ok)::bigint from shards '
         f'where current and "view" in ({_listed(views)}) group by all order by all'
     ).fetchall()
     if not rows:
-        why = "The store holds no shard of the experiment's views as the catalog describes them now."
-        page.section("Coverage", why)
-        return
+        raise MissingSectionError(
+            "The store holds no shard of the experiment's views as the catalog describes them now."
+        )
     reasons: dict[tuple[str, str], list[str]] = {}
-    failed = store.sql(
+    failed = experiment.store.sql(
         "select \"view\", split_part(sample_id, '/', 1), status, count(*) from failures group by all order by 4 desc, 3"
     ).fetchall()
     for view, corpus, status, count in failed:
@@ -58,7 +57,6 @@ def add_coverage(page: Page, store: FeatureStore, experiment: ExperimentResults)
     ]
     title = "Utterances of each corpus, all parts, and how many of them each feature view has a vector of."
     note = "An utterance without a vector keeps its row: the modality is masked and the others are used."
-    page.section("Coverage")
     page.table(ResultTable(title, records, [note]))
 
 
@@ -66,25 +64,26 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(quoted, names))
 
 
-def _views(store: FeatureStore, experiment: ExperimentResults) -> list[str]:
+def _views(experiment: ExperimentResults) -> list[str]:
     """Views of the experiment's feature sets and modalities that the catalog still knows."""
     views: dict[str, None] = {}
     for config in experiment.configs.values():
-        feature_set = store.catalog.feature_sets.get(config["feature_set"])
+        feature_set = experiment.store.catalog.feature_sets.get(config["feature_set"])
         for modality, view in (feature_set.views if feature_set else {}).items():
             if modality in config["modalities"]:
                 views[view] = None
     return list(views)
 
 
-def add_projections(page: Page, store: FeatureStore, experiment: ExperimentResults) -> None:
+def add_projections(page: Page, experiment: ExperimentResults) -> None:
     """Add the first two principal components of each view, coloured by emotion and by corpus."""
     used = {c for config in experiment.configs.values() for c in (*config["train"], *config["test"])}
-    corpora = [corpus for corpus in store.catalog.corpora if corpus in used]
-    colours = {"emotion": (store.catalog.label_order, EMOTION_COLOURS), "corpus": (corpora, SERIES_COLOURS)}
+    catalog = experiment.store.catalog
+    corpora = [corpus for corpus in catalog.corpora if corpus in used]
+    colours = {"emotion": (catalog.label_order, EMOTION_COLOURS), "corpus": (corpora, SERIES_COLOURS)}
     panels, counts = [], []
-    for view in _views(store, experiment) if corpora else ():
-        rows = _projected_rows(store, view, corpora)
+    for view in _views(experiment) if corpora else ():
+        rows = _projected_rows(experiment.store, view, corpora)
         if len(rows) < 3:
             continue
         points, explained = principal(np.array([row["pooled"] for row in rows], dtype=np.float64))
@@ -92,10 +91,9 @@ def add_projections(page: Page, store: FeatureStore, experiment: ExperimentResul
         for key, (names, palette) in colours.items():
             panels.append((f"{view}, by {key}", _projection(rows, points, explained, key, names, palette)))
     if not panels:
-        why = "The store holds no three labelled vectors of any of the experiment's views as the catalog has them now."
-        page.section("Embeddings", why)
-        return
-    page.section("Embeddings")
+        raise MissingSectionError(
+            "The store holds no three labelled vectors of any of the experiment's views as the catalog has them now."
+        )
     page.figure(
         panels,
         "Pooled features of each view on their first two principal components, after every feature was scaled to unit "
@@ -156,7 +154,7 @@ def _projection(
     return styled(figure, 380, x=x, y=y)
 
 
-def add_hardest(page: Page, store: FeatureStore, experiment: ExperimentResults) -> None:
+def add_hardest(page: Page, experiment: ExperimentResults) -> None:
     """Add the utterances to whose true class the runs gave the least probability."""
     predictions: dict[tuple[str, str, str], list[tuple[str, float]]] = {}
     classes = experiment.classes
@@ -168,13 +166,13 @@ def add_hardest(page: Page, store: FeatureStore, experiment: ExperimentResults) 
             pairs = zip(p.prediction[:, i], p.p_truth[:, i], strict=True)
             predictions.setdefault(key, []).extend((classes[k], float(value)) for k, value in pairs)
     if not predictions:
-        page.section("Hardest utterances", "The runs keep no prediction of one label that counts.")
-        return
+        raise MissingSectionError("The runs keep no prediction of one label that counts.")
     p_truth = {key: float(np.mean([value for _, value in pairs])) for key, pairs in predictions.items()}
     ranked = sorted(predictions, key=lambda key: (p_truth[key], key))
     hardest = [key for corpus in experiment.corpora for key in [k for k in ranked if k[0] == corpus][:HARDEST]]
     ids = _listed([sample_id for _, sample_id, _ in hardest])
-    texts = dict(store.sql(f"select sample_id, text from samples where sample_id in ({ids})").fetchall())
+    query = f"select sample_id, text from samples where sample_id in ({ids})"
+    texts = dict(experiment.store.sql(query).fetchall())
     records = []
     for key in hardest:
         _, sample_id, truth = key
@@ -195,5 +193,4 @@ def add_hardest(page: Page, store: FeatureStore, experiment: ExperimentResults) 
         "by: how many of the runs that tested the utterance took it for that. p(truth): mean over these runs.",
         "The texts, here and in the figure above, are the corpora's: their licences hold for this file.",
     ]
-    page.section("Hardest utterances")
     page.table(ResultTable(title, records, notes))

@@ -14,7 +14,7 @@ from merloco.flows.results.text import TITLES
 from merloco.pipelines.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from merloco.flows.results.compare import Agreement, Comparison
+    from merloco.flows.results.compare import Agreement, MetricComparison
     from merloco.models.metrics.resampling import Interval
 
 
@@ -67,7 +67,7 @@ def compare(
     _print(rows, agreements)
 
 
-def _print(rows: Sequence[Comparison], agreements: Sequence[Agreement]) -> None:
+def _print(rows: Sequence[MetricComparison], agreements: Sequence[Agreement]) -> None:
     lines = [
         {
             "corpus": row.corpus,
@@ -110,7 +110,7 @@ def _percent(interval: Interval, form: str = "z.1f") -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _plain_rows(rows: Sequence[Comparison], agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
+def _plain_rows(rows: Sequence[MetricComparison], agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
     """One row per corpus and metric, unrounded, for machines; McNemar's columns repeat for every metric."""
     tables = {a.corpus: a for a in agreements}
     return [
