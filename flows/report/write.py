@@ -6,29 +6,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from merloco.features.store import FeatureStore
+from merloco.flows.report.conditions import flatten
 from merloco.flows.report.contributions import add_contributions
 from merloco.flows.report.curves import add_curves
 from merloco.flows.report.data import ExperimentResults, load_experiment
 from merloco.flows.report.page import MissingSectionError, Page
 from merloco.flows.report.scores import add_scores
-from merloco.flows.report.settings import add_settings
 from merloco.flows.report.transfer import add_confusion, add_recall, add_transfer
 from merloco.flows.report.utterances import add_coverage, add_hardest, add_projections
 from merloco.flows.results.tables import ResultTable
 from merloco.pipelines.files.atomic import atomic_path
 
-SECTIONS: dict[str, Callable[[Page, ExperimentResults], None]] = {
-    "Scores": add_scores,
-    "Transfer between corpora": add_transfer,
-    "Recall per class": add_recall,
-    "Confusion": add_confusion,
-    "Contribution of modalities": add_contributions,
-    "Learning curves": add_curves,
-    "Coverage": add_coverage,
-    "Embeddings": add_projections,
-    "Hardest utterances": add_hardest,
-    "Settings": add_settings,
-}
+MAX_VALUES = 6
+"""Most different values of a setting that are listed."""
 
 
 def write_report(
@@ -84,3 +74,36 @@ def _facts(experiment: ExperimentResults) -> dict[str, str]:
         "Trained on": ", ".join(dict.fromkeys(c for config in configs for c in config["train"])),
         "Tested on": ", ".join(experiment.corpora),
     }
+
+
+def add_settings(page: Page, experiment: ExperimentResults) -> None:
+    """Add every setting of the runs, and the versions that trained them."""
+    settings: dict[str, dict[str, None]] = {}
+    for run, config in experiment.configs.items():
+        state = {key: experiment.environments[run].get(key, {}) for key in ("versions", "git")}
+        for key, value in flatten({**config, **state}).items():
+            if key != "experiment" and ".labels." not in key and value != "None":
+                settings.setdefault(key, {})[value] = None
+    records = [{"setting": key, "value": _listed(list(values))} for key, values in settings.items()]
+    note = 'Settings of single runs: merloco sql "select run, config from runs".'
+    page.table(ResultTable("Settings of all runs; where they differ between runs, all values.", records, [note]))
+
+
+def _listed(values: Sequence[str]) -> str:
+    shown = ("; " if any("," in value for value in values) else ", ").join(values[:MAX_VALUES])
+    return f"{shown} and {len(values) - MAX_VALUES} more" if len(values) > MAX_VALUES else shown
+
+
+SECTIONS: dict[str, Callable[[Page, ExperimentResults], None]] = {
+    "Scores": add_scores,
+    "Transfer between corpora": add_transfer,
+    "Recall per class": add_recall,
+    "Confusion": add_confusion,
+    "Contribution of modalities": add_contributions,
+    "Learning curves": add_curves,
+    "Coverage": add_coverage,
+    "Embeddings": add_projections,
+    "Hardest utterances": add_hardest,
+    "Settings": add_settings,
+}
+"""Title -> what fills the section, in the order of the page."""
