@@ -17,9 +17,9 @@ from merloco.features.query.columns import unique_names
 from merloco.pipelines.errors import UsageError
 
 Format = Literal["table", "csv", "json", "parquet"]
-CELL = 60
+MAX_CELL = 60
 """Widest text cell of a wide printed table; longer ones end in an ellipsis. Machine-readable formats are never cut."""
-WIDE = 200
+MAX_WIDTH = 200
 """A table of at most this many columns of text is printed whole."""
 
 
@@ -89,8 +89,8 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str
     """Print rows as an aligned table: numbers to the right, text to the left, `-` for nothing."""
     cells = [[cell_text(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    if sum(widths) + 2 * len(widths) > WIDE:
-        cells = [[text if len(text) <= CELL else text[: CELL - 1] + "…" for text in line] for line in cells]
+    if sum(widths) + 2 * len(widths) > MAX_WIDTH:
+        cells = [[text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…" for text in line] for line in cells]
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     numeric = [
         any(isinstance(row[i], (int, float)) for row in rows)

@@ -18,7 +18,6 @@ from merloco.flows.report.conditions import group_runs
 from merloco.flows.report.predictions import Predictions, common_rows, load_predictions, quoted
 from merloco.flows.results.intervals import intervals_of
 from merloco.models.metrics.intervals import ScoreIntervals
-from merloco.models.metrics.scores import confusion
 from merloco.models.metrics.statistics import chance
 from merloco.pipelines.errors import DataError, nearest
 
@@ -53,17 +52,6 @@ class ReportRow:
     def values(self, metric: str) -> np.ndarray:
         """Of each run; empty where the runs do not have it."""
         return self.scores.get(metric, np.array([]))
-
-    def support(self, classes: int) -> np.ndarray:
-        """Test rows per class, (K,)."""
-        truth = np.zeros(0, dtype=np.int64) if self.predictions is None else self.predictions.truth
-        return np.bincount(truth, minlength=classes)
-
-    def confusion(self, classes: int) -> np.ndarray:
-        """Counts summed over the runs, (K, K); zeros without predictions."""
-        if self.predictions is None:
-            return np.zeros((classes, classes), dtype=np.int64)
-        return np.sum([confusion(self.predictions.truth, row, classes) for row in self.predictions.prediction], axis=0)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from merloco.features.store import FeatureStore
+from merloco.models.metrics.scores import confusion
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,14 @@ class Predictions:
     """int (S, n), one row per run."""
     p_truth: np.ndarray
     """float (S, n): probability that each run gave to the truth."""
+
+    def support(self, classes: int) -> np.ndarray:
+        """Test rows per class, (K,)."""
+        return np.bincount(self.truth, minlength=classes)
+
+    def confusion(self, classes: int) -> np.ndarray:
+        """Counts summed over the runs, (K, K)."""
+        return np.sum([confusion(self.truth, run, classes) for run in self.prediction], axis=0)
 
 
 def quoted(text: str) -> str:

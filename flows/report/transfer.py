@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from merloco.flows.report.data import ExperimentResults, ReportRow
 from merloco.flows.report.page import MissingSectionError, Page, escaped, styled
+from merloco.flows.report.predictions import Predictions
 from merloco.flows.report.scores import MAX_ROWS, averaged, error_bars, percent_with_std, resampled
 from merloco.flows.report.style import INK, SERIES_COLOURS, SHADES
 from merloco.models.metrics.statistics import mean_std
@@ -123,7 +124,7 @@ def _series(experiment: ExperimentResults, row: ReportRow) -> str:
 def _recall_figure(experiment: ExperimentResults, rows: Sequence[ReportRow], colours: Mapping[str, str]) -> go.Figure:
     figure = go.Figure()
     classes = experiment.classes
-    supports = np.array([row.support(len(classes)) for row in rows])
+    supports = np.array([row.predictions.support(len(classes)) for row in rows if row.predictions])
     names = [f"{escaped(name)}<br>{_span(n)}" for name, n in zip(classes, supports.T, strict=True)]
     tested = [name for name, n in zip(names, supports.T, strict=True) if n.any()]
     for row, support in zip(rows, supports, strict=True):
@@ -161,7 +162,7 @@ def add_confusion(page: Page, experiment: ExperimentResults) -> None:
         raise _no_predictions(experiment)
     drawn = _spread(rows, MAX_MATRICES)
     more = f" {len(drawn)} of {len(rows)} conditions, every corpus in turn." if len(drawn) < len(rows) else ""
-    matrices = [_matrix(experiment, row) for row in drawn]
+    matrices = [_matrix(experiment, row.predictions) for row in drawn if row.predictions]
     height = 100 + 36 * max(len(names) for names, _ in matrices)
     panels = []
     for row, (_, figure) in zip(drawn, matrices, strict=True):
@@ -186,9 +187,9 @@ def _spread(rows: Sequence[ReportRow], most: int) -> list[ReportRow]:
     return [rows[position] for position in sorted(position for _, position in sorted(order)[:most])]
 
 
-def _matrix(experiment: ExperimentResults, row: ReportRow) -> tuple[list[str], go.Figure]:
+def _matrix(experiment: ExperimentResults, predictions: Predictions) -> tuple[list[str], go.Figure]:
     """Names of the classes that occur, and their matrix."""
-    counts = row.confusion(len(experiment.classes))
+    counts = predictions.confusion(len(experiment.classes))
     used = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
     counts = counts[np.ix_(used, used)]
     totals = counts.sum(axis=1, keepdims=True)

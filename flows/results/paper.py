@@ -186,9 +186,9 @@ def single_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultT
             rows.append({**row, **{TITLES[m]: score.text(m, show_leaks) for m in metrics}})
             published = PUBLISHED["single"].get(score.corpus, {}).get(loss)
             if published:
-                apart = differences([score], PUBLISHED["classes"]["own"], balanced=False)
-                reasons += apart
-                if not apart:
+                mismatches = differences([score], PUBLISHED["classes"]["own"], balanced=False)
+                reasons += mismatches
+                if not mismatches:
                     values = {TITLES[m]: number(published.get(m, NAN)) for m in metrics}
                     rows.append({**row, "features": "published", "n": "", **values})
         if rows:
@@ -222,9 +222,9 @@ def ablation_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[Resul
             variants = _variants([s for s in scores if s.corpus == corpus])
             rows.append({"corpus": corpus, **{column: _text(variants.get(column), show_leaks) for column in columns}})
             if corpus in PUBLISHED["ablation"]:
-                apart = differences([variants["all"]], PUBLISHED["classes"]["own"])
-                reasons += apart
-                if not apart:
+                mismatches = differences([variants["all"]], PUBLISHED["classes"]["own"])
+                reasons += mismatches
+                if not mismatches:
                     values = {column: number(value) for column, value in PUBLISHED["ablation"][corpus].items()}
                     rows.append({"corpus": f"{corpus}, published", **values})
             recalls += _recall_changes(corpus, variants)
