@@ -17,9 +17,9 @@ from merloco.features.query.columns import unique_names
 from merloco.pipelines.errors import UsageError
 
 Format = Literal["table", "csv", "json", "parquet"]
-CELL = 60
+MAX_CELL = 60
 """Widest text cell of a wide printed table; longer ones end in an ellipsis. Machine-readable formats are never cut."""
-WIDE = 200
+MAX_WIDTH = 200
 """A table of at most this many columns of text is printed whole."""
 
 
@@ -38,7 +38,7 @@ def show(table: pa.Table, output: Format = "table", title: str | None = None) ->
         pq.write_table(table, sink)
         sys.stdout.buffer.write(sink.getvalue())
         return
-    rows = list(_rows(table))
+    rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
     if output == "json":
         records = [{name: _plain(value) for name, value in zip(table.column_names, row, strict=True)} for row in rows]
         print(json.dumps(records, indent=2, ensure_ascii=False, allow_nan=False))
@@ -48,11 +48,6 @@ def show(table: pa.Table, output: Format = "table", title: str | None = None) ->
         writer.writerows([_plain_cell(value) for value in row] for row in rows)
     else:
         print_rows(table.column_names, rows, title)
-
-
-def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    columns = [column.to_pylist() for column in table.columns]
-    return zip(*columns, strict=True) if columns else iter(())
 
 
 def _plain(value: Any) -> Any:
@@ -93,22 +88,23 @@ def print_records(records: Sequence[Mapping[K, Any]], title: str | None = None) 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
     """Print rows as an aligned table: numbers to the right, text to the left, `-` for nothing."""
     cells = [[cell_text(value) for value in row] for row in rows]
-    if sum(max([len(c), *(len(line[i]) for line in cells)]) + 2 for i, c in enumerate(columns)) > WIDE:
-        cells = [[_cut(text) for text in line] for line in cells]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    if sum(widths) + 2 * len(widths) > MAX_WIDTH:
+        cells = [[text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…" for text in line] for line in cells]
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     numeric = [
         any(isinstance(row[i], (int, float)) for row in rows)
         and all(isinstance(row[i], (int, float, type(None))) or row[i] in ("-", "") for row in rows)
         for i in range(len(columns))
     ]
-    widths = [max([len(column), *(len(line[i]) for line in cells)]) for i, column in enumerate(columns)]
 
     def line(values: Sequence[str]) -> str:
-        parts = [v.rjust(w) if right else v.ljust(w) for v, w, right in zip(values, widths, numeric, strict=True)]
-        return "  ".join(parts).rstrip()
+        aligned = [v.rjust(w) if right else v.ljust(w) for v, w, right in zip(values, widths, numeric, strict=True)]
+        return "  ".join(aligned).rstrip()
 
     if title:
         print(title)
-    print(line(list(columns)))
+    print(line(columns))
     print("  ".join("-" * width for width in widths))
     for values in cells:
         print(line(values))
@@ -124,12 +120,7 @@ def cell_text(value: Any) -> str:
         return f"{value:,}" if abs(value) >= 10000 else str(value)
     if isinstance(value, float):
         return "-" if value != value else f"{value:.3g}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
-    text = _plain_cell(value)
-    return " ".join(str(text).split())
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= CELL else text[: CELL - 1] + "…"
+    return " ".join(str(_plain_cell(value)).split())
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from merloco.pipelines.statistics.published import NAMES, Figures
 
 WIDTH = 118
 """Columns of running text below a table."""
-MANY = 4
+MAX_FIGURES = 4
 """Names of figures that a line can take."""
 
 
@@ -55,26 +55,23 @@ def _print_differences(item: Comparison) -> None:
     elif not item.differs:
         _paragraph("  ", "every figure equals the published one")
     for reason in item.reasons:
-        everything = len(reason.figures) > MANY and reason.figures == item.differs
-        figures = "all that differ" if everything else ", ".join(NAMES[name] for name in reason.figures)
+        all_differ = len(reason.figures) > MAX_FIGURES and reason.figures == item.differs
+        figures = "all that differ" if all_differ else ", ".join(NAMES[name] for name in reason.figures)
         _paragraph("  differs  ", f"{figures}: {reason.text}")
-    for sentence in notes(item.stats):
-        _paragraph("  note     ", sentence)
+    for note in notes(item.stats):
+        _paragraph("  note     ", note)
 
 
-def _paragraph(lead: str, text: str, indent: int | None = None) -> None:
-    hanging = " " * (len(lead) if indent is None else indent)
-    print(textwrap.fill(text, WIDTH, initial_indent=lead, subsequent_indent=hanging, break_on_hyphens=False))
+def _paragraph(lead: str, text: str) -> None:
+    indent = " " * len(lead)
+    print(textwrap.fill(text, WIDTH, initial_indent=lead, subsequent_indent=indent, break_on_hyphens=False))
 
 
 def label_table(rows: Sequence[LabelCount]) -> pa.Table:
     """Label counts as a table: native, shared, counted, one column per split, total."""
     texts = [(name, pa.string()) for name in ("native", "shared", "counted")]
     schema = pa.schema([*texts, *((split, pa.int64()) for split in SPLITS), ("total", pa.int64())])
-    records = [
-        {"native": r.native, "shared": r.shared, "counted": r.counted, **r.per_split, "total": r.total} for r in rows
-    ]
-    return pa.Table.from_pylist(records, schema=schema)
+    return pa.Table.from_pylist([{**asdict(row), **row.per_split, "total": row.total} for row in rows], schema=schema)
 
 
 def print_label_map(
@@ -91,7 +88,7 @@ def print_label_map(
         corpus: Name.
         entry: Its catalog entry.
         map_name: The map that is shown.
-        samples: Of the corpus.
+        samples: How many the corpus has.
         rows: What is counted.
         following: Makes the next command of its words (`merloco.flows.cli.options.next_command`).
     """
@@ -105,23 +102,22 @@ def print_label_map(
     print_rows(shown.column_names, list(zip(*shown.to_pydict().values(), strict=True)))
     if any(row.counted == "present" for row in rows):
         print("\npresent: intensity above the map's limit, several per sample; dominant: the strongest alone.")
+    print()
     if any(row.shared == UNKNOWN for row in rows):
-        print()
         return
     others = [name for name in entry.maps if name != map_name]
-    print()
     if others:
         print(f"Other maps: {', '.join(others)}. Next: {following('labels', 'show', corpus, '--map', others[0])}")
     print(f"To change the active map, set `map:` of {corpus} in the catalog; features stay as they are.")
 
 
-def print_findings(found: Mapping[str, Sequence[SampleFinding]], following: Callable[..., str]) -> None:
+def print_findings(by_corpus: Mapping[str, Sequence[SampleFinding]], following: Callable[..., str]) -> None:
     """Print findings by corpus, aligned, with the first ids below each; `following` makes the next command."""
-    everything = [finding for findings in found.values() for finding in findings]
+    everything = [finding for findings in by_corpus.values() for finding in findings]
     severities = max((len(finding.severity) for finding in everything), default=0)
     codes = max((len(finding.code) for finding in everything), default=0)
     counts = max((len(f"{finding.count:,}") for finding in everything), default=0)
-    for corpus, findings in found.items():
+    for corpus, findings in by_corpus.items():
         print(f"{corpus}: {_counted(findings)}")
         for f in findings:
             lead = f"  {f.severity:<{severities}}  {f.code:<{codes}}  {f.count:>{counts},}  "
@@ -137,8 +133,8 @@ def print_findings(found: Mapping[str, Sequence[SampleFinding]], following: Call
 
 
 def _counted(findings: Sequence[SampleFinding]) -> str:
+    if not findings:
+        return "no findings"
     errors = sum(finding.severity == "error" for finding in findings)
     warnings = len(findings) - errors
-    return (
-        f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}" if findings else "no findings"
-    )
+    return f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"

@@ -13,7 +13,8 @@ from merloco.features.store import FeatureStore
 from merloco.flows.arguments import find_device
 from merloco.flows.experiments.plan import Outcome, Plan, experiment_plan
 from merloco.flows.experiments.service import execute
-from merloco.flows.results.tables import result_rows, scores_of, tested_scores
+from merloco.flows.results.scores import tested_scores
+from merloco.flows.results.tables import result_rows
 from merloco.flows.tasks.display import corpus_tags, feature_tags, record_table, say_and_log, tag_flow_run
 from merloco.pipelines.catalog.loader import load_catalog
 
@@ -73,7 +74,7 @@ def experiment_flow(catalog: str, store: str, name: str, device: str = "cpu") ->
 def score_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """The rows of the results table, each with what sets its run apart from the others of an experiment."""
     rows = result_rows(outcomes)
-    for position, score in enumerate(tested_scores(scores_of(outcomes))):  # a row after these is their average
+    for position, score in enumerate(tested_scores(outcomes)):  # a row after these is their average
         cell, first = score.outcomes[0].cell, score.results[0]
         rows[position] = {
             **rows[position],

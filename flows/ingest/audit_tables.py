@@ -10,7 +10,7 @@ from merloco.flows.cli.console import print_records, print_rows
 from merloco.pipelines.samples.audit import Audit
 from merloco.pipelines.samples.schema import MODALITIES, SPLITS
 
-SHOWN_ERRORS = 5
+MAX_ERRORS = 5
 SUMS = "rows found = left out + samples; samples = dropped + usable"
 
 
@@ -26,28 +26,36 @@ def print_audits(audits: Sequence[Audit]) -> None:
 
 def audit_rows(audits: Sequence[Audit]) -> list[dict[str, object]]:
     """One row per corpus: counts that add up (see `SUMS`)."""
+    titles = {"found": "rows found", "left_out": "left out"}
     return [
         {
             "corpus": audit.corpus,
-            "rows found": audit.found,
-            "left out": sum(audit.left_out.values()),
-            "samples": audit.samples,
-            "labelled": audit.labelled,
-            "dropped": sum(audit.dropped.values()),
-            "usable": audit.usable,
+            **{titles.get(name, name): count for name, count in _totals(audit).items()},
             "label map": audit.label_map,
         }
         for audit in audits
     ]
 
 
+def _totals(audit: Audit) -> dict[str, int]:
+    return {
+        "found": audit.found,
+        "left_out": sum(audit.left_out.values()),
+        "samples": audit.samples,
+        "labelled": audit.labelled,
+        "dropped": sum(audit.dropped.values()),
+        "usable": audit.usable,
+    }
+
+
 def _print_classes(audits: Sequence[Audit]) -> None:
     classes = list(dict.fromkeys(name for a in audits for split in a.classes.values() for name in split))
-    rows: list[list[object]] = []
-    for audit in audits:
-        for split in (s for s in SPLITS if s in audit.classes):
-            counts = audit.classes[split]
-            rows.append([audit.corpus, split, *map(counts.get, classes), sum(counts.values())])
+    rows = [
+        [audit.corpus, split, *map(audit.classes[split].get, classes), sum(audit.classes[split].values())]
+        for audit in audits
+        for split in SPLITS
+        if split in audit.classes
+    ]
     print()
     print_rows(["corpus", "split", *classes, "total"], rows, "Usable samples per split and class (-: not annotated)")
 
@@ -65,33 +73,25 @@ def _print_reasons(audit: Audit) -> None:
     print("  media     " + "; ".join(f"{m}: {_counted(audit.media[m])}" for m in MODALITIES))
     if audit.marks:
         print(f"  marks     {_counted(audit.marks)}")
-    for sentence in audit.notes:
-        print(f"  note      {sentence}")
+    for note in audit.notes:
+        print(f"  note      {note}")
 
 
 def _print_errors(audit: Audit, codes: Mapping[str, int]) -> None:
     """Where each kind of line was left out, the first ones; a line number of 0 means the file as a whole."""
     errors = [error for error in audit.errors if error["code"] in codes]
-    for error in errors[:SHOWN_ERRORS]:
+    for error in errors[:MAX_ERRORS]:
         line = f":{error['line']}" if error["line"] else ""
         print(f"            {error['file']}{line}: {error['message']}")
-    if len(errors) > SHOWN_ERRORS:
-        print(f"            ... and {len(errors) - SHOWN_ERRORS} more in samples/{audit.corpus}.audit.json")
+    if len(errors) > MAX_ERRORS:
+        print(f"            ... and {len(errors) - MAX_ERRORS} more in samples/{audit.corpus}.audit.json")
 
 
 def audit_table(audits: Sequence[Audit]) -> pa.Table:
     """Every count of some audits as a table: corpus, what is counted, split, name, n."""
     rows: list[tuple[str, str, str | None, str | None, int]] = []
     for audit in audits:
-        totals = {
-            "found": audit.found,
-            "left_out": sum(audit.left_out.values()),
-            "samples": audit.samples,
-            "labelled": audit.labelled,
-            "dropped": sum(audit.dropped.values()),
-            "usable": audit.usable,
-        }
-        rows += [(audit.corpus, what, None, None, n) for what, n in totals.items()]
+        rows += [(audit.corpus, what, None, None, n) for what, n in _totals(audit).items()]
         named = {"left_out": audit.left_out, "damaged": audit.damaged, "dropped": audit.dropped, "mark": audit.marks}
         rows += [(audit.corpus, what, None, name, n) for what, counts in named.items() for name, n in counts.items()]
         for modality, statuses in audit.media.items():

@@ -14,15 +14,15 @@ NOT_NAMED = re.compile(
 """Parts of a config that are shown elsewhere, or only as a hash."""
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested settings as `a.b` -> text; lists are joined by `+`."""
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
-            found.update(flat(value, f"{prefix}{key}."))
+            settings.update(flatten(value, f"{prefix}{key}."))
         else:
-            found[f"{prefix}{key}"] = " + ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return found
+            settings[f"{prefix}{key}"] = " + ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return settings
 
 
 def group_runs(
@@ -32,12 +32,12 @@ def group_runs(
 
     Runs of equal settings on other data (a re-extraction, a new release) are told apart by a hash behind the name.
     """
-    settings = {run: flat(config) for run, config in configs.items()}
-    named = _telling(configs, settings)
+    settings = {run: flatten(config) for run, config in configs.items()}
+    names = _differing_settings(configs, settings)
     groups: dict[tuple[str, str], dict[str, list[str]]] = {}
     for run, corpus in tested:
         parts = [" + ".join(configs[run]["train"])]
-        parts += [f"{key.removeprefix('training.')} {settings[run][key]}" for key in named if settings[run].get(key)]
+        parts += [f"{key.removeprefix('training.')} {settings[run][key]}" for key in names if settings[run].get(key)]
         rest = {key: value for key, value in configs[run].items() if key not in ("seed", "experiment")}
         version = sha256_text(canonical_json(rest))[:6]
         groups.setdefault((", ".join(parts), corpus), {}).setdefault(version, []).append(run)
@@ -48,11 +48,12 @@ def group_runs(
     }
 
 
-def _telling(configs: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Mapping[str, str]]) -> list[str]:
+def _differing_settings(
+    configs: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Mapping[str, str]]
+) -> list[str]:
     """Settings that take several values among runs with the same training corpora."""
-    found = set()
-    for train in {tuple(config["train"]) for config in configs.values()}:
-        alike = [set(settings[run].items()) for run, config in configs.items() if tuple(config["train"]) == train]
-        common = alike[0].intersection(*alike)
-        found |= {key for values in alike for key, _ in values - common}
-    return sorted(key for key in found if not NOT_NAMED.match(key))
+    by_train: dict[tuple[str, ...], list[set[tuple[str, str]]]] = {}
+    for run, config in configs.items():
+        by_train.setdefault(tuple(config["train"]), []).append(set(settings[run].items()))
+    differing = {key for runs in by_train.values() for key, _ in runs[0].union(*runs) - runs[0].intersection(*runs)}
+    return sorted(key for key in differing if not NOT_NAMED.match(key))

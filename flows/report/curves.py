@@ -6,29 +6,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 
-from merloco.flows.report.data import Experiment
-from merloco.flows.report.page import Page, escaped, styled
+from merloco.flows.report.data import ExperimentResults
+from merloco.flows.report.page import MissingSectionError, Page, escaped, styled
 from merloco.flows.report.style import SERIES_COLOURS
 
-MOST_CURVES = 8
-"""More conditions than this are a tangle; the caption says how many are left out."""
-LOSS, VALIDATION = 0, 1
+MAX_CONDITIONS = 8
+"""More than this are a tangle; the caption says how many are left out."""
 
 
-def add_curves(page: Page, experiment: Experiment) -> None:
+def add_curves(page: Page, experiment: ExperimentResults) -> None:
     """Add learning curves: validation UAR and training loss over epochs."""
     curves = _curves(experiment)
     if not curves:
-        page.absent("Learning curves", "No run of the experiment keeps a learning curve.")
-        return
-    page.section("Learning curves")
-    shown = dict(list(curves.items())[:MOST_CURVES])
+        raise MissingSectionError("No run of the experiment keeps a learning curve.")
+    shown = dict(list(curves.items())[:MAX_CONDITIONS])
     more = f" The first {len(shown)} of {len(curves)} conditions." if len(shown) < len(curves) else ""
     page.figure(
         [
-            ("Validation UAR, %", _curve_figure(shown, VALIDATION, 100)),
-            ("Training loss", _curve_figure(shown, LOSS, 1)),
+            ("Validation UAR, %", _curve_figure({name: [100 * c[:, 1] for c in runs] for name, runs in shown.items()})),
+            ("Training loss", _curve_figure({name: [c[:, 0] for c in runs] for name, runs in shown.items()})),
         ],
         "Learning curves by training corpora. Thin lines: single runs, to the epoch at which they ended. Thick line "
         f"and band: mean ± STD (n−1) over the runs (seeds) of a condition, as long as all of them go on.{more}",
@@ -36,35 +34,34 @@ def add_curves(page: Page, experiment: Experiment) -> None:
     )
 
 
-def _curves(experiment: Experiment) -> dict[str, list[np.ndarray]]:
+def _curves(experiment: ExperimentResults) -> dict[str, list[np.ndarray]]:
     """Condition -> for each run an array (epochs, 2) of training loss and validation UAR."""
     columns = {c: experiment.epochs[c].to_numpy(zero_copy_only=False) for c in ("run", "loss", "val_uar")}
     values = np.stack([columns["loss"], columns["val_uar"]], axis=1).astype(np.float64)
-    found = {}
+    curves = {}
     for condition, runs in experiment.conditions.items():
-        each = [values[columns["run"] == run] for run in runs]
-        if any(len(curve) for curve in each):
-            found[condition] = [curve for curve in each if len(curve)]
-    return found
+        recorded = [curve for run in runs if len(curve := values[columns["run"] == run])]
+        if recorded:
+            curves[condition] = recorded
+    return curves
 
 
-def _curve_figure(curves: Mapping[str, Sequence[np.ndarray]], column: int, scale: float) -> Any:
-    import plotly.graph_objects as go
-
+def _curve_figure(curves: Mapping[str, Sequence[np.ndarray]]) -> go.Figure:
     figure = go.Figure()
     for (condition, runs), colour in zip(curves.items(), SERIES_COLOURS, strict=False):
-        quiet = {"mode": "lines", "hoverinfo": "skip"}
+        quiet: dict[str, Any] = {"mode": "lines", "hoverinfo": "skip"}
         for run in runs if len(runs) > 1 else ():
             line = {"color": colour, "width": 1}
-            figure.add_scatter(x=_epochs(len(run)), y=scale * run[:, column], line=line, opacity=0.35, **quiet)
+            figure.add_scatter(x=_epochs(len(run)), y=run, line=line, opacity=0.35, **quiet)
         length = min(len(run) for run in runs)
-        stack = scale * np.stack([run[:length, column] for run in runs])
+        stack = np.stack([run[:length] for run in runs])
         mean = stack.mean(axis=0)
         if len(runs) > 1:
             std = stack.std(axis=0, ddof=1)
             edge: dict[str, Any] = {"x": _epochs(length), "line": {"width": 0}, **quiet}
+            red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
             figure.add_scatter(y=mean + std, **edge)
-            figure.add_scatter(y=mean - std, fill="tonexty", fillcolor=_pale(colour), **edge)
+            figure.add_scatter(y=mean - std, fill="tonexty", fillcolor=f"rgba({red},{green},{blue},0.15)", **edge)
         figure.add_scatter(
             x=_epochs(length),
             y=mean,
@@ -81,8 +78,3 @@ def _curve_figure(curves: Mapping[str, Sequence[np.ndarray]], column: int, scale
 
 def _epochs(number: int) -> np.ndarray:
     return np.arange(1, number + 1)
-
-
-def _pale(colour: str) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.15)"

@@ -6,7 +6,8 @@ from merloco.features.store import FeatureStore
 from merloco.flows.experiments.jobs import load_dataset, plan_jobs
 from merloco.flows.experiments.plan import Outcome, Plan, experiment_plan
 from merloco.flows.report.predictions import quoted
-from merloco.flows.results.paper import ResultTable, result_tables
+from merloco.flows.results.paper import result_tables
+from merloco.flows.results.tables import ResultTable
 from merloco.models.errors import ModelError
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.protocols import Cell
@@ -42,14 +43,14 @@ def paper_tables(store: FeatureStore, name: str) -> tuple[list[ResultTable], str
 
 def _stored(store: FeatureStore, plan: Plan) -> list[Outcome]:
     """Outcomes of a plan's runs that are in the store; an ablation compares, so its corpora are whole or left out."""
-    found: dict[Cell, list[Outcome]] = {}
+    outcomes: dict[Cell, list[Outcome]] = {}
     for job in plan_jobs(store, plan, skip=lambda _: None, load=_rows):
-        known = found.setdefault(job.cell, [])
+        stored = outcomes.setdefault(job.cell, [])
         outcome = job.stored(store.root)
         if outcome is not None:
-            known.append(outcome)
-    torn = {c for cell in found if not found[cell] for c in cell.fold.test if plan.protocol == "ablation"}
-    return [outcome for cell, known in found.items() if not torn & set(cell.fold.test) for outcome in known]
+            stored.append(outcome)
+    torn = {c for cell in outcomes if not outcomes[cell] for c in cell.fold.test if plan.protocol == "ablation"}
+    return [outcome for cell, stored in outcomes.items() if not torn & set(cell.fold.test) for outcome in stored]
 
 
 def _rows(store: FeatureStore, feature_set: str, corpora: tuple[str, ...], modalities: list[str]) -> Dataset | None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from merloco.features.store import FeatureStore
+from merloco.models.metrics.scores import confusion
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What the runs of a cell said about the same n test rows."""
+    """What S runs predicted for the same n test rows."""
 
     sample_id: np.ndarray
     """(n,) str."""
@@ -23,6 +23,14 @@ class Predictions:
     """int (S, n), one row per run."""
     p_truth: np.ndarray
     """float (S, n): probability that each run gave to the truth."""
+
+    def support(self, classes: int) -> np.ndarray:
+        """Test rows per class, (K,)."""
+        return np.bincount(self.truth, minlength=classes)
+
+    def confusion(self, classes: int) -> np.ndarray:
+        """Counts summed over the runs, (K, K)."""
+        return np.sum([confusion(self.truth, run, classes) for run in self.prediction], axis=0)
 
 
 def quoted(text: str) -> str:
@@ -47,34 +55,27 @@ def load_predictions(
         f"select run, p.corpus, sample_id, truth, prediction, probabilities[truth] as p_truth "
         f"from predictions p join runs using (run) where experiment = {quoted(name)} "
         "and truth is not null and prediction is not null order by run, p.corpus, sample_id"
-    ).to_arrow_table()
-    columns = {c: table[c].to_numpy(zero_copy_only=False) for c in table.column_names}
-    occurring = set(columns["truth"]) | set(columns["prediction"])
+    ).df()
+    occurring = {*table["truth"], *table["prediction"]}
     classes = (*(c for c in order if c in occurring), *sorted(occurring - set(order)))
     index = {c: k for k, c in enumerate(classes)}
-    truth, prediction = (np.array([index[c] for c in columns[k]], dtype=np.int64) for k in ("truth", "prediction"))
-    changed = (columns["run"][1:] != columns["run"][:-1]) | (columns["corpus"][1:] != columns["corpus"][:-1])
-    bounds = [0, *(np.flatnonzero(changed) + 1), len(truth)] if len(truth) else [0]
-    found = {}
-    for start, end in pairwise(bounds):
-        part = slice(start, end)
-        p_truth = columns["p_truth"][part].astype(np.float64)
-        key = columns["run"][start], columns["corpus"][start]
-        found[key] = Predictions(columns["sample_id"][part], truth[part], prediction[part][None], p_truth[None])
-    return found, classes
+    predictions = {}
+    for key, rows in table.groupby(["run", "corpus"]):
+        truth, prediction = (rows[c].map(index).to_numpy(dtype=np.int64) for c in ("truth", "prediction"))
+        p_truth = rows["p_truth"].to_numpy(dtype=np.float64)
+        predictions[key] = Predictions(rows["sample_id"].to_numpy(dtype=object), truth, prediction[None], p_truth[None])
+    return predictions, classes
 
 
-def joined(runs: Sequence[Predictions]) -> Predictions | None:
-    """Runs on the same rows as one; rows that not every run predicted are left out."""
-    if not runs:
-        return None
-    shared = sorted(set.intersection(*(set(run.sample_id) for run in runs)))
+def common_rows(runs: Sequence[Predictions]) -> Predictions | None:
+    """Runs on the same rows as one; rows that not every run predicted are left out, None where that is all of them."""
+    shared = sorted(set.intersection(*(set(run.sample_id) for run in runs))) if runs else []
     if not shared:
         return None
-    chosen = [run.sample_id.searchsorted(shared) for run in runs]
+    rows = [run.sample_id.searchsorted(shared) for run in runs]
     return Predictions(
         np.array(shared),
-        runs[0].truth[chosen[0]],
-        np.concatenate([run.prediction[:, rows] for run, rows in zip(runs, chosen, strict=True)]),
-        np.concatenate([run.p_truth[:, rows] for run, rows in zip(runs, chosen, strict=True)]),
+        runs[0].truth[rows[0]],
+        np.concatenate([run.prediction[:, chosen] for run, chosen in zip(runs, rows, strict=True)]),
+        np.concatenate([run.p_truth[:, chosen] for run, chosen in zip(runs, rows, strict=True)]),
     )

@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from merloco.features.store import FeatureStore
-from merloco.flows.report.conditions import flat
+from merloco.flows.report.conditions import flatten
 from merloco.flows.report.contributions import add_contributions
 from merloco.flows.report.curves import add_curves
-from merloco.flows.report.data import Experiment, load_experiment
-from merloco.flows.report.page import Page, Table, Tabular
+from merloco.flows.report.data import ExperimentResults, load_experiment
+from merloco.flows.report.page import MissingSectionError, Page
 from merloco.flows.report.scores import add_scores
 from merloco.flows.report.transfer import add_confusion, add_recall, add_transfer
 from merloco.flows.report.utterances import add_coverage, add_hardest, add_projections
+from merloco.flows.results.tables import ResultTable
 from merloco.pipelines.files.atomic import atomic_path
 
-SHOWN_VALUES = 6
+MAX_VALUES = 6
 """Most different values of a setting that are listed."""
 
 
@@ -24,7 +25,7 @@ def write_report(
     store: FeatureStore,
     experiment: str,
     path: Path,
-    tables: Sequence[Tabular] = (),
+    tables: Sequence[ResultTable] = (),
     why_not: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
@@ -44,34 +45,28 @@ def write_report(
     Raises:
         DataError: The experiment has no run.
     """
-    loaded = load_experiment(store, experiment, progress)
-    page = Page(f"Emotion recognition: experiment {experiment}")
-    page.facts(_facts(loaded))
-    if tables:
+    results = load_experiment(store, experiment, progress)
+    page = Page(f"Emotion recognition: experiment {experiment}", _facts(results))
+    if tables or why_not:
         page.section("Tables of the protocol")
-    elif why_not:
-        page.absent("Tables of the protocol", why_not)
+        if not tables:
+            page.text(why_not)
     for table in tables:
         page.table(table)
-    add_scores(page, loaded)
-    add_transfer(page, loaded)
-    add_recall(page, loaded)
-    add_confusion(page, loaded)
-    add_contributions(page, store, loaded)
-    add_curves(page, loaded)
-    add_coverage(page, store, loaded)
-    add_projections(page, store, loaded)
-    add_hardest(page, store, loaded)
-    page.section("Settings")
-    page.table(_settings(loaded))
+    for title, add in SECTIONS.items():
+        page.section(title)
+        try:
+            add(page, results)
+        except MissingSectionError as why:
+            page.text(str(why))
     with atomic_path(path) as temporary:
         temporary.write_text(page.html(), encoding="utf-8", newline="\n")
     return path.stat().st_size
 
 
-def _facts(experiment: Experiment) -> dict[str, str]:
+def _facts(experiment: ExperimentResults) -> dict[str, str]:
     configs = list(experiment.configs.values())
-    seeds = experiment.seeds
+    seeds = sorted({config["seed"] for config in configs})
     return {
         "Protocol": ", ".join(sorted({config["protocol"] for config in configs})),
         "Runs": f"{len(configs)} (seeds {', '.join(map(str, seeds))})",
@@ -81,23 +76,34 @@ def _facts(experiment: Experiment) -> dict[str, str]:
     }
 
 
-def _settings(experiment: Experiment) -> Table:
-    """Every setting of the runs, and the versions that trained them: what it takes to get the numbers again."""
-    values: dict[str, list[str]] = {}
+def add_settings(page: Page, experiment: ExperimentResults) -> None:
+    """Add every setting of the runs, and the versions that trained them."""
+    settings: dict[str, dict[str, None]] = {}
     for run, config in experiment.configs.items():
         state = {key: experiment.environments[run].get(key, {}) for key in ("versions", "git")}
-        for key, value in flat({**config, **state}).items():
-            if ".labels." in key or value == "None":
-                continue
-            known = values.setdefault(key, [])
-            if value not in known:
-                known.append(value)
-    rows = [{"setting": key, "value": _listed(known)} for key, known in values.items() if key != "experiment"]
+        for key, value in flatten({**config, **state}).items():
+            if key != "experiment" and ".labels." not in key and value != "None":
+                settings.setdefault(key, {})[value] = None
+    records = [{"setting": key, "value": _listed(list(values))} for key, values in settings.items()]
     note = 'Settings of single runs: merloco sql "select run, config from runs".'
-    title = "Settings of all runs; where they differ between runs, all values."
-    return Table(title, ["setting", "value"], rows, [note])
+    page.table(ResultTable("Settings of all runs; where they differ between runs, all values.", records, [note]))
 
 
 def _listed(values: Sequence[str]) -> str:
-    shown = ("; " if any("," in value for value in values) else ", ").join(values[:SHOWN_VALUES])
-    return f"{shown} and {len(values) - SHOWN_VALUES} more" if len(values) > SHOWN_VALUES else shown
+    shown = ("; " if any("," in value for value in values) else ", ").join(values[:MAX_VALUES])
+    return f"{shown} and {len(values) - MAX_VALUES} more" if len(values) > MAX_VALUES else shown
+
+
+SECTIONS: dict[str, Callable[[Page, ExperimentResults], None]] = {
+    "Scores": add_scores,
+    "Transfer between corpora": add_transfer,
+    "Recall per class": add_recall,
+    "Confusion": add_confusion,
+    "Contribution of modalities": add_contributions,
+    "Learning curves": add_curves,
+    "Coverage": add_coverage,
+    "Embeddings": add_projections,
+    "Hardest utterances": add_hardest,
+    "Settings": add_settings,
+}
+"""Title -> what fills the section, in the order of the page."""

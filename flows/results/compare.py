@@ -18,10 +18,12 @@ from merloco.pipelines.errors import DataError
 
 By = Literal["utterance", "dialogue"]
 """What is resampled and swapped as a whole."""
+Labels = dict[str, tuple[str, str]]
+"""Sample id -> (truth, prediction)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class MetricComparison:
     """One metric of two runs on the utterances of one corpus that both predicted."""
 
     corpus: str
@@ -55,7 +57,7 @@ class Agreement:
 
 def compare_runs(
     store: FeatureStore, first: Path, second: Path, metrics: Sequence[str] = ("uar",), by: By | None = None
-) -> tuple[list[Comparison], list[Agreement]]:
+) -> tuple[list[MetricComparison], list[Agreement]]:
     """Compare two runs on every corpus that both tested.
 
     Args:
@@ -71,35 +73,49 @@ def compare_runs(
     Raises:
         DataError: The runs share no utterance, or disagree on what is true.
     """
-    here, there = _predictions(first), _predictions(second)
-    dialogues = _dialogues(store) if by != "utterance" else {}
+    predictions = _predictions(first), _predictions(second)
+    dialogues = dict(store.sql("select sample_id, dialogue from samples").fetchall()) if by != "utterance" else {}
     rows, agreements = [], []
-    for corpus in sorted(here.keys() & there.keys()):
-        a, b = here[corpus], there[corpus]
+    for corpus in sorted(predictions[0].keys() & predictions[1].keys()):
+        a, b = predictions[0][corpus], predictions[1][corpus]
         shared = sorted(a.keys() & b.keys())
         if not shared:
             continue
-        truth, one, other, names = _paired(corpus, shared, a, b)
+        truth, *predicted = _pair(corpus, shared, a, b)
+        names = np.unique([truth, *predicted])
+        true, one, other = (np.searchsorted(names, labels) for labels in (truth, *predicted))
         clusters = np.array([dialogues.get(i) or i for i in shared])
         groups = {"utterance": None, "dialogue": clusters, None: clusters_of(clusters)}[by]
         if groups is not None and len(set(groups)) < 2:
             raise DataError(f"{corpus}: all {len(shared)} shared utterances are of one dialogue: use --by utterance")
-        drawn = bootstrap(truth, np.stack([one, other]), len(names), groups)
-        p_values = permutation_test(truth, one, other, len(names), metrics, groups)
-        resampled = UTTERANCES if groups is None else DIALOGUES
-        own = [score_intervals(*_named(names, truth, said), clusters).metrics for said in (one, other)]
+        drawn = bootstrap(true, np.stack([one, other]), len(names), groups)
+        p_values = permutation_test(true, one, other, len(names), metrics, groups)
+        own = [score_intervals(truth, labels[None], clusters).metrics for labels in predicted]
         for metric in metrics:
-            ours, theirs = (drawn.interval(metric, k) if by else own[k][metric] for k in (0, 1))
-            intervals = ours, theirs, drawn.difference(metric)
-            left_out = len(a) - len(shared), len(b) - len(shared)
-            p = p_values[metric]
-            rows.append(Comparison(corpus, metric, len(shared), drawn.units, resampled, *left_out, *intervals, p, p))
-        table = mcnemar(truth, one, other)
+            intervals = [drawn.interval(metric, k) if by else own[k][metric] for k in (0, 1)]
+            rows.append(
+                MetricComparison(
+                    corpus=corpus,
+                    metric=metric,
+                    n=len(shared),
+                    units=drawn.units,
+                    resampled=UTTERANCES if groups is None else DIALOGUES,
+                    only_first=len(a) - len(shared),
+                    only_second=len(b) - len(shared),
+                    first=intervals[0],
+                    second=intervals[1],
+                    difference=drawn.difference(metric),
+                    p=p_values[metric],
+                    p_holm=p_values[metric],
+                )
+            )
+        table = mcnemar(true, one, other)
         agreements.append(Agreement(corpus, table, table.p))
     if not rows:
+        tested = [", ".join(sorted(corpora)) for corpora in predictions]
         raise DataError(
-            f"runs {first.name!r} (tested on {', '.join(sorted(here))}) and {second.name!r} "
-            f"(tested on {', '.join(sorted(there))}) predicted no utterance in common: nothing to compare"
+            f"runs {first.name!r} (tested on {tested[0]}) and {second.name!r} (tested on {tested[1]}) predicted no "
+            "utterance in common: nothing to compare"
         )
     corrected = holm([row.p for row in rows])
     rows = [replace(row, p_holm=float(p)) for row, p in zip(rows, corrected, strict=True)]
@@ -107,41 +123,23 @@ def compare_runs(
     return rows, [replace(row, p_holm=float(p)) for row, p in zip(agreements, corrected, strict=True)]
 
 
-def _predictions(folder: Path) -> dict[str, dict[str, tuple[str, str]]]:
-    """Corpus -> sample id -> (truth, prediction) of one run; utterances without a truth are not scored."""
+def _predictions(folder: Path) -> dict[str, Labels]:
+    """Corpus -> labels of one run; utterances without a truth are not scored."""
     columns = ["corpus", "sample_id", "truth", "prediction"]
-    found: dict[str, dict[str, tuple[str, str]]] = {}
+    predictions: dict[str, Labels] = {}
     for row in pq.read_table(folder / "predictions.parquet", columns=columns).to_pylist():
         if row["truth"] is not None:
-            found.setdefault(row["corpus"], {})[row["sample_id"]] = row["truth"], row["prediction"]
-    return found
+            predictions.setdefault(row["corpus"], {})[row["sample_id"]] = row["truth"], row["prediction"]
+    return predictions
 
 
-def _named(names: Sequence[str], truth: np.ndarray, said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    known = np.array(names)
-    return known[truth], known[said][None]
-
-
-def _dialogues(store: FeatureStore) -> dict[str, str | None]:
-    return dict(store.sql("select sample_id, dialogue from samples").fetchall())
-
-
-def _paired(
-    corpus: str, shared: Sequence[str], a: dict[str, tuple[str, str]], b: dict[str, tuple[str, str]]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """Truth and both predictions as indices into the class names, in the order of `shared`."""
-    moved = [i for i in shared if a[i][0] != b[i][0]]
-    if moved:
+def _pair(corpus: str, shared: Sequence[str], a: Labels, b: Labels) -> np.ndarray:
+    """Names of the truth and of both predictions, (3, n), in the order of `shared`."""
+    changed = [i for i in shared if a[i][0] != b[i][0]]
+    if changed:
+        example = changed[0]
         raise DataError(
-            f"{corpus}: the runs disagree on the truth of {len(moved)} of {len(shared)} shared utterances, for example "
-            f"{moved[0]} is {a[moved[0]][0]!r} and {b[moved[0]][0]!r}: expected runs of one label map"
+            f"{corpus}: the runs disagree on the truth of {len(changed)} of {len(shared)} shared utterances, for "
+            f"example {example} is {a[example][0]!r} and {b[example][0]!r}: expected runs of one label map"
         )
-    names = sorted({name for i in shared for name in (*a[i], *b[i])})
-    index = {name: k for k, name in enumerate(names)}
-
-    def indices(column: Sequence[str]) -> np.ndarray:
-        return np.array([index[name] for name in column], dtype=np.int64)
-
-    pairs = [(a[i], b[i]) for i in shared]
-    truth, one = (indices([pair[0][k] for pair in pairs]) for k in (0, 1))
-    return truth, one, indices([pair[1][1] for pair in pairs]), names
+    return np.array([(*a[i], b[i][1]) for i in shared]).T

@@ -33,9 +33,9 @@ def intervals_of(runs: Sequence[Path], corpus: str) -> ScoreIntervals | None:
     clusters: np.ndarray = np.zeros(0)
     predictions = []
     for ids, true, predicted, cluster in tables:
-        chosen = np.isin(ids, sorted(shared))
-        truth, clusters = true[chosen], cluster[chosen]
-        predictions.append(predicted[chosen])
+        selected = np.isin(ids, sorted(shared))
+        truth, clusters = true[selected], cluster[selected]
+        predictions.append(predicted[selected])
     return score_intervals(truth, np.stack(predictions), clusters)
 
 

@@ -1,53 +1,28 @@
-"""Our results in the shape of the paper's tables, the published values beside them."""
+"""Our results in the shape of the paper's tables (Ryumina et al. 2025), the published values beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from merloco.features.runs import read_config
-from merloco.flows.cli.console import Key, tabulate
+from merloco.flows.cli.console import Key
 from merloco.flows.experiments.plan import Outcome
-from merloco.flows.results.tables import TITLES, Score, notes, scores_of, tested_scores
+from merloco.flows.results.notes import result_notes
+from merloco.flows.results.scores import Score, scores_of, tested_scores
+from merloco.flows.results.tables import ResultTable
+from merloco.flows.results.text import TITLES, number
 from merloco.models.fusion.gated import ORDER
 from merloco.models.metrics.evaluation import MULTI, SINGLE
-from merloco.models.metrics.published_results import (
-    ABLATION,
-    CORPORA,
-    CROSS_CORPUS,
-    CROSS_CORPUS_COLUMNS,
-    CROSS_CORPUS_GAPS,
-    CROSS_CORPUS_OTHERS,
-    LOCO,
-    LOCO_AVERAGE,
-    SHARED_CLASSES,
-    SINGLE_CLASSES,
-)
-from merloco.models.metrics.published_results import SINGLE as PUBLISHED_SINGLE
 from merloco.models.metrics.statistics import mean_std
+from merloco.models.protocols import Cell
 
-PUBLISHED = "published"
+PUBLISHED: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
+NAN = float("nan")
 ARROWS = {1: "↑", -1: "↓", 0: ""}
-
-
-@dataclass(frozen=True, slots=True)
-class ResultTable:
-    """A table for people: every cell is text."""
-
-    title: str
-    records: list[dict[Key, str]]
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def columns(self) -> list[str]:
-        """Columns of all rows, in order of appearance."""
-        return tabulate(self.records)[0]
-
-    @property
-    def rows(self) -> list[list[str]]:
-        """Values in the order of the columns; None where a row has none."""
-        return tabulate(self.records)[1]
 
 
 def result_tables(protocol: str, outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[ResultTable]:
@@ -58,26 +33,22 @@ def result_tables(protocol: str, outcomes: Sequence[Outcome], show_leaks: bool =
         outcomes: Its runs.
         show_leaks: Show scores on corpora that an encoder has seen; they stay out of averages.
     """
-    tables: Callable[[Sequence[Outcome], bool], list[ResultTable]] = {
+    protocols: dict[str, Callable[[Sequence[Outcome], bool], list[ResultTable]]] = {
         "loco": loco_tables,
         "cross_corpus": cross_corpus_tables,
         "single": single_tables,
         "ablation": ablation_tables,
         "grid": grid_tables,
-    }[protocol]
-    made = tables(outcomes, show_leaks)
+    }
+    tables = protocols[protocol](outcomes, show_leaks)
     selected = sorted({c for o in outcomes for c in o.selected_on_test})
     if selected:
-        made[-1].notes.append(f"Paper protocol: early stopping on the reported rows of {', '.join(selected)}.")
-    return made
-
-
-def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.1f}"
+        tables[-1].notes.append(f"Paper protocol: early stopping on the reported rows of {', '.join(selected)}.")
+    return tables
 
 
 def differences(
-    scores: Sequence[Score], classes: Mapping[str, frozenset[str]], corpora: Sequence[str] = (), balanced: bool = True
+    scores: Sequence[Score], classes: Mapping[str, Sequence[str]], corpora: Sequence[str] = (), balanced: bool = True
 ) -> list[str]:
     """What sets our scores apart from the published ones; those stand beside ours only where nothing does.
 
@@ -88,21 +59,21 @@ def differences(
         balanced: Whether the paper trains with the balanced loss.
     """
     used = {c for s in scores for o in s.outcomes for c in (*o.cell.fold.train, *o.cell.fold.test)}
-    found = [] if not corpora or used == set(corpora) else [f"it is over {', '.join(corpora)}"]
+    reasons = [] if not corpora or used == set(corpora) else [f"it is over {', '.join(corpora)}"]
     for score in scores:
-        first = score.results[0]
+        first = score.first
         lacking = [m for m in ORDER if not first["coverage"].get(m) and first["nullified"] != m]
         if lacking:
-            found.append(f"{score.corpus} has no {' and no '.join(lacking)} here")
-        if set(first["support"]) != classes.get(score.corpus, frozenset()):
-            found.append(f"{score.corpus} has other classes here ({', '.join(first['support'])})")
+            reasons.append(f"{score.corpus} has no {' and no '.join(lacking)} here")
+        if set(first["support"]) != set(classes.get(score.corpus, ())):
+            reasons.append(f"{score.corpus} has other classes here ({', '.join(first['support'])})")
     losses = {read_config(o.path)["config"]["training"]["loss"] for s in scores for o in s.outcomes}
     if balanced and losses - {"balanced"}:
-        found.append("it is trained with the balanced loss")
-    return list(dict.fromkeys(found))
+        reasons.append("it is trained with the balanced loss")
+    return list(dict.fromkeys(reasons))
 
 
-def _left_out(reasons: Sequence[str]) -> list[str]:
+def _omitted(reasons: Sequence[str]) -> list[str]:
     return [f"Published values are not shown, because they do not compare: {'; '.join(reasons)}."] if reasons else []
 
 
@@ -110,100 +81,95 @@ def _mean(values: Iterable[float]) -> float:
     return mean_std(list(values))[0]
 
 
-def _shown(score: Score | None, show_leaks: bool, metric: str = "uar") -> str:
-    return "-" if score is None or (score.leaked and not show_leaks) else score.text(metric)
+def _text(score: Score | None, show_leaks: bool) -> str:
+    return "-" if score is None else score.text(show_leaks=show_leaks)
 
 
-def _value(score: Score, metric: str = "uar") -> float:
-    return mean_std(score.values(metric))[0]
+def _by_feature_set(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(outcome.cell.feature_set, []).append(outcome)
+    return groups
 
 
 def loco_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTable]:
     """Table 4: a row per feature set, for every left-out corpus its training corpora's test parts and itself."""
-    scores = scores_of(outcomes)
-    sets = list(dict.fromkeys(o.cell.feature_set for o in outcomes))
     corpora = list(dict.fromkeys(o.cell.fold.test[0] for o in outcomes))
-    rows: list[dict[Key, str]] = []
-    columns: dict[str, list[float]] = {}
-    for name in sets:
-        row: dict[Key, str] = {"features": name}
+    columns = [f"{kind} {corpus}" for corpus in corpora for kind in ("w/o", "LOCO")]
+    rows = []
+    averaged: dict[str, list[float]] = {column: [] for column in columns}
+    groups = _by_feature_set(outcomes)
+    for name, group in groups.items():
+        scores = scores_of(group)
+        row = {"features": name}
         for corpus in corpora:
-            cell = next((o.cell for o in outcomes if (o.cell.feature_set, o.cell.fold.test) == (name, (corpus,))), None)
-            fold = [s for s in scores if s.outcomes[0].cell == cell]
+            cell = next((o.cell for o in group if o.cell.fold.test == (corpus,)), None)
+            fold = [s for s in scores if s.cell == cell]
             unseen = next((s for s in fold if s.corpus == corpus), None)
-            own = [s for s in fold if s.corpus != corpus]
-            hidden = unseen is not None and unseen.leaked
-            seen = _mean(_value(s) for s in own) if own else float("nan")
-            row[f"w/o {corpus}"] = "-" if hidden and not show_leaks else _number(seen)
-            row[f"LOCO {corpus}"] = _shown(unseen, show_leaks)
-            if unseen is not None and not hidden:
-                columns.setdefault(f"w/o {corpus}", []).append(seen)
-                columns.setdefault(f"LOCO {corpus}", []).append(_value(unseen))
+            leaked = unseen is not None and unseen.leaked
+            seen = _mean(s.mean() for s in fold if s.corpus != corpus)
+            row[f"w/o {corpus}"] = "-" if leaked and not show_leaks else number(seen)
+            row[f"LOCO {corpus}"] = _text(unseen, show_leaks)
+            if unseen is not None and not leaked:
+                averaged[f"w/o {corpus}"].append(seen)
+                averaged[f"LOCO {corpus}"].append(unseen.mean())
         rows.append(row)
-    if len(sets) > 1:
-        means: dict[Key, str] = {str(c): _number(_mean(columns.get(str(c), []))) for c in list(rows[0])[1:]}
-        rows.append({"features": f"average of the {len(sets)} feature sets", **means})
-    apart = differences(tested_scores(scores), SHARED_CLASSES, CORPORA)
-    if not apart:
-        for encoders, cells in LOCO.items():
-            rows.append({"features": f"{PUBLISHED}, encoders tuned on {encoders}", **_loco_cells(corpora, cells)})
-        rows.append({"features": f"{PUBLISHED}, average over the encoders", **_loco_cells(corpora, LOCO_AVERAGE)})
+    if len(groups) > 1:
+        means = {column: number(_mean(values)) for column, values in averaged.items()}
+        rows.append({"features": f"average of the {len(groups)} feature sets", **means})
+    reasons = differences(tested_scores(outcomes), PUBLISHED["classes"]["shared"], PUBLISHED["corpora"])
+    if not reasons:
+        published = {f"encoders tuned on {name}": cells for name, cells in PUBLISHED["loco"]["encoders"].items()}
+        for name, cells in {**published, "average over the encoders": PUBLISHED["loco"]["average"]}.items():
+            values = [value for corpus in corpora for value in cells.get(corpus, (NAN, NAN))]
+            rows.append({"features": f"published, {name}", **dict(zip(columns, map(number, values), strict=True))})
     about = (
         "UAR, %. w/o X: trained without X, mean over the test parts of its training corpora; LOCO X: the same model "
         "on the unseen X."
     )
     title = "Leave one corpus out (the paper's Table 4)"
-    return [ResultTable(title, rows, [about, *_left_out(apart), *notes(outcomes, show_leaks)])]
-
-
-def _loco_cells(corpora: Sequence[str], cells: dict[str, tuple[float, float]]) -> dict[Key, str]:
-    nothing = (float("nan"), float("nan"))
-    return {f"{kind} {c}": _number(cells.get(c, nothing)[i]) for c in corpora for i, kind in enumerate(("w/o", "LOCO"))}
+    return [ResultTable(title, rows, [about, *_omitted(reasons), *result_notes(outcomes, show_leaks)])]
 
 
 def cross_corpus_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTable]:
     """Table 3: trained on (rows) by tested on (columns), averages without the diagonal, gaps to it."""
     tables = []
-    for name in dict.fromkeys(o.cell.feature_set for o in outcomes):
-        chosen = [o for o in outcomes if o.cell.feature_set == name]
-        scores = {(s.outcomes[0].cell.fold.train[0], s.corpus): s for s in scores_of(chosen)}
+    for name, group in _by_feature_set(outcomes).items():
+        scores = {(s.cell.fold.train[0], s.corpus): s for s in scores_of(group)}
         trained = list(dict.fromkeys(t for t, _ in scores))
         tested = list(dict.fromkeys(t for _, t in scores))
-        values = {pair: float("nan") if s.leaked else _value(s) for pair, s in scores.items()}
-        rows: list[dict[Key, str]] = []
-        for a in trained:
-            cells: dict[Key, str] = {b: _shown(scores.get((a, b)), show_leaks) for b in tested}
-            others = _mean(values.get((a, b), float("nan")) for b in tested if b != a)
-            rows.append({"trained on": a, **cells, "average of the others": _number(others)})
-        columns = {b: _mean(values.get((a, b), float("nan")) for a in trained if a != b) for b in tested}
-        gaps = {b: values.get((b, b), float("nan")) - columns[b] for b in tested}
-        rows.append({"trained on": "average of the others", **{b: _number(v) for b, v in columns.items()}})
-        rows.append({"trained on": "gap to its own corpus", **{b: _number(v) for b, v in gaps.items()}})
-        apart = differences(list(scores.values()), SHARED_CLASSES, CORPORA)
-        if not apart:
-            rows += _published_cross_corpus(tested)
+        values = {(a, b): NAN for a in trained for b in tested}
+        values |= {pair: s.mean() for pair, s in scores.items() if not s.leaked}
+        cells = {a: {b: _text(scores.get((a, b)), show_leaks) for b in tested} for a in trained}
+        others = {a: _mean(values[a, b] for b in tested if b != a) for a in trained}
+        columns = {b: _mean(values[a, b] for a in trained if a != b) for b in tested}
+        gaps = {b: values.get((b, b), NAN) - columns[b] for b in tested}
+        rows = _cross_corpus_rows("", cells, others, columns, gaps)
+        reasons = differences(list(scores.values()), PUBLISHED["classes"]["shared"], PUBLISHED["corpora"])
+        if not reasons:
+            published = PUBLISHED["cross_corpus"]
+            cells = {a: {b: number(published["cells"][a][b]) for b in tested} for a in tested}
+            averages = published["row_averages"], published["column_averages"]
+            rows += _cross_corpus_rows("published, ", cells, *averages, published["gaps"])
         about = "UAR, %. The diagonal is a corpus tested on its own test part; averages leave it out."
-        tables.append(
-            ResultTable(
-                f"Cross-corpus, features {name} (the paper's Table 3)",
-                rows,
-                [about, *_left_out(apart), *notes(chosen, show_leaks)],
-            )
-        )
+        notes = [about, *_omitted(reasons), *result_notes(group, show_leaks)]
+        tables.append(ResultTable(f"Cross-corpus, features {name} (the paper's Table 3)", rows, notes))
     return tables
 
 
-def _published_cross_corpus(tested: Sequence[str]) -> list[dict[Key, str]]:
-    rows: list[dict[Key, str]] = [
-        {
-            "trained on": f"{PUBLISHED}, {a}",
-            **{b: _number(CROSS_CORPUS[a][b]) for b in tested},
-            "average of the others": _number(CROSS_CORPUS_OTHERS[a]),
-        }
-        for a in tested
-    ]
-    for what, values in (("average of the others", CROSS_CORPUS_COLUMNS), ("gap to its own corpus", CROSS_CORPUS_GAPS)):
-        rows.append({"trained on": f"{PUBLISHED}, {what}", **{b: _number(values[b]) for b in tested}})
+def _cross_corpus_rows(
+    prefix: str,
+    cells: Mapping[str, Mapping[str, str]],
+    others: Mapping[str, float],
+    columns: Mapping[str, float],
+    gaps: Mapping[str, float],
+) -> list[dict[str, str]]:
+    """Rows of trained corpora -> tested corpora, their averages `others`, then the averages and gaps of the columns."""
+    average = "average of the others"
+    rows = [{"trained on": prefix + a, **row, average: number(others[a])} for a, row in cells.items()]
+    for name, values in ((average, columns), ("gap to its own corpus", gaps)):
+        tested = next(iter(cells.values()), {})
+        rows.append({"trained on": prefix + name, **{b: number(values[b]) for b in tested}})
     return rows
 
 
@@ -211,33 +177,32 @@ def single_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultT
     """Table 5: every corpus with plain and balanced loss; single-label and multi-label corpora have other scores."""
     tables = []
     for metrics, what in ((SINGLE, "one label"), (MULTI, "several labels")):
-        rows: list[dict[Key, str]] = []
-        apart: list[str] = []
-        chosen = [o for o in outcomes if (o.cell.task == "multi") == (metrics is MULTI)]
-        for score in tested_scores(scores_of(chosen)):
-            cell = score.outcomes[0].cell
-            loss = dict(cell.overrides)["loss"]
-            ours: dict[Key, str] = {TITLES[m]: _shown(score, show_leaks, m) for m in metrics}
-            n = str(score.results[0]["n"])
-            rows.append({"corpus": score.corpus, "features": cell.feature_set, "loss": loss, "n": n, **ours})
-            published = PUBLISHED_SINGLE.get(score.corpus, {}).get(loss)
-            reasons = differences([score], SINGLE_CLASSES, balanced=False) if published else []
-            apart += reasons
-            if published and not reasons:
-                theirs: dict[Key, str] = {TITLES[m]: _number(published.get(m, float("nan"))) for m in metrics}
-                rows.append({"corpus": score.corpus, "features": PUBLISHED, "loss": loss, "n": "", **theirs})
+        rows = []
+        reasons: list[str] = []
+        group = [o for o in outcomes if (o.cell.task == "multi") == (metrics is MULTI)]
+        for score in tested_scores(group):
+            loss = dict(score.cell.overrides)["loss"]
+            row = {"corpus": score.corpus, "features": score.cell.feature_set, "loss": loss, "n": str(score.first["n"])}
+            rows.append({**row, **{TITLES[m]: score.text(m, show_leaks) for m in metrics}})
+            published = PUBLISHED["single"].get(score.corpus, {}).get(loss)
+            if published:
+                mismatches = differences([score], PUBLISHED["classes"]["own"], balanced=False)
+                reasons += mismatches
+                if not mismatches:
+                    values = {TITLES[m]: number(published.get(m, NAN)) for m in metrics}
+                    rows.append({**row, "features": "published", "n": "", **values})
         if rows:
             title = f"Single corpus, {what} per utterance (the paper's Table 5)"
-            about = [*_left_out(list(dict.fromkeys(apart))), *_undefined(chosen)]
-            tables.append(ResultTable(title, rows, [*about, *notes(chosen, show_leaks)]))
+            about = [*_omitted(list(dict.fromkeys(reasons))), *_undefined(group)]
+            tables.append(ResultTable(title, rows, [*about, *result_notes(group, show_leaks)]))
     return tables
 
 
 def _undefined(outcomes: Sequence[Outcome]) -> list[str]:
     """Classes without a weighted accuracy, because the test part has only one side of them."""
     sentences = []
-    for score in tested_scores(scores_of(outcomes)):
-        names = [name for name, value in score.results[0]["class_wacc"].items() if value != value]
+    for score in tested_scores(outcomes):
+        names = [name for name, value in score.first["class_wacc"].items() if value != value]
         if names:
             sentences.append(f"{score.corpus}: wAcc is undefined for {', '.join(names)} and averaged over the others")
     return list(dict.fromkeys(sentences))
@@ -245,82 +210,71 @@ def _undefined(outcomes: Sequence[Outcome]) -> list[str]:
 
 def ablation_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTable]:
     """Table 2: UAR with all modalities, with each nullified, with each excluded; then recall per class with arrows."""
-    tables: list[ResultTable] = []
+    tables = []
     recalls: list[dict[Key, str]] = []
-    for name in dict.fromkeys(o.cell.feature_set for o in outcomes):
-        chosen = [o for o in outcomes if o.cell.feature_set == name]
-        scores = scores_of(chosen)
-        used = {m for o in chosen for m in (*o.results[0]["coverage"], *o.without)}
-        columns = [f"{how} {m}" for how in ("nullified", "excluded") for m in ORDER if m in used]
-        rows: list[dict[Key, str]] = []
-        apart: list[str] = []
-        for corpus in dict.fromkeys(o.cell.fold.test[0] for o in chosen):
-            here = [s for s in scores if s.corpus == corpus]
-            whole = next(s for s in here if s.outcomes[0].cell.nullify and s.results[0]["nullified"] is None)
-            every = tuple(m for m in ORDER if m in whole.results[0]["coverage"])
-            nullified = {str(s.results[0]["nullified"]): s for s in here if s.results[0]["nullified"]}
-            excluded = {
-                next(m for m in every if m not in s.results[0]["coverage"]): s
-                for s in here
-                if not s.outcomes[0].cell.nullify
-            }
-            variants = {f"nullified {m}": nullified[m] for m in every}
-            variants |= {f"excluded {m}": excluded[m] for m in every if m in excluded}
-            cells: dict[Key, str] = {column: _shown(variants.get(column), show_leaks) for column in columns}
-            rows.append({"corpus": corpus, "all": _shown(whole, show_leaks), **cells})
-            reasons = differences([whole], SINGLE_CLASSES) if corpus in ABLATION else []
-            apart += reasons
-            if corpus in ABLATION and not reasons:
-                together, zeroed, without = ABLATION[corpus]
-                titles = [f"{how} {m}" for how in ("nullified", "excluded") for m in ORDER]
-                theirs: dict[Key, str] = dict(zip(titles, map(_number, (*zeroed, *without)), strict=True))
-                rows.append({"corpus": f"{corpus}, {PUBLISHED}", "all": _number(together), **theirs})
-            recalls += _recall_changes(corpus, whole, variants)
+    for name, group in _by_feature_set(outcomes).items():
+        used = {m for o in group for m in (*o.results[0]["coverage"], *o.without)}
+        columns = ["all", *(f"{how} {m}" for how in ("nullified", "excluded") for m in ORDER if m in used)]
+        rows = []
+        reasons: list[str] = []
+        scores = scores_of(group)
+        for corpus in dict.fromkeys(o.cell.fold.test[0] for o in group):
+            variants = _variants([s for s in scores if s.corpus == corpus])
+            rows.append({"corpus": corpus, **{column: _text(variants.get(column), show_leaks) for column in columns}})
+            if corpus in PUBLISHED["ablation"]:
+                mismatches = differences([variants["all"]], PUBLISHED["classes"]["own"])
+                reasons += mismatches
+                if not mismatches:
+                    values = {column: number(value) for column, value in PUBLISHED["ablation"][corpus].items()}
+                    rows.append({"corpus": f"{corpus}, published", **values})
+            recalls += _recall_changes(corpus, variants)
         about = "UAR, %, balanced loss. Nullified: zeros in place of the modality; excluded: trained without it."
         title = f"Modality ablation, features {name} (the paper's Table 2)"
-        tables.append(ResultTable(title, rows, [about, *_left_out(apart), *notes(chosen, show_leaks)]))
+        tables.append(ResultTable(title, rows, [about, *_omitted(reasons), *result_notes(group, show_leaks)]))
     about = f"In %; {ARROWS[1]} and {ARROWS[-1]}: higher and lower than with all modalities by a point or more."
     tables.append(ResultTable("Recall per class", recalls, [about]))
     return tables
 
 
-def _recall_changes(corpus: str, whole: Score, variants: dict[str, Score]) -> list[dict[Key, str]]:
-    names = list(whole.results[0]["recall"])
-    base = {name: whole.recall(name) for name in names}
-    rows: list[dict[Key, str]] = [
-        {"corpus": corpus, "modalities": "all", **{("class", n): _number(v) for n, v in base.items()}}
-    ]
+def _variants(scores: Sequence[Score]) -> dict[str, Score]:
+    """`all`, then `nullified X` and `excluded X` for the modalities of a corpus -> score."""
+    whole = next(s for s in scores if s.cell.nullify and s.first["nullified"] is None)
+    modalities = [m for m in ORDER if m in whole.first["coverage"]]
+    nullified = {s.first["nullified"]: s for s in scores}
+    smaller = [s for s in scores if not s.cell.nullify]
+    excluded = {next(m for m in modalities if m not in s.first["coverage"]): s for s in smaller}
+    variants = {"all": whole, **{f"nullified {m}": nullified[m] for m in modalities}}
+    return variants | {f"excluded {m}": excluded[m] for m in modalities if m in excluded}
+
+
+def _recall_changes(corpus: str, variants: Mapping[str, Score]) -> list[dict[Key, str]]:
+    whole = variants["all"]
+    rows = []
     for variant, score in variants.items():
-        cells: dict[Key, str] = {}
-        for n in names:
-            change = score.recall(n) - base[n]
-            cells["class", n] = _number(score.recall(n)) + ARROWS[(change >= 1) - (change <= -1)]
-        rows.append({"corpus": corpus, "modalities": variant, **cells})
+        row: dict[Key, str] = {"corpus": corpus, "modalities": variant}
+        for name in whole.first["recall"]:
+            change = score.recall(name) - whole.recall(name)
+            row["class", name] = number(score.recall(name)) + ARROWS[(change >= 1) - (change <= -1)]
+        rows.append(row)
     return rows
 
 
 def grid_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTable]:
     """Every combination of settings: UAR on each corpus and their mean, chosen on validation only."""
+    by_cell: dict[Cell, list[Score]] = {}
+    for score in tested_scores(outcomes):
+        by_cell.setdefault(score.cell, []).append(score)
+    best = max(by_cell, key=lambda cell: _mean(o.validation for o in by_cell[cell][0].outcomes), default=None)
     rows: list[dict[Key, str]] = []
-    by_cell: dict[Any, list[Score]] = {}
-    for score in tested_scores(scores_of(outcomes)):
-        by_cell.setdefault(score.outcomes[0].cell, []).append(score)
-    chosen = max(by_cell, key=lambda cell: _mean(o.validation for o in by_cell[cell][0].outcomes), default=None)
     for cell, scores in by_cell.items():
-        settings: dict[Key, str] = {
-            name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in cell.overrides
-        }
-        validation = _mean(100 * o.validation for o in scores[0].outcomes)
-        tested: dict[Key, str] = {("corpus", s.corpus): _shown(s, show_leaks) for s in scores}
-        rows.append(
-            {
-                "features": cell.feature_set,
-                **settings,
-                "validation UAR": _number(validation),
-                "chosen": "yes" if cell == chosen else "",
-                **tested,
-                f"mean of {len(tested)} corpora": _number(_mean(_value(s) for s in scores if not s.leaked)),
-            }
-        )
+        row: dict[Key, str] = {"features": cell.feature_set}
+        for name, value in cell.overrides:
+            row[name] = f"{value:g}" if isinstance(value, float) else str(value)
+        row["validation UAR"] = number(_mean(100 * o.validation for o in scores[0].outcomes))
+        row["chosen"] = "yes" if cell == best else ""
+        for score in scores:
+            row["corpus", score.corpus] = _text(score, show_leaks)
+        row[f"mean of {len(scores)} corpora"] = number(_mean(s.mean() for s in scores if not s.leaked))
+        rows.append(row)
     about = "UAR, %. Chosen: the best on validation; test columns did not choose."
-    return [ResultTable("Grid of training settings", rows, [about, *notes(outcomes, show_leaks)])]
+    return [ResultTable("Grid of training settings", rows, [about, *result_notes(outcomes, show_leaks)])]

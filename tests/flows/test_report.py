@@ -11,7 +11,8 @@ from merloco.features.store import FeatureStore
 from merloco.flows.report.data import load_experiment
 from merloco.flows.report.page import inert_json
 from merloco.flows.report.utterances import principal
-from merloco.flows.report.write import Table, write_report
+from merloco.flows.report.write import write_report
+from merloco.flows.results.tables import ResultTable
 from merloco.models.metrics.resampling import bootstrap
 from tests.helpers.command_line import merloco, the_sentence
 from tests.helpers.report_files import Document
@@ -135,9 +136,8 @@ def test_the_same_store_gives_the_same_bytes(store: FeatureStore, path: Path, tm
 
 
 def test_given_tables_come_first_with_their_notes(store: FeatureStore, tmp_path: Path) -> None:
-    table = Table(
+    table = ResultTable(
         "UAR in %, as in <Table 4>",
-        ["encoders", "w/o MELD", "published"],
         [{"encoders": "AFEW", "w/o MELD": 52.25, "published": None}, {"encoders": "MOSEI", "published": "43.2"}],
         ["<i>published</i>: as printed."],
     )
@@ -167,7 +167,7 @@ def test_runs_on_other_data_are_not_averaged(tmp_path: Path) -> None:
     make_run(tmp_path, {"meld": predicted(0)}, shards="a")
     make_run(tmp_path, {"meld": predicted(1)}, shards="b")
     experiment = load_experiment(store, "mine")
-    assert len(experiment.cells) == 2 and all(len(cell.runs) == 1 for cell in experiment.cells)
+    assert len(experiment.rows) == 2 and all(len(row.runs) == 1 for row in experiment.rows)
     assert all(name.startswith("meld (") for name in experiment.conditions)
 
 

@@ -70,6 +70,15 @@ def test_every_package_is_installed() -> None:
     assert settings["package-dir"] == {f"merloco.{package}": package for package in PACKAGES}
 
 
+def test_files_beside_the_modules_are_installed() -> None:
+    settings = tomllib.loads((WORKSPACE / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    for module, path in MODULES.items():
+        if path.name == "__init__.py":
+            patterns = settings["package-data"].get(module, [])
+            beside = [p for p in path.parent.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc", ".md")]
+            assert all(any(p.match(pattern) for pattern in patterns) for p in beside), module
+
+
 def test_a_folder_holds_about_a_dozen_modules() -> None:
     for folder in {path.parent for path in MODULES.values()}:
         assert len(list(folder.glob("*.py"))) <= 17, folder

@@ -10,13 +10,12 @@ import typer
 from merloco.flows.arguments import split_list
 from merloco.flows.cli.console import note, print_records, show
 from merloco.flows.cli.options import CATALOG, CatalogOption, FormatOption, StoreOption, open_store
+from merloco.flows.results.text import TITLES
 from merloco.pipelines.errors import UsageError, suggest
 
 if TYPE_CHECKING:
-    from merloco.flows.results.compare import Agreement, Comparison
+    from merloco.flows.results.compare import Agreement, MetricComparison
     from merloco.models.metrics.resampling import Interval
-
-TITLES = {"uar": "UAR", "macro_f1": "macro F1", "weighted_f1": "weighted F1", "accuracy": "accuracy"}
 
 
 def compare(
@@ -43,11 +42,12 @@ def compare(
     """
     from merloco.features.runs import find_run, read_config
     from merloco.flows.results.compare import compare_runs
+    from merloco.models.metrics.resampling import METRICS
 
     metrics = list(dict.fromkeys(split_list(metric) or ()))
     for name in metrics:
-        if name not in TITLES:
-            raise UsageError(f"unknown metric {name!r}: {suggest(name, TITLES)}")
+        if name not in METRICS:
+            raise UsageError(f"unknown metric {name!r}: {suggest(name, METRICS)}")
     opened = open_store(catalog, store)
     folders = find_run(opened.root, first), find_run(opened.root, second)
     if folders[0] == folders[1]:
@@ -67,7 +67,7 @@ def compare(
     _print(rows, agreements)
 
 
-def _print(rows: Sequence[Comparison], agreements: Sequence[Agreement]) -> None:
+def _print(rows: Sequence[MetricComparison], agreements: Sequence[Agreement]) -> None:
     lines = [
         {
             "corpus": row.corpus,
@@ -110,7 +110,7 @@ def _percent(interval: Interval, form: str = "z.1f") -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _plain_rows(rows: Sequence[Comparison], agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
+def _plain_rows(rows: Sequence[MetricComparison], agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
     """One row per corpus and metric, unrounded, for machines; McNemar's columns repeat for every metric."""
     tables = {a.corpus: a for a in agreements}
     return [

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from merloco.flows.arguments import find_device
-from merloco.flows.cli.console import CELL, Format, note, print_records, print_rows, show
+from merloco.flows.cli.console import MAX_CELL, Format, note, print_records, print_rows, show
 from merloco.flows.cli.options import CATALOG, CatalogOption, DeviceOption, FormatOption, StoreOption, open_store
 from merloco.pipelines.errors import DataError, UsageError
 
@@ -108,4 +108,4 @@ def _contribution(value: float | None) -> str:
 
 def _tail(name: str) -> str:
     """The end of a long path, which says more than its beginning."""
-    return name if len(name) <= CELL else f"…{name[1 - CELL :]}"
+    return name if len(name) <= MAX_CELL else f"…{name[1 - MAX_CELL :]}"

@@ -1,0 +1,92 @@
+"""The sentences below tables of scores: what a reader has to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from merloco.flows.experiments.plan import Outcome
+from merloco.flows.results.scores import Score, scores_of
+from merloco.models.metrics.intervals import resampling_sentence
+
+MIN_VALIDATION_ROWS = 50
+"""Fewer than this choose the weights much by chance: 1 of 50 is 2 points of accuracy."""
+MULTI_LABEL = (
+    "wAcc: mean over the classes of the mean recall of present and absent; "
+    "F1, accuracy: mean overlap of the true and the predicted set (Dice, Jaccard)."
+)
+
+
+def result_notes(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[str]:
+    """Absent classes, missing modalities, leaks, collapsed runs, seeds, what is scored."""
+    scores = scores_of(outcomes)
+    sentences = []
+    absent = {s.corpus: [name for name, count in s.first["support"].items() if not count] for s in scores}
+    for corpus, names in absent.items():
+        if names:
+            sentences.append(f"{corpus}: no test row of {', '.join(names)}; left out of its UAR")
+    for train, without in sorted({(o.cell.fold.train, o.without) for o in outcomes if o.without}):
+        them = "them" if len(without) > 1 else "it"
+        sentences.append(f"{', '.join(train)}: no training row has {' or '.join(without)}; trained without {them}")
+    validated = [(o.cell.fold.train, o.validated_on) for o in outcomes if o.validated_on is not None]
+    few = {train: n for train, n in validated if n < MIN_VALIDATION_ROWS}
+    if few:
+        counts = "; ".join(f"{', '.join(train)} ({n})" for train, n in few.items())
+        rows = f"fewer than {MIN_VALIDATION_ROWS} validation rows"
+        sentences.append(f"{rows} chose the weights, much by chance: {counts}")
+    for corpus in sorted({corpus for outcome in outcomes for corpus in outcome.leaks}):
+        shown = "shown, not averaged" if show_leaks else "-; --show-leaks shows it"
+        sentences.append(f"{corpus}: leak, an encoder of a feature set here was trained on it ({shown})")
+    sentences += [sentence for score in scores for sentence in _collapsed(score)]
+    seeds = len({outcome.seed for outcome in outcomes})
+    averaged = f", mean ± STD over {seeds} seeds" if seeds > 1 else ""
+    sentences.append(f"\nScores in %{averaged}, on the classes that the tested corpus annotates.")
+    if any("wacc" in score.first for score in scores):
+        sentences.append(MULTI_LABEL)
+    return sentences
+
+
+def _collapsed(score: Score) -> list[str]:
+    """That all rows of a tested corpus got the same class from some seeds."""
+    if score.first["nullified"] is not None:
+        return []
+    classes = [result.get("collapsed") for result in score.results]
+    seeds = [f"{name} (seed {o.seed})" for o, name in zip(score.outcomes, classes, strict=True) if name]
+    if not seeds:
+        return []
+    cell = score.cell
+    settings = "".join(f", {name} {value}" for name, value in cell.overrides)
+    return [
+        f"collapsed: trained on {', '.join(cell.fold.train)} ({cell.feature_set}{settings}), every row of "
+        f"{score.corpus} gets one class: {', '.join(seeds)}"
+    ]
+
+
+def column_notes(outcomes: Sequence[Outcome]) -> list[str]:
+    """What the columns of the results table mean, and how many runs it is made of."""
+    notes = ["audio, video, text: share of the n test rows that have it."]
+    resampled = {r["interval"]["resampled"] for o in outcomes for r in o.results if r["interval"]}
+    if resampled:
+        notes.append(f"95 % CI: of the UAR, {resampling_sentence(sorted(resampled))}.")
+    notes.append(
+        "majority: always the most frequent training class; its UAR is chance level. chance: guessing every class."
+    )
+    reused = sum(outcome.reused for outcome in outcomes)
+    more = f", {reused} of them read from the store (--force trains again)." if reused else "."
+    return [*notes, f"{len(outcomes)} runs{more}"]
+
+
+REPORT_NOTES = {
+    "scores": "Scores in % on the test part, on the classes that the tested corpus annotates and that have test rows. "
+    "UAR: unweighted average recall; mF1, wF1: macro and weighted F1; Acc: accuracy. Several runs: mean ± STD (n−1) "
+    "over their seeds. The interval is about the choice of test rows, the STD about the seeds.",
+    "references": "chance: guessing every scored class equally often. majority: always the most frequent training "
+    "class; its UAR is the chance level.",
+    "coverage": "{initials}: share of the n test rows that have {modalities}, in %.",
+    "multi-label": "Rows with a wAcc have several labels at once: wAcc is the mean over the classes of the mean recall "
+    "of present and absent, Acc and F1 the mean overlap of the true and the predicted set (Jaccard, Dice).",
+    "within": "within: the corpus is among those trained on, by its own training part.",
+    "leak": "leak: an encoder of the feature set was trained on that corpus, so its scores are in no figure.",
+    "no interval": "No interval where no predictions are kept: of several labels at once, and of the test parts of "
+    "corpora on which a model was trained to be tested on another.",
+}
+"""Of the table of scores in a report, with the columns of `merloco.flows.results.text.SHORT_TITLES`."""
