@@ -108,7 +108,7 @@ class Transcriber:
         heard: list[list[tuple[str, float]]] = [[] for _ in waves]
         for begin in range(0, len(chunks), BATCH):
             for owner, found in zip(
-                owners[begin : begin + BATCH], self._hear(chunks[begin : begin + BATCH]), strict=True
+                owners[begin : begin + BATCH], self._transcribe_batch(chunks[begin : begin + BATCH]), strict=True
             ):
                 heard[owner].append(found)
         return [self._transcript(parts) for parts in heard]
@@ -118,7 +118,7 @@ class Transcriber:
         probability = min((probability for _, probability in parts), default=1.0)
         return Transcript(text, not text, round(probability, 4), self.model, self.revision)
 
-    def _hear(self, chunks: list[np.ndarray]) -> list[tuple[str, float]]:
+    def _transcribe_batch(self, chunks: list[np.ndarray]) -> list[tuple[str, float]]:
         """Text and probability of no speech of each chunk of at most 30 s."""
         import torch
 

@@ -24,8 +24,8 @@ def encode_items(view: FeatureView, encoder: Encoder, items: Sequence[Item]) -> 
 
 
 def detect_batch(encoder: FaceEncoder, items: Sequence[Item]) -> dict[str, Any]:
-    """Detection for the readable items: sample id -> what `FaceEncoder.find` gives, or the exception."""
-    return by_id(items, lambda readable: encoder.find([item.value for item in readable]))
+    """Detection for the readable items: sample id -> what `FaceEncoder.detect` gives, or the exception."""
+    return by_id(items, lambda readable: encoder.detect([item.value for item in readable]))
 
 
 def encode_detections(
@@ -36,7 +36,7 @@ def encode_detections(
     items = [_failed(i, errors[i.sample_id]) if i.sample_id in errors else i for i in items]
 
     def encode(batch: Sequence[Item]) -> list[Encoding]:
-        return encoder.encode_found([item.value for item in batch], [detections[item.sample_id] for item in batch])
+        return encoder.encode_detections([item.value for item in batch], [detections[item.sample_id] for item in batch])
 
     return _rows(view, items, encode)
 

@@ -52,7 +52,7 @@ class InputCache(Sequence[list[np.ndarray]]):
     def __init__(self, folder: Path, blocks: int) -> None:
         self.statuses: list[str] = []
         """(n_samples,) `ok`, or why a sample has no unit."""
-        owners: list[int] = []
+        sample_index: list[int] = []
         self._units: list[list[_Place]] = []
         self._files = []
         for number in range(blocks):
@@ -61,10 +61,10 @@ class InputCache(Sequence[list[np.ndarray]]):
             self._files.append(np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else None)
             for sample in record["samples"]:
                 for unit in sample["units"]:
-                    owners.append(len(self.statuses))
+                    sample_index.append(len(self.statuses))
                     self._units.append([_Place(number, at, dtype, tuple(shape)) for at, dtype, shape in unit])
                 self.statuses.append(sample["status"])
-        self.owner = np.array(owners, dtype=np.int64)
+        self.sample_index = np.array(sample_index, dtype=np.int64)
         """(n_units,) the sample of each unit."""
 
     def __len__(self) -> int:

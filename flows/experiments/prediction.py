@@ -27,7 +27,7 @@ NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PredictionInput:
     """One thing to predict: a media file, a sentence, or a file with its transcript."""
 
     name: str
@@ -84,7 +84,7 @@ def describe_run(folder: Path, config: Mapping[str, Any]) -> str:
 
 
 def predict_sources(
-    store: FeatureStore, folder: Path, sources: Sequence[Source], device: str
+    store: FeatureStore, folder: Path, sources: Sequence[PredictionInput], device: str
 ) -> list[Prediction | str]:
     """Predict sources with a run.
 
@@ -111,7 +111,7 @@ def _predict(
     classes: tuple[str, ...],
     views: Mapping[str, FeatureView],
     encoders: Mapping[str, Encoder],
-    source: Source,
+    source: PredictionInput,
 ) -> Prediction | str:
     features, present, statuses, errors = {}, {}, {}, []
     frames, faces = None, None
@@ -163,7 +163,7 @@ def _width(result: RunResult, modality: str) -> int:
     return int(result.weights[f"fc_{modality}.weight"].shape[1])
 
 
-def _record(source: Source) -> dict[str, Any]:
+def _record(source: PredictionInput) -> dict[str, Any]:
     """The source as a row of the samples table would describe it."""
     path = None if source.path is None else str(source.path)
     media = OK if path else "missing_media"

@@ -15,7 +15,7 @@ from merloco.features.views import FeatureView
 from merloco.flows.finetune.plan import FinetuneJob, view_entry
 from merloco.models.encoders.base import EncoderSpec
 from merloco.models.finetune.loop import Finetuned
-from merloco.models.finetune.run import Units
+from merloco.models.finetune.run import TrainingUnits
 from merloco.pipelines.catalog.entries import EncoderEntry
 from merloco.pipelines.catalog.registered import (
     PATH_PARAMETERS,
@@ -34,8 +34,8 @@ def about_run(
     job: FinetuneJob,
     config: dict[str, Any],
     result: Finetuned,
-    train: Units,
-    val: Units,
+    train: TrainingUnits,
+    val: TrainingUnits,
     left_out: dict[str, int],
 ) -> dict[str, Any]:
     """How an encoder came about: what it learned from, how it went, and everything that decided it."""
@@ -43,7 +43,7 @@ def about_run(
         "base": Path(job.base).name if Path(job.base).exists() else job.base,
         "corpus": job.corpus,
         "classes": list(classes),
-        "utterances": {"train": len(np.unique(train.owner)), "val": len(np.unique(val.owner))},
+        "utterances": {"train": len(np.unique(train.sample_index)), "val": len(np.unique(val.sample_index))},
         "units": {"train": len(train.units), "val": len(val.units)},
         "left_out": left_out,
         "val_uar": {"before": result.uar_before, "after": result.uar_after},

@@ -15,7 +15,7 @@ from merloco.features.shards.format import OK
 from merloco.features.store import FeatureStore
 from merloco.features.views import FeatureView
 from merloco.flows.finetune.plan import FinetuneJob, classes_of
-from merloco.models.finetune.run import Units
+from merloco.models.finetune.run import TrainingUnits
 from merloco.models.finetune.trainable import Trainable
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.hashing import canonical_json, sha256_text
@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 def read_units(
     store: FeatureStore, job: FinetuneJob, view: FeatureView, trainable: Trainable, progress: Progress | None
-) -> tuple[Units, Units, dict[str, int]]:
+) -> tuple[TrainingUnits, TrainingUnits, dict[str, int]]:
     """Read the labelled utterances of the training and the validation part of a corpus.
 
     Args:
@@ -64,15 +64,15 @@ def read_units(
     if job.modality == "text":
         items = [reader(record) for record in records]
         cut = trainable.cut([item.value for item in items if item.status == OK])
-        owner = np.array([i for i, item in enumerate(items) if item.status == OK], dtype=np.int64)
+        sample_index = np.array([i for i, item in enumerate(items) if item.status == OK], dtype=np.int64)
         units, statuses = [unit for one in cut for unit in one], [item.status for item in items]
     else:
         cache = _cached(store, job, view, trainable, records, reader, progress)
-        units, owner, statuses = cache, cache.owner, cache.statuses
+        units, sample_index, statuses = cache, cache.sample_index, cache.statuses
     index = {name: position for position, name in enumerate(classes_of(store, job.corpus))}
     label = np.array([index[emotion] for _, emotion in rows], dtype=np.int64)
     split_of = np.array([record["split"] for record in records])
-    parts = [_part(units, owner, label, split_of == split) for split in ("train", "val")]
+    parts = [_part(units, sample_index, label, split_of == split) for split in ("train", "val")]
     left_out = Counter(status for status in statuses if status != OK)
     for split, part in zip(("train", "val"), parts, strict=True):
         if len(part.units) == 0:
@@ -123,8 +123,8 @@ class _Subset(Sequence[Any]):
         return self.units[int(self.chosen[number])]
 
 
-def _part(units: Sequence[Any], owner: np.ndarray, label: np.ndarray, chosen: np.ndarray) -> Units:
+def _part(units: Sequence[Any], sample_index: np.ndarray, label: np.ndarray, chosen: np.ndarray) -> TrainingUnits:
     """The units whose utterances are chosen, utterances numbered anew."""
     number = np.cumsum(chosen) - 1
-    here = np.flatnonzero(chosen[owner])
-    return Units(_Subset(units, here), number[owner[here]], label[chosen])
+    here = np.flatnonzero(chosen[sample_index])
+    return TrainingUnits(_Subset(units, here), number[sample_index[here]], label[chosen])

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class WeightSource:
     """The weights of one encoder: a path, or a hub model at a commit."""
 
     path: Path | None = None
@@ -70,12 +70,12 @@ class Source:
             raise ModelError(f"hub model {self.hub_id!r} could not be fetched: {_reason(error)}") from None
 
 
-def find_source(spec: EncoderSpec) -> Source:
+def find_source(spec: EncoderSpec) -> WeightSource:
     """Where the weights of a catalog entry come from; see `locate`."""
     return locate(f"encoder kind {spec.kind!r}", spec.checkpoint, spec.hub_id, spec.revision)
 
 
-def locate(what: str, checkpoint: str | None, hub_id: str | None, revision: str | None) -> Source:
+def locate(what: str, checkpoint: str | None, hub_id: str | None, revision: str | None) -> WeightSource:
     """Decide where weights come from: `checkpoint` if it is there, else `hub_id`.
 
     A revision in the hub's cache stands for itself, so that a cached model keeps its commit; only without it the hub
@@ -91,12 +91,12 @@ def locate(what: str, checkpoint: str | None, hub_id: str | None, revision: str 
         ModelError: Neither is there.
     """
     if checkpoint and Path(checkpoint).exists():
-        return Source(path=Path(checkpoint))
+        return WeightSource(path=Path(checkpoint))
     reason = ""
     if hub_id:
         commit, reason = _commit(hub_id, revision or "main")
         if commit:
-            return Source(hub_id=hub_id, commit=commit, instead_of=checkpoint)
+            return WeightSource(hub_id=hub_id, commit=commit, instead_of=checkpoint)
     fill = f"put them at {checkpoint!r}" if checkpoint else "name a file or folder on disk"
     otherwise = f"; hub model {hub_id!r} could not be reached ({reason})" if hub_id else ", or name a hub_id"
     raise ModelError(f"{what} has no weights: {fill}{otherwise}")

@@ -18,7 +18,7 @@ WEIGHT_NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "par
 """Names of a weight norm's parts before torch 2.1 and since."""
 IDLE = ("num_batches_tracked", "masked_spec_embed", "position_ids", "token_type_ids")
 """Values that play no part in inference: a checkpoint may have them or not."""
-SHOWN = 5
+MAX_LISTED = 5
 """Keys of one sort that an error names before it counts."""
 
 
@@ -112,5 +112,5 @@ def check_fit(network: nn.Module, state: Mapping[str, Tensor], path: str | Path,
 
 
 def _some(names: list[str]) -> str:
-    rest = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(names) - MAX_LISTED
+    return ", ".join(names[:MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")

@@ -64,15 +64,15 @@ class Encoder(Protocol):
 class FaceEncoder(Encoder, Protocol):
     """An encoder in two steps, so that faces of the next clips are looked for while those of the last are encoded.
 
-    `encode(items)` equals `encode_found(items, find(items))`.
+    `encode(items)` equals `encode_detections(items, find(items))`.
     """
 
-    def find(self, items: Sequence[np.ndarray]) -> Sequence[Any]:
+    def detect(self, items: Sequence[np.ndarray]) -> Sequence[Any]:
         """What the frames of each clip show, one entry per clip."""
         ...
 
-    def encode_found(self, items: Sequence[np.ndarray], found: Sequence[Any]) -> list[Encoding]:
-        """Encode clips with what `find` found in them."""
+    def encode_detections(self, items: Sequence[np.ndarray], found: Sequence[Any]) -> list[Encoding]:
+        """Encode clips whose faces are known (see `detect`)."""
         ...
 
 

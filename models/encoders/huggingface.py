@@ -16,12 +16,12 @@ from merloco.models.encoders.transformer import Backbone, load_part, pool_tokens
 from merloco.models.errors import ModelError
 from merloco.models.faces.crops import DEFAULTS as FACE_DEFAULTS
 from merloco.models.faces.crops import (
-    WHOLE,
+    WHOLE_FRAME,
     ClipFaces,
     build_detector,
+    detect_faces,
     encode_frames,
     face_identity,
-    find_faces,
     whole_frames,
 )
 from merloco.models.faces.detection import POLICIES
@@ -97,7 +97,7 @@ class HfAudio:
 
 def _vision_identity(spec: EncoderSpec) -> dict[str, Any]:
     parameters = parameters_of(spec, VISION_DEFAULTS)
-    faces = face_identity(parameters, (WHOLE, *POLICIES))
+    faces = face_identity(parameters, (WHOLE_FRAME, *POLICIES))
     return _identity(spec, {**faces, "precision": parameters["precision"]})
 
 
@@ -112,26 +112,26 @@ class HfVision:
 
     def __init__(self, spec: EncoderSpec, device: str) -> None:
         self.parameters = parameters_of(spec, VISION_DEFAULTS)
-        face_identity(self.parameters, (WHOLE, *POLICIES))
+        face_identity(self.parameters, (WHOLE_FRAME, *POLICIES))
         folder = find_source(spec).fetch()
         self.pooling = pooling_of(spec)
         self.processor = load_part(folder, "AutoImageProcessor", "preprocessor_config.json")
         self.backbone = Backbone(folder, spec.layer, device, self.parameters["precision"])
         self.frames, self.pictures = BatchSize(FRAMES, device), BatchSize(PICTURES, device)
         self.policy = self.parameters["faces"]
-        self.detector = None if self.policy == WHOLE else build_detector(self.parameters, device)
+        self.detector = None if self.policy == WHOLE_FRAME else build_detector(self.parameters, device)
         self.dim = self._forward(self._prepare(np.zeros((32, 32, 3), dtype=np.uint8))[None]).shape[1]
 
     def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode clips, uint8 RGB frames (n, height, width, 3) each; one vector per frame."""
-        return self.encode_found(items, self.find(items))
+        return self.encode_detections(items, self.detect(items))
 
-    def find(self, items: Sequence[np.ndarray]) -> list[ClipFaces]:
+    def detect(self, items: Sequence[np.ndarray]) -> list[ClipFaces]:
         """Faces of every frame and which of them count; the whole frame where the policy is `none`."""
-        return find_faces(self.detector, items, self.policy, self.pictures) if self.detector else whole_frames(items)
+        return detect_faces(self.detector, items, self.policy, self.pictures) if self.detector else whole_frames(items)
 
-    def encode_found(self, items: Sequence[np.ndarray], found: Sequence[ClipFaces]) -> list[Encoding]:
-        """Encode clips whose faces are known (see `find`)."""
+    def encode_detections(self, items: Sequence[np.ndarray], found: Sequence[ClipFaces]) -> list[Encoding]:
+        """Encode clips whose faces are known (see `detect`)."""
         vectors = encode_frames(items, found, self._prepare, self._forward, self.dim, self.frames)
         return [
             Encoding(rows, clip.valid, clip.extras() if self.detector else {})

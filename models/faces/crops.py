@@ -26,7 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "min_face": 40,
 }
 """Parameters of the face side, as the paper has them. `min_face` (pixels) is MTCNN's smallest search size."""
-WHOLE = "none"
+WHOLE_FRAME = "none"
 """The policy that takes the frame as it is."""
 
 
@@ -39,7 +39,7 @@ def face_identity(parameters: Mapping[str, Any], policies: Sequence[str] = POLIC
     policy, detector = parameters["faces"], parameters["detector"]
     if policy not in policies:
         raise ModelError(f"unknown face policy {policy!r}: known: {', '.join(policies)}")
-    if policy == WHOLE:
+    if policy == WHOLE_FRAME:
         return {"faces": policy}
     if detector not in DETECTORS:
         raise ModelError(f"unknown face detector {detector!r}: known: {', '.join(DETECTORS)}")
@@ -101,7 +101,7 @@ class ClipFaces:
         return {"boxes": boxes, "scores": scores, "chosen": chosen, "n_faces": counts}
 
 
-def find_faces(detector: Detector, items: Sequence[np.ndarray], policy: str, batch: BatchSize) -> list[ClipFaces]:
+def detect_faces(detector: Detector, items: Sequence[np.ndarray], policy: str, batch: BatchSize) -> list[ClipFaces]:
     """Detect faces in clips and apply the policy.
 
     Args:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from merloco.models.encoders.base import EncoderSpec
 from merloco.models.encoders.huggingface import WHISPER_POSITION, HfAudio, HfText, HfVision
 from merloco.models.encoders.transformer import pooled
-from merloco.models.faces.crops import WHOLE, face_identity
+from merloco.models.faces.crops import WHOLE_FRAME, face_identity
 from merloco.models.faces.detection import POLICIES
 from merloco.models.finetune.trainable import Trainable, frames_of, mean_input, windows_of, with_detector
 
@@ -75,11 +75,11 @@ class TrainableHfVision(_Folder):
     def __init__(self, encoder: HfVision, spec: EncoderSpec, classes: int) -> None:
         super().__init__(encoder, spec, classes)
         self.encoder = encoder
-        self.cutting = face_identity(encoder.parameters, (WHOLE, *POLICIES))
+        self.cutting = face_identity(encoder.parameters, (WHOLE_FRAME, *POLICIES))
 
     def cut(self, values: Sequence[np.ndarray]) -> list[list[list[np.ndarray]]]:
         """Crops of every frame in which something counts."""
-        return frames_of(values, self.encoder.find(values))
+        return frames_of(values, self.encoder.detect(values))
 
     def prepare(self, unit: Sequence[np.ndarray]) -> np.ndarray:
         """The model's input, float32 (3, height, width), as extraction makes it."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from merloco.models.device import float32_products
 from merloco.models.errors import ModelError
-from merloco.models.finetune.run import FinetuneConfig, Run, Snapshot, Units
+from merloco.models.finetune.run import FinetuneConfig, Run, Snapshot, TrainingUnits
 from merloco.models.finetune.trainable import Trainable
 
 
@@ -42,8 +42,8 @@ Progress = Callable[[int, int, str], None]
 
 def finetune(
     trainable: Trainable,
-    train: Units,
-    val: Units,
+    train: TrainingUnits,
+    val: TrainingUnits,
     classes: tuple[str, ...],
     mask: np.ndarray,
     config: FinetuneConfig,

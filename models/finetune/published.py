@@ -31,7 +31,7 @@ class TrainableFaces(Trainable):
 
     def cut(self, values: Sequence[np.ndarray]) -> list[list[list[np.ndarray]]]:
         """Crops of every frame with a face."""
-        return frames_of(values, self.encoder.find(values))
+        return frames_of(values, self.encoder.detect(values))
 
     def prepare(self, unit: Sequence[np.ndarray]) -> np.ndarray:
         """The network's input, float32 (3, 224, 224), as extraction makes it."""

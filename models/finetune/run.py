@@ -20,7 +20,7 @@ HEAD_FACTOR = 10.0
 """How much faster than the encoder the head learns, which starts from nothing."""
 CLIP = 1.0
 """Largest norm of a gradient."""
-AHEAD = 4
+PREFETCH = 4
 """Batches prepared ahead by threads."""
 
 
@@ -39,12 +39,12 @@ class FinetuneConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Units:
+class TrainingUnits:
     """Units of utterances; N units of M utterances."""
 
     units: Sequence[Any]
     """(N,) what `Trainable.prepare` takes; read when needed."""
-    owner: np.ndarray
+    sample_index: np.ndarray
     """int64 (N,): the utterance of each unit."""
     label: np.ndarray
     """int64 (M,): the class of each utterance."""
@@ -81,8 +81,8 @@ class Run:
     def __init__(
         self,
         trainable: Trainable,
-        train: Units,
-        val: Units,
+        train: TrainingUnits,
+        val: TrainingUnits,
         classes: tuple[str, ...],
         mask: np.ndarray,
         config: FinetuneConfig,
@@ -90,7 +90,7 @@ class Run:
     ) -> None:
         self.trainable, self.train, self.val = trainable, train, val
         self.classes, self.mask, self.config, self.device = classes, mask, config, device
-        weight = balanced_weights(train.label[train.owner], len(classes))
+        weight = balanced_weights(train.label[train.sample_index], len(classes))
         self.weight = torch.from_numpy(weight).to(device)
         head = {id(parameter) for parameter in trainable.head.parameters()}
         learning = [p for p in trainable.network.parameters() if p.requires_grad]
@@ -147,7 +147,7 @@ class Run:
         with seeded(1_000_003 * self.config.seed + epoch, self.device):
             order = torch.randperm(len(self.train.units)).numpy()
             for number, (chosen, prepared) in enumerate(self._batches(self.train, order), start=1):
-                labels = torch.from_numpy(self.train.label[self.train.owner[chosen]]).to(self.device)
+                labels = torch.from_numpy(self.train.label[self.train.sample_index[chosen]]).to(self.device)
                 with torch.autocast("cuda", dtype=self.dtype, enabled=self.cuda):
                     logits = self.trainable.logits(prepared)
                 loss = torch.nn.functional.cross_entropy(logits.float(), labels, weight=self.weight)
@@ -173,13 +173,13 @@ class Run:
         with torch.no_grad():
             for chosen, prepared in self._batches(self.val, np.arange(len(self.val.units))):
                 probabilities = torch.softmax(self.trainable.logits(prepared).float(), dim=-1)
-                np.add.at(sums, self.val.owner[chosen], probabilities.cpu().numpy())
-        seen = np.unique(self.val.owner)
-        counts = np.bincount(self.val.owner, minlength=len(sums))[seen]
+                np.add.at(sums, self.val.sample_index[chosen], probabilities.cpu().numpy())
+        seen = np.unique(self.val.sample_index)
+        counts = np.bincount(self.val.sample_index, minlength=len(sums))[seen]
         prediction = masked_prediction(sums[seen] / counts[:, None], self.mask)
         return score(self.val.label[seen], prediction, self.classes, self.mask).uar
 
-    def _batches(self, part: Units, order: np.ndarray) -> Iterator[tuple[np.ndarray, list[Any]]]:
+    def _batches(self, part: TrainingUnits, order: np.ndarray) -> Iterator[tuple[np.ndarray, list[Any]]]:
         """Batches in order; threads prepare the next ones meanwhile."""
         size = self.config.batch_size
         chunks = [order[begin : begin + size] for begin in range(0, len(order), size)]
@@ -188,9 +188,9 @@ class Run:
             return [self.trainable.prepare(part.units[int(number)]) for number in chosen]
 
         with ThreadPoolExecutor(max_workers=2) as pool:
-            pending = [pool.submit(prepare, chosen) for chosen in chunks[:AHEAD]]
+            pending = [pool.submit(prepare, chosen) for chosen in chunks[:PREFETCH]]
             for number, chosen in enumerate(chunks):
                 prepared = pending.pop(0).result()
-                if number + AHEAD < len(chunks):
-                    pending.append(pool.submit(prepare, chunks[number + AHEAD]))
+                if number + PREFETCH < len(chunks):
+                    pending.append(pool.submit(prepare, chunks[number + PREFETCH]))
                 yield chosen, prepared

@@ -140,7 +140,7 @@ def published_style(store: FeatureStore, roots: Roots, encoders: Encoders, folde
                 start, end = record["video_start"] or 0.0, record["video_end"]
                 frames = video[round(start * NATIVE) : None if end is None else round(end * NATIVE) : NATIVE // FPS]
                 faces = [detector.detect(frame[None])[0] for frame in frames]
-                vectors[f"{name}.video"] = encoders["video"].encode_found([frames], [faces])[0].vectors
+                vectors[f"{name}.video"] = encoders["video"].encode_detections([frames], [faces])[0].vectors
                 wav = folder / "temporary.wav"
                 soundfile.write(wav, read_audio(root / record["audio_path"], sample_rate=44100).wave, 44100)
                 wave = prepare(view, read_audio(wav, record["audio_start"], record["audio_end"]).wave)

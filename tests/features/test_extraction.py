@@ -46,15 +46,15 @@ class Brightness:
 
     modality, dim = "video", 1
 
-    def find(self, items: list[np.ndarray]) -> list[np.ndarray]:
+    def detect(self, items: list[np.ndarray]) -> list[np.ndarray]:
         return [item.mean(axis=(1, 2, 3)) > 30 for item in items]
 
-    def encode_found(self, items: list[np.ndarray], found: list[np.ndarray]) -> list[Encoding]:
+    def encode_detections(self, items: list[np.ndarray], found: list[np.ndarray]) -> list[Encoding]:
         means = [item.mean(axis=(1, 2, 3), dtype=np.float32)[:, None] for item in items]
         return [Encoding(mean, valid, {"valid": valid}) for mean, valid in zip(means, found, strict=True)]
 
     def encode(self, items: list[np.ndarray]) -> list[Encoding]:
-        return self.encode_found(items, self.find(items))
+        return self.encode_detections(items, self.detect(items))
 
 
 class Counting(InlineDecoder):
@@ -186,7 +186,7 @@ def test_an_item_that_breaks_the_encoder_costs_itself(clips: Path, two: list[Sha
 
 
 class Unusable(Brightness):
-    def find(self, items: list[np.ndarray]) -> list[np.ndarray]:
+    def detect(self, items: list[np.ndarray]) -> list[np.ndarray]:
         raise ModelError("the checkpoint has no layer 99")
 
 

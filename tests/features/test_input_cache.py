@@ -45,7 +45,7 @@ def fill(folder: Path) -> tuple[InputCache, list[int]]:
 def test_every_array_comes_back_at_random(tmp_path: Path) -> None:
     cache, _ = fill(tmp_path)
     expected = [(i, unit) for i in range(N) if i % 10 != 4 for unit in units_of(i)]
-    assert len(cache) == len(expected) and cache.owner.tolist() == [owner for owner, _ in expected]
+    assert len(cache) == len(expected) and cache.sample_index.tolist() == [owner for owner, _ in expected]
     for number in np.random.default_rng(0).permutation(len(cache)):
         arrays = cache[int(number)]
         assert [a.dtype for a in arrays] == [e.dtype for e in expected[number][1]]
@@ -74,7 +74,7 @@ def test_what_is_there_is_not_read_again_and_an_unfinished_block_is(tmp_path: Pa
     first, asked = fill(tmp_path)
     assert asked == list(range(N))
     again, asked = fill(tmp_path)
-    assert asked == [] and again.owner.tolist() == first.owner.tolist()
+    assert asked == [] and again.sample_index.tolist() == first.sample_index.tolist()
     (tmp_path / "00001.json").unlink()  # killed between the arrays and their record
     assert fill(tmp_path)[1] == list(range(BLOCK, N))
 

@@ -13,7 +13,7 @@ from merloco.models.device import float32_products
 from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, registered
 from merloco.models.encoders.batching import BatchSize
 from merloco.models.encoders.published.resnet import preprocess
-from merloco.models.faces.crops import find_faces, frame_inputs
+from merloco.models.faces.crops import detect_faces, frame_inputs
 from merloco.models.faces.detection import NO_FACE, Faces
 from merloco.models.faces.retinaface import make_network
 from tests.helpers.tiny_models import (
@@ -215,7 +215,7 @@ SMALL, LARGE = (1.7, 2.0, 11.2, 12.9), (20.0, 10.0, 50.0, 60.0)
 def test_all_faces_of_a_frame_are_averaged_into_one_input(policy: str) -> None:
     frame = np.random.default_rng(0).integers(0, 255, (64, 80, 3), dtype=np.uint8)
     items = [clip(frame, np.zeros_like(frame), frame)]
-    clips = find_faces(FixedFaces(SMALL, LARGE), items, policy, BatchSize(8))
+    clips = detect_faces(FixedFaces(SMALL, LARGE), items, policy, BatchSize(8))
     (places, inputs) = next(frame_inputs(items, clips, preprocess, batch=8))
     small, large = preprocess(frame[2:12, 1:11]), preprocess(frame[10:60, 20:50])
     expected = {"mean_all": (small + large) / 2, "largest": large, "track": small}[policy]
@@ -226,7 +226,7 @@ def test_all_faces_of_a_frame_are_averaged_into_one_input(policy: str) -> None:
 
 def test_box_cut_to_nothing_at_the_border_is_no_face() -> None:
     frames = np.ones((2, 64, 80, 3), dtype=np.uint8)
-    clips = find_faces(FixedFaces((80, 5, 80, 20)), [frames], "mean_all", BatchSize(8))
+    clips = detect_faces(FixedFaces((80, 5, 80, 20)), [frames], "mean_all", BatchSize(8))
     assert clips[0].valid.tolist() == [False, False]
 
 

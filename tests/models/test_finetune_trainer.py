@@ -14,7 +14,7 @@ from merloco.flows.finetune.snapshots import read_snapshot, write_snapshot
 from merloco.models.encoders.base import EncoderSpec
 from merloco.models.errors import ModelError
 from merloco.models.finetune.loop import Finetuned, finetune, resumed
-from merloco.models.finetune.run import FinetuneConfig, Snapshot, Units, seeded
+from merloco.models.finetune.run import FinetuneConfig, Snapshot, TrainingUnits, seeded
 from merloco.models.finetune.trainable import Trainable
 from merloco.pipelines.errors import DataError
 
@@ -42,21 +42,21 @@ class Points(Trainable):
         raise AssertionError("the trainer writes nothing")
 
 
-def points(utterances: int, seed: int) -> Units:
+def points(utterances: int, seed: int) -> TrainingUnits:
     """Utterances of one to three units around their class's corner."""
     generator = np.random.default_rng(seed)
     corners = np.array([[0, 1], [1, -1], [-1, -1]], dtype=np.float32)
     label = np.arange(utterances) % 3
-    owner = np.repeat(np.arange(utterances), 1 + np.arange(utterances) % 3)
-    units = corners[label[owner]] + 0.4 * generator.standard_normal((len(owner), 2)).astype(np.float32)
-    return Units(list(units.astype(np.float32)), owner, label)
+    sample_index = np.repeat(np.arange(utterances), 1 + np.arange(utterances) % 3)
+    units = corners[label[sample_index]] + 0.4 * generator.standard_normal((len(sample_index), 2)).astype(np.float32)
+    return TrainingUnits(list(units.astype(np.float32)), sample_index, label)
 
 
 TRAIN, VAL = points(40, 1), points(15, 2)
 
 
 def run(
-    config: FinetuneConfig = CONFIG, resume: Snapshot | None = None, val: Units = VAL
+    config: FinetuneConfig = CONFIG, resume: Snapshot | None = None, val: TrainingUnits = VAL
 ) -> tuple[Finetuned, dict[str, Tensor], list[Snapshot]]:
     trainable, kept = Points(), []
     result = finetune(trainable, TRAIN, val, CLASSES, ALL, config, resume=resume, keep=kept.append)
@@ -119,7 +119,7 @@ def test_an_utterance_is_scored_by_the_mean_of_its_units() -> None:
         trainable.head.weight[1, 0], trainable.head.weight[2, 1] = 4.0, 4.0
         trainable.head.bias.copy_(torch.tensor([-9.0, 0.0, 0.0]))
     weak, strong = np.array([0.1, 0.0], np.float32), np.array([0.0, 2.0], np.float32)
-    val = Units([weak, weak, strong, weak], np.array([0, 0, 0, 1]), np.array([2, 1]))
+    val = TrainingUnits([weak, weak, strong, weak], np.array([0, 0, 0, 1]), np.array([2, 1]))
     result = finetune(trainable, TRAIN, val, CLASSES, ALL, replace(CONFIG, epochs=1))
     assert result.uar_before == 1.0
 
@@ -129,13 +129,13 @@ def test_classes_that_the_corpus_does_not_annotate_are_never_predicted() -> None
     with torch.no_grad():
         trainable.head.weight.zero_()
         trainable.head.bias.copy_(torch.tensor([9.0, 1.0, 0.0]))
-    val = Units(VAL.units[:1], np.array([0]), np.array([1]))
+    val = TrainingUnits(VAL.units[:1], np.array([0]), np.array([1]))
     result = finetune(trainable, TRAIN, val, CLASSES, np.array([False, True, True]), replace(CONFIG, epochs=1))
     assert result.uar_before == 1.0
 
 
 def test_a_rare_class_weighs_as_much_as_a_frequent_one() -> None:
-    many = Units([np.zeros(2, np.float32)] * 20, np.arange(20), np.array([0] * 18 + [1] * 2))
+    many = TrainingUnits([np.zeros(2, np.float32)] * 20, np.arange(20), np.array([0] * 18 + [1] * 2))
     trainable = Points()
     config = replace(CONFIG, epochs=60, patience=60, batch_size=20)
     finetune(trainable, many, many, CLASSES, ALL, config)
@@ -145,7 +145,7 @@ def test_a_rare_class_weighs_as_much_as_a_frequent_one() -> None:
 
 
 def test_nothing_to_learn_from_and_divergence_are_one_sentence() -> None:
-    nothing = Units([], np.zeros(0, np.int64), np.zeros(0, np.int64))
+    nothing = TrainingUnits([], np.zeros(0, np.int64), np.zeros(0, np.int64))
     with pytest.raises(ModelError, match="no validation utterance has a label"):
         run(val=nothing)
     broken = replace(TRAIN, units=[np.full(2, np.nan, np.float32)] * len(TRAIN.units))

@@ -45,7 +45,7 @@ def predict(
 
 
 def _sources(files: list[Path], text: str | None) -> list:
-    from merloco.flows.experiments.prediction import Source
+    from merloco.flows.experiments.prediction import PredictionInput
 
     if not files and not text:
         raise UsageError("nothing to predict: name files, or give a sentence with --text")
@@ -56,10 +56,10 @@ def _sources(files: list[Path], text: str | None) -> list:
         if not path.is_file():
             raise DataError(f"{path}: no such file")
         if path.suffix == ".txt":
-            sources.append(Source(str(path), text=path.read_text(encoding="utf-8", errors="replace").strip()))
+            sources.append(PredictionInput(str(path), text=path.read_text(encoding="utf-8", errors="replace").strip()))
         else:
-            sources.append(Source(str(path), path, text))
-    return sources or [Source("--text", text=text)]
+            sources.append(PredictionInput(str(path), path, text))
+    return sources or [PredictionInput("--text", text=text)]
 
 
 def _print_predictions(predictions: list, folder: Path, config: dict[str, Any], output: Format) -> None:

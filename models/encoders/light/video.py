@@ -40,13 +40,13 @@ class FaceHog:
 
     def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode clips, uint8 RGB frames (n, height, width, 3) each; one vector per frame, valid where a face is."""
-        return self.encode_found(items, self.find(items))
+        return self.encode_detections(items, self.detect(items))
 
-    def encode_found(self, items: Sequence[np.ndarray], found: Sequence[list[Faces]]) -> list[Encoding]:
-        """Encode clips whose faces are known (see `find`)."""
+    def encode_detections(self, items: Sequence[np.ndarray], found: Sequence[list[Faces]]) -> list[Encoding]:
+        """Encode clips whose faces are known (see `detect`)."""
         return [self._encode_clip(frames, faces) for frames, faces in zip(items, found, strict=True)]
 
-    def find(self, items: Sequence[np.ndarray]) -> list[list[Faces]]:
+    def detect(self, items: Sequence[np.ndarray]) -> list[list[Faces]]:
         """Faces of every frame; all clips of one frame size are looked through together."""
         return detect_clips(self.detector, items, self.batch)
 

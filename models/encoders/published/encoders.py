@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from merloco.models.checkpoints.hub import Source, find_source
+from merloco.models.checkpoints.hub import WeightSource, find_source
 from merloco.models.checkpoints.identity import parameters_of
 from merloco.models.checkpoints.model_folder import config_sha256, settings_folder, tokenizer_sha256
 from merloco.models.device import FULL, inference, precision_identity, to_device
@@ -18,7 +18,7 @@ from merloco.models.encoders.batching import FRAMES, PICTURES, TEXTS, WINDOWS, B
 from merloco.models.encoders.published import roberta, wav2vec2
 from merloco.models.errors import ModelError
 from merloco.models.faces.crops import DEFAULTS as FACE_DEFAULTS
-from merloco.models.faces.crops import ClipFaces, build_detector, encode_frames, face_identity, find_faces
+from merloco.models.faces.crops import ClipFaces, build_detector, detect_faces, encode_frames, face_identity
 
 VERSION = 1
 RESNET_FILE = "FER_static_ResNet50_AffectNet.pt"
@@ -71,14 +71,14 @@ class ResNet50Faces:
 
     def encode(self, items: Sequence[np.ndarray]) -> list[Encoding]:
         """Encode clips, uint8 RGB frames (n, height, width, 3) each; one vector per frame, valid where a face is."""
-        return self.encode_found(items, self.find(items))
+        return self.encode_detections(items, self.detect(items))
 
-    def find(self, items: Sequence[np.ndarray]) -> list[ClipFaces]:
+    def detect(self, items: Sequence[np.ndarray]) -> list[ClipFaces]:
         """Faces of every frame, and which of them count."""
-        return find_faces(self.detector, items, self.parameters["faces"], self.pictures)
+        return detect_faces(self.detector, items, self.parameters["faces"], self.pictures)
 
-    def encode_found(self, items: Sequence[np.ndarray], found: Sequence[ClipFaces]) -> list[Encoding]:
-        """Encode clips whose faces are known (see `find`)."""
+    def encode_detections(self, items: Sequence[np.ndarray], found: Sequence[ClipFaces]) -> list[Encoding]:
+        """Encode clips whose faces are known (see `detect`)."""
         from merloco.models.encoders.published.resnet import preprocess
 
         vectors = encode_frames(items, found, preprocess, self._forward, self.dim, self.frames)
@@ -138,17 +138,17 @@ class Wav2Vec2Projector:
             return np.asarray(hidden.float().mean(dim=1).cpu().numpy())
 
 
-def _tokenizer_source(spec: EncoderSpec, weights: Source, folder: str | None) -> Source:
+def _tokenizer_source(spec: EncoderSpec, weights: WeightSource, folder: str | None) -> WeightSource:
     """Where the tokenizer is: the named folder, beside the weights, or the hub model's."""
     if folder:
         if not Path(folder).is_dir():
             raise ModelError(f"tokenizer {folder!r} not found: expected a folder with tokenizer.json")
-        return Source(path=Path(folder))
+        return WeightSource(path=Path(folder))
     if weights.path is None:
         return weights
     beside = settings_folder(weights.path)
     if any((beside / name).is_file() for name in roberta.TOKENIZER_FILES):
-        return Source(path=beside)
+        return WeightSource(path=beside)
     if spec.hub_id is None:
         raise ModelError(
             f"{weights.path}: no tokenizer beside it: put tokenizer.json there, or name a folder as parameter "
