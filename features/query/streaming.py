@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from merloco.features.shards.commit import Commit, verify_files
+from merloco.features.shards.commit import Commit, shard_files, verify_files
 from merloco.features.shards.format import OK
 from merloco.features.shards.tar import read_array, tar_files
 from merloco.features.store import FeatureStore
@@ -54,7 +54,7 @@ class _Part:
     def state(self) -> tuple[Any, ...]:
         """What stands for the files that were hashed; empty where they are not there."""
         try:
-            stats = [(self.folder / f"{self.commit.shard}.{kind}").stat() for kind in ("tar", "parquet")]
+            stats = [path.stat() for path in shard_files(self.folder, self.commit.shard)]
         except OSError:
             return ()
         hashes = self.commit.tar_sha256, self.commit.parquet_sha256
@@ -149,7 +149,7 @@ def read_segments(folder: Path, commit: Commit, verify: bool = True) -> Iterator
     """
     from webdataset.tariterators import group_by_keys
 
-    tar, parquet = folder / f"{commit.shard}.tar", folder / f"{commit.shard}.parquet"
+    tar, parquet = shard_files(folder, commit.shard)
     if problem := verify_files(folder, commit, verify):
         raise DataError(f"{folder / commit.shard}: {problem}: run `merloco extract --verify`")
     table = pq.read_table(parquet, columns=["sample_id", "status", "n_segments"])

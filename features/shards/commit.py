@@ -42,6 +42,11 @@ def commit_path(folder: Path, shard: str) -> Path:
     return folder / f"{shard}.commit.json"
 
 
+def shard_files(folder: Path, shard: str) -> tuple[Path, Path]:
+    """Where the tar and the Parquet file of a shard lie."""
+    return folder / f"{shard}.tar", folder / f"{shard}.parquet"
+
+
 def read_commit(folder: Path, shard: str) -> Commit | None:
     """The commit record of a shard, or None where the shard does not exist.
 
@@ -71,11 +76,8 @@ def commit_digest(commit: Commit | None) -> str | None:
 
 def verify_files(folder: Path, commit: Commit, verify: bool = False) -> str | None:
     """What is wrong with the files of a committed shard by their sizes, or with `verify` by their hashes; or None."""
-    for kind, size, digest in (
-        ("tar", commit.tar_bytes, commit.tar_sha256),
-        ("parquet", commit.parquet_bytes, commit.parquet_sha256),
-    ):
-        path = folder / f"{commit.shard}.{kind}"
+    sizes, digests = (commit.tar_bytes, commit.parquet_bytes), (commit.tar_sha256, commit.parquet_sha256)
+    for path, size, digest in zip(shard_files(folder, commit.shard), sizes, digests, strict=True):
         try:
             bytes_on_disk = path.stat().st_size
         except FileNotFoundError:
@@ -89,5 +91,5 @@ def verify_files(folder: Path, commit: Commit, verify: bool = False) -> str | No
 
 def drop_shard(folder: Path, shard: str) -> None:
     """Remove a shard, its record first: from then on it does not exist."""
-    for path in (commit_path(folder, shard), folder / f"{shard}.tar", folder / f"{shard}.parquet"):
+    for path in (commit_path(folder, shard), *shard_files(folder, shard)):
         path.unlink(missing_ok=True)

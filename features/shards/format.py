@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from merloco.features.shards.commit import Commit, commit_path, read_commit, verify_files
+from merloco.features.shards.commit import Commit, commit_path, read_commit, shard_files, verify_files
 from merloco.features.shards.tar import read_array, tar_files
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import atomic_paths
@@ -138,8 +138,8 @@ def write_shard(
     begun = time.perf_counter()
     table = _to_table(shard.name, rows, pooled_dim)
     statuses = Counter(row.status for row in rows)
-    paths = (folder / f"{shard.name}.tar", folder / f"{shard.name}.parquet", commit_path(folder, shard.name))
-    with atomic_paths(*paths, withdraw=paths[2]) as (tar, parquet, record):
+    path = commit_path(folder, shard.name)
+    with atomic_paths(*shard_files(folder, shard.name), path, withdraw=path) as (tar, parquet, record):
         _write_tar(tar, rows)
         pq.write_table(table, parquet, compression="zstd")
         commit = Commit(
@@ -223,14 +223,14 @@ def read_rows(folder: Path, shard: str) -> list[Row]:
     commit = read_commit(folder, shard)
     if commit is not None and (problem := verify_files(folder, commit, verify=True)):
         raise DataError(f"{folder / shard}: {problem}: run `merloco extract --verify` to make the shard again")
-    arrays: dict[str, dict[str, np.ndarray]] = {}
-    for key, kind, content in tar_files(folder / f"{shard}.tar"):
+    tar, parquet = shard_files(folder, shard)
+    arrays: defaultdict[str, dict[str, np.ndarray]] = defaultdict(dict)
+    for key, kind, content in tar_files(tar):
         if kind.endswith(".npy"):
-            array = read_array(content, f"{folder / shard}.tar, {key}")
-            arrays.setdefault(key, {})[kind.removesuffix(".npy")] = array
+            arrays[key][kind.removesuffix(".npy")] = read_array(content, f"{tar}, {key}")
     rows = []
-    for record in pq.read_table(folder / f"{shard}.parquet").to_pylist():
-        extras = arrays.get(record["sample_id"], {})
+    for record in pq.read_table(parquet).to_pylist():
+        extras = arrays[record["sample_id"]]
         pooled = None if record["pooled"] is None else np.asarray(record["pooled"], dtype=np.float32)
         rows.append(
             Row(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from merloco.features.shards.commit import Commit, commit_path, drop_shard
+from merloco.features.shards.commit import Commit, commit_path, drop_shard, shard_files
 from merloco.features.shards.format import OK, Row, Shard, inputs_digest, values_digest
 from merloco.pipelines.errors import BrokenFileError
 from merloco.pipelines.files.atomic import atomic_paths
@@ -33,7 +33,7 @@ def prune_shard(folder: Path, commit: Commit, ids: Collection[str], inputs: str)
     they are sound. A shard that was damaged before is removed, because what is left of it cannot be trusted; `extract`
     makes it again.
     """
-    tar, parquet = folder / f"{commit.shard}.tar", folder / f"{commit.shard}.parquet"
+    tar, parquet = shard_files(folder, commit.shard)
     try:
         table = _as_written(drop_rows(read_parquet(parquet), ids))
         members = _members(tar, ids)
