@@ -21,7 +21,7 @@ class Fold:
 
     train: tuple[str, ...]
     test: tuple[str, ...]
-    also: tuple[str, ...] = ()
+    extra_tests: tuple[str, ...] = ()
     """Training corpora whose own test part is scored as well (the paper's "w/o X" columns)."""
 
 

@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 
 from merloco.features.store import FeatureStore
 from merloco.flows.arguments import find_device
-from merloco.flows.experiments.plan import Outcome, Plan, experiment_plan
+from merloco.flows.experiments.plan import Plan, RunSummary, experiment_plan
 from merloco.flows.experiments.service import execute
 from merloco.flows.results.scores import tested_scores
 from merloco.flows.results.tables import result_rows
@@ -37,7 +37,7 @@ def plan_tags(plan: Plan) -> set[str]:
 
 
 @task(name="train-runs", task_run_name="train-{plan.experiment}", cache_policy=NO_CACHE)
-def train_task(catalog: str, store: str, plan: Plan, device: str = "cpu") -> list[Outcome]:
+def train_task(catalog: str, store: str, plan: Plan, device: str = "cpu") -> list[RunSummary]:
     """Train every run of a plan."""
     logger = get_run_logger()
     opened = FeatureStore.open(store, load_catalog(catalog, store))
@@ -49,7 +49,7 @@ def train_task(catalog: str, store: str, plan: Plan, device: str = "cpu") -> lis
 
 
 @flow(name="train", flow_run_name=lambda: plan_title(flow_run.parameters["plan"]), validate_parameters=False)
-def plan_flow(catalog: str, store: str, plan: Plan, device: str = "cpu") -> list[Outcome]:
+def plan_flow(catalog: str, store: str, plan: Plan, device: str = "cpu") -> list[RunSummary]:
     """Train a plan that a command or an experiment made."""
     tags = plan_tags(plan)
     tag_flow_run(tags)
@@ -71,7 +71,7 @@ def experiment_flow(catalog: str, store: str, name: str, device: str = "cpu") ->
     return [{"run": outcome.path.name, "results": outcome.results} for outcome in outcomes]
 
 
-def score_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def score_rows(outcomes: Sequence[RunSummary]) -> list[dict[str, Any]]:
     """The rows of the results table, each with what sets its run apart from the others of an experiment."""
     rows = result_rows(outcomes)
     for position, score in enumerate(tested_scores(outcomes)):  # a row after these is their average

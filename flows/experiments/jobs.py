@@ -11,7 +11,7 @@ from merloco.features.query.matrices import load_matrices
 from merloco.features.runs import adopt_run, read_config, run_identity, run_path
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.digests import DataDigests
-from merloco.flows.experiments.plan import Outcome, Plan, run_config
+from merloco.flows.experiments.plan import Plan, RunSummary, run_config
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.protocols import Cell, fold_rows
 
@@ -28,21 +28,21 @@ class Job:
     seed: int
     dataset: Dataset
     config: dict[str, Any]
-    without: tuple[str, ...]
+    missing_modalities: tuple[str, ...]
     """Modalities of the plan's cell that no training row has."""
     validated_on: int
     """How many rows choose the weights."""
 
     @property
-    def twins(self) -> list[dict[str, Any]]:
+    def nullified_configs(self) -> list[dict[str, Any]]:
         """Configs of the run scored with one modality nullified: runs of their own, so that a score has one meaning."""
         modalities = self.config["modalities"] if self.cell.nullify else []
         return [{**self.config, "protocol": "nullification", "nullify": [m]} for m in modalities]
 
-    def outcome(self, root: Path, validation: float, results: list[dict[str, Any]], reused: bool) -> Outcome:
+    def outcome(self, root: Path, validation: float, results: list[dict[str, Any]], reused: bool) -> RunSummary:
         """The run as the tables show it."""
         selected = tuple(self.config["selected_on_test"])
-        return Outcome(
+        return RunSummary(
             cell=self.cell,
             seed=self.seed,
             path=run_path(root, self.config),
@@ -51,7 +51,7 @@ class Job:
             validation=validation,
             leaks=leaked_corpora(self.config),
             selected_on_test=selected,
-            without=self.without,
+            missing_modalities=self.missing_modalities,
             validated_on=self.validated_on,
         )
 
@@ -60,14 +60,14 @@ class Job:
         """The same for two jobs that have the same result."""
         return run_identity(self.config)
 
-    def adopted(self, root: Path, finished: Mapping[str, Path]) -> Outcome | None:
+    def adopted(self, root: Path, finished: Mapping[str, Path]) -> RunSummary | None:
         """The run as another experiment has trained it, written into this one as well; None if none has.
 
         Args:
             root: Root of the store.
             finished: Identity -> folder of the store's runs.
         """
-        configs = [self.config, *self.twins]
+        configs = [self.config, *self.nullified_configs]
         known = [(config, path) for config in configs if (path := finished.get(run_identity(config))) is not None]
         if len(known) < len(configs):
             return None
@@ -76,9 +76,9 @@ class Job:
                 adopt_run(root, path, config)
         return self.stored(root)
 
-    def stored(self, root: Path) -> Outcome | None:
-        """The run as a store holds it, with its nullified twins; None if one of them is not there."""
-        paths = [run_path(root, config) for config in (self.config, *self.twins)]
+    def stored(self, root: Path) -> RunSummary | None:
+        """The run as a store holds it, with its nullified ones; None if one of them is not there."""
+        paths = [run_path(root, config) for config in (self.config, *self.nullified_configs)]
         if not all((path / "config.json").is_file() for path in paths):
             return None
         records = [read_config(path)["environment"] for path in paths]
@@ -124,7 +124,7 @@ def plan_jobs(store: FeatureStore, plan: Plan, skip: Callable[[str], None], load
     parts: dict[tuple[Any, tuple[str, ...]], Dataset] = {}
     done: set[Cell] = set()
     for cell in plan.cells:
-        corpora = tuple(sorted({*cell.fold.train, *cell.fold.test})) if plan.apart else every
+        corpora = tuple(sorted({*cell.fold.train, *cell.fold.test})) if plan.per_corpus else every
         key = cell.feature_set, corpora
         if key not in loaded:
             available = store.catalog.feature_set(cell.feature_set).views

@@ -36,13 +36,13 @@ class Plan:
     """Train again what is in the store."""
 
     @property
-    def apart(self) -> bool:
+    def per_corpus(self) -> bool:
         """Whether every corpus is trained by itself, so that each may have its own classes."""
         return all(len({*cell.fold.train, *cell.fold.test}) == 1 for cell in self.cells)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunSummary:
     """One run as the tables show it."""
 
     cell: Cell
@@ -57,7 +57,7 @@ class Outcome:
     """Tested corpora that the model was not trained on but an encoder of the feature set was."""
     selected_on_test: tuple[str, ...] = ()
     """Corpora whose reported rows chose the weights."""
-    without: tuple[str, ...] = ()
+    missing_modalities: tuple[str, ...] = ()
     """Modalities of the cell that no training row has, so that the run does without."""
     validated_on: int | None = None
     """How many rows chose the weights."""
@@ -125,7 +125,7 @@ def run_config(plan: Plan, cell: Cell, seed: int, data: DataDigests, dataset: Da
         "protocol": plan.protocol,
         "train": list(cell.fold.train),
         "test": list(cell.fold.test),
-        "also": list(cell.fold.also),
+        "also": list(cell.fold.extra_tests),
         "feature_set": cell.feature_set,
         "seed": seed,
         "task": cell.task,

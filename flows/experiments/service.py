@@ -9,7 +9,7 @@ from pathlib import Path
 from merloco.features.runs import finished_runs, write_run
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.jobs import Job, plan_jobs
-from merloco.flows.experiments.plan import Outcome, Plan, train_config, training_settings
+from merloco.flows.experiments.plan import Plan, RunSummary, train_config, training_settings
 from merloco.flows.experiments.records import environment, epochs_table, metrics_table, predictions_table, result_row
 from merloco.models.fusion.divergence import DivergedError, joined
 from merloco.models.fusion.spec import RunResult, RunSpec
@@ -28,7 +28,7 @@ def execute(
     finished: Callable[[RunSpec | None], None] | None = None,
     skip: Callable[[str], None] = print,
     device: str = "cpu",
-) -> list[Outcome]:
+) -> list[RunSummary]:
     """Train every cell and seed of a plan; a run that the store holds already is read, not trained.
 
     One that another experiment has trained is written into this one as well. Runs that diverge are no reason to lose
@@ -87,9 +87,9 @@ def execute(
     return [outcomes[position] for position in sorted(outcomes)]
 
 
-def _known(root: Path, jobs: Sequence[Job], force: bool) -> tuple[dict[int, Outcome], list[int], list[int]]:
+def _known(root: Path, jobs: Sequence[Job], force: bool) -> tuple[dict[int, RunSummary], list[int], list[int]]:
     """Positions of the jobs whose run the store holds, of those to train, and of those equal to one that is trained."""
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, RunSummary] = {}
     pending: list[int] = []
     same: list[int] = []
     trained: set[str] = set()
@@ -109,11 +109,13 @@ def _known(root: Path, jobs: Sequence[Job], force: bool) -> tuple[dict[int, Outc
     return outcomes, pending, same
 
 
-def _write(root: Path, job: Job, result: RunResult) -> Outcome:
-    """Score a trained run, write it, and then its nullified twins, which have no weights of their own."""
+def _write(root: Path, job: Job, result: RunResult) -> RunSummary:
+    """Score a trained run, write it, and then its nullified ones, which have no weights of their own."""
     fold, dataset = job.cell.fold, job.dataset
     tested = [evaluate(dataset, result, corpus, "test") for corpus in fold.test]
-    own = [evaluate(dataset, result, c, "test") for c in fold.also if len(dataset.rows((c,), "test", job.cell.task))]
+    own = [
+        evaluate(dataset, result, c, "test") for c in fold.extra_tests if len(dataset.rows((c,), "test", job.cell.task))
+    ]
     validated = [
         evaluate(dataset, result, c, "val") for c in fold.train if len(dataset.rows((c,), "val", job.cell.task))
     ]
@@ -121,11 +123,11 @@ def _write(root: Path, job: Job, result: RunResult) -> Outcome:
     metrics, predictions = metrics_table([*tested, *own, *validated]), predictions_table(dataset, result, tested)
     blinded = {
         config["nullify"][0]: [evaluate(dataset, result, c, "test", config["nullify"]) for c in fold.test]
-        for config in job.twins
+        for config in job.nullified_configs
     }
     record = environment(result, results)
     write_run(root, job.config, metrics, epochs_table(result), predictions, result.weights, record)
-    for config in job.twins:
+    for config in job.nullified_configs:
         (left_out,) = config["nullify"]
         blind = blinded[left_out]
         rows = [result_row(e, left_out) for e in blind]

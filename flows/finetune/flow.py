@@ -11,13 +11,13 @@ from prefect.cache_policies import NO_CACHE
 from merloco.flows.arguments import find_device
 from merloco.flows.cli.console import note
 from merloco.flows.finetune.plan import FinetuneJob, plan_job
-from merloco.flows.finetune.service import Outcome, Progress, run_job
+from merloco.flows.finetune.service import FinetunedEncoder, Progress, run_job
 from merloco.flows.tasks.display import corpus_tags, feature_tags, record_table, say_and_log, tag_flow_run
 from merloco.pipelines.samples.schema import Modality
 
 
 @task(name="finetune-encoder", task_run_name="finetune-{job.modality}-{job.corpus}", cache_policy=NO_CACHE)
-def finetune_task(job: FinetuneJob, progress: Progress | None, notice: Callable[[str], None]) -> Outcome:
+def finetune_task(job: FinetuneJob, progress: Progress | None, notice: Callable[[str], None]) -> FinetunedEncoder:
     """Fine-tune one encoder."""
     outcome = run_job(job, progress, say_and_log(notice))
     done = "was fine-tuned before" if outcome.reused else f"fine-tuned, {len(outcome.about['history']) - 1} epochs"
@@ -28,7 +28,7 @@ def finetune_task(job: FinetuneJob, progress: Progress | None, notice: Callable[
 @flow(name="finetune", flow_run_name="finetune {job.modality} {job.corpus}", validate_parameters=False)
 def finetune_flow(
     job: FinetuneJob, progress: Progress | None = None, notice: Callable[[str], None] | None = None
-) -> Outcome:
+) -> FinetunedEncoder:
     """Fine-tune the encoder of a job that a command made; a killed flow goes on after its last epoch."""
     tags = corpus_tags([job.corpus]) | feature_tags([job.features])
     tag_flow_run(tags)

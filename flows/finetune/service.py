@@ -38,7 +38,7 @@ note."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FinetunedEncoder:
     """A fine-tuned encoder."""
 
     name: str
@@ -50,7 +50,9 @@ class Outcome:
     """It was there already."""
 
 
-def run_job(job: FinetuneJob, progress: Progress | None = None, notice: Callable[[str], None] = print) -> Outcome:
+def run_job(
+    job: FinetuneJob, progress: Progress | None = None, notice: Callable[[str], None] = print
+) -> FinetunedEncoder:
     """Fine-tune one encoder and register it; a killed run goes on after its last epoch.
 
     Args:
@@ -147,5 +149,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _outcome(name: str, folder: Path, registered: RegisteredEncoder, reused: bool) -> Outcome:
-    return Outcome(name, folder, registered.feature_set, registered.encoder.trained_on, registered.description, reused)
+def _outcome(name: str, folder: Path, registered: RegisteredEncoder, reused: bool) -> FinetunedEncoder:
+    return FinetunedEncoder(
+        name, folder, registered.feature_set, registered.encoder.trained_on, registered.description, reused
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.jobs import load_dataset, plan_jobs
-from merloco.flows.experiments.plan import Outcome, Plan, experiment_plan
+from merloco.flows.experiments.plan import Plan, RunSummary, experiment_plan
 from merloco.flows.report.predictions import quoted
 from merloco.flows.results.paper import result_tables
 from merloco.flows.results.tables import ResultTable
@@ -41,9 +41,9 @@ def paper_tables(store: FeatureStore, name: str) -> tuple[list[ResultTable], str
     return result_tables(plan.protocol, outcomes), ""
 
 
-def _stored(store: FeatureStore, plan: Plan) -> list[Outcome]:
+def _stored(store: FeatureStore, plan: Plan) -> list[RunSummary]:
     """Outcomes of a plan's runs that are in the store; an ablation compares, so its corpora are whole or left out."""
-    outcomes: dict[Cell, list[Outcome]] = {}
+    outcomes: dict[Cell, list[RunSummary]] = {}
     for job in plan_jobs(store, plan, skip=lambda _: None, load=_rows):
         stored = outcomes.setdefault(job.cell, [])
         outcome = job.stored(store.root)

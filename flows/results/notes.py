@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from merloco.flows.experiments.plan import Outcome
+from merloco.flows.experiments.plan import RunSummary
 from merloco.flows.results.scores import Score, scores_of
 from merloco.models.metrics.intervals import resampling_sentence
 
@@ -16,7 +16,7 @@ MULTI_LABEL = (
 )
 
 
-def result_notes(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[str]:
+def result_notes(outcomes: Sequence[RunSummary], show_leaks: bool = False) -> list[str]:
     """Absent classes, missing modalities, leaks, collapsed runs, seeds, what is scored."""
     scores = scores_of(outcomes)
     sentences = []
@@ -24,7 +24,7 @@ def result_notes(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[
     for corpus, names in absent.items():
         if names:
             sentences.append(f"{corpus}: no test row of {', '.join(names)}; left out of its UAR")
-    for train, without in sorted({(o.cell.fold.train, o.without) for o in outcomes if o.without}):
+    for train, without in sorted({(o.cell.fold.train, o.missing_modalities) for o in outcomes if o.missing_modalities}):
         them = "them" if len(without) > 1 else "it"
         sentences.append(f"{', '.join(train)}: no training row has {' or '.join(without)}; trained without {them}")
     validated = [(o.cell.fold.train, o.validated_on) for o in outcomes if o.validated_on is not None]
@@ -61,7 +61,7 @@ def _collapsed(score: Score) -> list[str]:
     ]
 
 
-def column_notes(outcomes: Sequence[Outcome]) -> list[str]:
+def column_notes(outcomes: Sequence[RunSummary]) -> list[str]:
     """What the columns of the results table mean, and how many runs it is made of."""
     notes = ["audio, video, text: share of the n test rows that have it."]
     resampled = {r["interval"]["resampled"] for o in outcomes for r in o.results if r["interval"]}

@@ -10,7 +10,7 @@ import yaml
 
 from merloco.features.runs import read_config
 from merloco.flows.cli.console import Key
-from merloco.flows.experiments.plan import Outcome
+from merloco.flows.experiments.plan import RunSummary
 from merloco.flows.results.notes import result_notes
 from merloco.flows.results.scores import Score, scores_of, tested_scores
 from merloco.flows.results.tables import ResultTable
@@ -25,7 +25,7 @@ NAN = float("nan")
 ARROWS = {1: "↑", -1: "↓", 0: ""}
 
 
-def result_tables(protocol: str, outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[ResultTable]:
+def result_tables(protocol: str, outcomes: Sequence[RunSummary], show_leaks: bool = False) -> list[ResultTable]:
     """The tables of an experiment.
 
     Args:
@@ -33,7 +33,7 @@ def result_tables(protocol: str, outcomes: Sequence[Outcome], show_leaks: bool =
         outcomes: Its runs.
         show_leaks: Show scores on corpora that an encoder has seen; they stay out of averages.
     """
-    protocols: dict[str, Callable[[Sequence[Outcome], bool], list[ResultTable]]] = {
+    protocols: dict[str, Callable[[Sequence[RunSummary], bool], list[ResultTable]]] = {
         "loco": loco_tables,
         "cross_corpus": cross_corpus_tables,
         "single": single_tables,
@@ -85,14 +85,14 @@ def _text(score: Score | None, show_leaks: bool) -> str:
     return "-" if score is None else score.text(show_leaks=show_leaks)
 
 
-def _by_feature_set(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    groups: dict[str, list[Outcome]] = {}
+def _by_feature_set(outcomes: Sequence[RunSummary]) -> dict[str, list[RunSummary]]:
+    groups: dict[str, list[RunSummary]] = {}
     for outcome in outcomes:
         groups.setdefault(outcome.cell.feature_set, []).append(outcome)
     return groups
 
 
-def loco_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTable]:
+def loco_tables(outcomes: Sequence[RunSummary], show_leaks: bool) -> list[ResultTable]:
     """Table 4: a row per feature set, for every left-out corpus its training corpora's test parts and itself."""
     corpora = list(dict.fromkeys(o.cell.fold.test[0] for o in outcomes))
     columns = [f"{kind} {corpus}" for corpus in corpora for kind in ("w/o", "LOCO")]
@@ -131,7 +131,7 @@ def loco_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTab
     return [ResultTable(title, rows, [about, *_omitted(reasons), *result_notes(outcomes, show_leaks)])]
 
 
-def cross_corpus_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTable]:
+def cross_corpus_tables(outcomes: Sequence[RunSummary], show_leaks: bool) -> list[ResultTable]:
     """Table 3: trained on (rows) by tested on (columns), averages without the diagonal, gaps to it."""
     tables = []
     for name, group in _by_feature_set(outcomes).items():
@@ -173,7 +173,7 @@ def _cross_corpus_rows(
     return rows
 
 
-def single_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTable]:
+def single_tables(outcomes: Sequence[RunSummary], show_leaks: bool) -> list[ResultTable]:
     """Table 5: every corpus with plain and balanced loss; single-label and multi-label corpora have other scores."""
     tables = []
     for metrics, what in ((SINGLE, "one label"), (MULTI, "several labels")):
@@ -198,7 +198,7 @@ def single_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultT
     return tables
 
 
-def _undefined(outcomes: Sequence[Outcome]) -> list[str]:
+def _undefined(outcomes: Sequence[RunSummary]) -> list[str]:
     """Classes without a weighted accuracy, because the test part has only one side of them."""
     sentences = []
     for score in tested_scores(outcomes):
@@ -208,12 +208,12 @@ def _undefined(outcomes: Sequence[Outcome]) -> list[str]:
     return list(dict.fromkeys(sentences))
 
 
-def ablation_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTable]:
+def ablation_tables(outcomes: Sequence[RunSummary], show_leaks: bool) -> list[ResultTable]:
     """Table 2: UAR with all modalities, with each nullified, with each excluded; then recall per class with arrows."""
     tables = []
     recalls: list[dict[Key, str]] = []
     for name, group in _by_feature_set(outcomes).items():
-        used = {m for o in group for m in (*o.results[0]["coverage"], *o.without)}
+        used = {m for o in group for m in (*o.results[0]["coverage"], *o.missing_modalities)}
         columns = ["all", *(f"{how} {m}" for how in ("nullified", "excluded") for m in ORDER if m in used)]
         rows = []
         reasons: list[str] = []
@@ -259,7 +259,7 @@ def _recall_changes(corpus: str, variants: Mapping[str, Score]) -> list[dict[Key
     return rows
 
 
-def grid_tables(outcomes: Sequence[Outcome], show_leaks: bool) -> list[ResultTable]:
+def grid_tables(outcomes: Sequence[RunSummary], show_leaks: bool) -> list[ResultTable]:
     """Every combination of settings: UAR on each corpus and their mean, chosen on validation only."""
     by_cell: dict[Cell, list[Score]] = {}
     for score in tested_scores(outcomes):

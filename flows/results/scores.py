@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from merloco.flows.experiments.plan import Outcome
+from merloco.flows.experiments.plan import RunSummary
 from merloco.flows.results.intervals import intervals_of
 from merloco.flows.results.text import mean_and_std
 from merloco.models.metrics.intervals import ScoreIntervals
@@ -19,7 +19,7 @@ from merloco.models.protocols import Cell
 class Score:
     """One evaluation of one cell over its seeds."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[RunSummary, ...]
     results: tuple[dict[str, Any], ...]
 
     @property
@@ -71,9 +71,9 @@ class Score:
         return f"{100 * uar.low:.1f} to {100 * uar.high:.1f}"
 
 
-def scores_of(outcomes: Iterable[Outcome]) -> list[Score]:
+def scores_of(outcomes: Iterable[RunSummary]) -> list[Score]:
     """Evaluations grouped over seeds, in the order of the outcomes."""
-    groups: dict[tuple[Any, ...], list[tuple[Outcome, dict[str, Any]]]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[RunSummary, dict[str, Any]]]] = {}
     for outcome in outcomes:
         for result in outcome.results:
             key = (outcome.cell, result["corpus"], result["split"], result["nullified"])
@@ -81,6 +81,6 @@ def scores_of(outcomes: Iterable[Outcome]) -> list[Score]:
     return [Score(tuple(o for o, _ in members), tuple(r for _, r in members)) for members in groups.values()]
 
 
-def tested_scores(outcomes: Iterable[Outcome]) -> list[Score]:
+def tested_scores(outcomes: Iterable[RunSummary]) -> list[Score]:
     """Those on the corpora that a fold tests, without its training corpora's own test parts."""
     return [score for score in scores_of(outcomes) if score.corpus in score.cell.fold.test]

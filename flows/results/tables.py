@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from merloco.flows.cli.console import Format, Key, print_records, show, tabulate
-from merloco.flows.experiments.plan import Outcome
+from merloco.flows.experiments.plan import RunSummary
 from merloco.flows.results.notes import column_notes, result_notes
 from merloco.flows.results.scores import Score, scores_of, tested_scores
 from merloco.flows.results.text import TITLES, number
@@ -39,7 +39,7 @@ class ResultTable:
         return tabulate(self.records)[1]
 
 
-def result_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[dict[str, Any]]:
+def result_rows(outcomes: Sequence[RunSummary], show_leaks: bool = False) -> list[dict[str, Any]]:
     """One row per tested corpus: scores in percent over the seeds, and what always saying one class would give.
 
     A corpus that an encoder has seen gets `-` for its scores unless `show_leaks`; it is no part of the average row.
@@ -75,7 +75,7 @@ def result_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[d
     return rows
 
 
-def recall_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[dict[Key, str]]:
+def recall_rows(outcomes: Sequence[RunSummary], show_leaks: bool = False) -> list[dict[Key, str]]:
     """Recall per class of every held-out corpus, averaged over the seeds."""
     return [
         {"tested on": score.corpus, **{("class", name): number(score.recall(name)) for name in score.first["recall"]}}
@@ -84,7 +84,7 @@ def recall_rows(outcomes: Sequence[Outcome], show_leaks: bool = False) -> list[d
     ]
 
 
-def print_results(outcomes: Sequence[Outcome], title: str, output: Format, show_leaks: bool = False) -> None:
+def print_results(outcomes: Sequence[RunSummary], title: str, output: Format, show_leaks: bool = False) -> None:
     """Print the table, the recalls per class, and what the columns mean."""
     if output != "table":
         show(plain_table(outcomes), output)
@@ -106,7 +106,7 @@ def _over_seeds(score: Score) -> dict[str, Any]:
     return values
 
 
-def plain_table(outcomes: Sequence[Outcome], own: bool = False) -> pa.Table:
+def plain_table(outcomes: Sequence[RunSummary], own: bool = False) -> pa.Table:
     """One row per run and tested corpus, unrounded, for machines; with `own` also the training corpora's test parts.
 
     `low` and `high` are the 95 % interval of the run's UAR. `mean_*`, `std_*`, `mean_low` and `mean_high` are those of

@@ -25,7 +25,7 @@ def test_loco_leaves_each_corpus_out_once_per_feature_set_and_scores_its_trainin
     cells = loco_cells(FOUR, ["one", "two"])
     assert [(c.feature_set, c.fold.test) for c in cells] == [(f, (x,)) for f in ("one", "two") for x in FOUR]
     for cell in cells:
-        assert set(cell.fold.train) == set(cell.fold.also) == set(FOUR) - set(cell.fold.test)
+        assert set(cell.fold.train) == set(cell.fold.extra_tests) == set(FOUR) - set(cell.fold.test)
 
 
 def test_cross_corpus_trains_on_each_alone_and_tests_on_all() -> None:

@@ -24,7 +24,7 @@ from merloco.flows.cli.options import (
 from merloco.pipelines.errors import UsageError
 
 if TYPE_CHECKING:
-    from merloco.flows.experiments.plan import Outcome, Plan
+    from merloco.flows.experiments.plan import Plan, RunSummary
     from merloco.models.fusion.spec import RunSpec
 
 SeedsOption = Annotated[str, typer.Option("--seeds", help="Comma-separated seeds; scores are averaged over them.")]
@@ -189,7 +189,7 @@ def experiment(
     print(f"\nNext: {next_command('report', name, catalog=catalog, store=store)}")
 
 
-def run_plan(catalog: str, store: str | None, plan: Plan, flow: bool | None, device: str) -> list[Outcome]:
+def run_plan(catalog: str, store: str | None, plan: Plan, flow: bool | None, device: str) -> list[RunSummary]:
     """Train a plan, as a flow where a Prefect API is configured or asked for."""
     import os
 
