@@ -25,17 +25,22 @@ class MultiLabel(Entry):
     presence: float = 0.0
     """An emotion is present if its intensity is above this."""
     ties: Literal["drop", "first"] = "drop"
+    """What the single label is where two intensities are highest."""
     all_zero: Literal["drop", "neutral"] = "drop"
+    """What the single label is where no emotion is present."""
 
 
 class LabelMap(Entry):
     """Native -> shared names of one corpus. Labels are data: changing a map touches no features."""
 
     about: str = ""
+    """A sentence for readers."""
     classes: tuple[str, ...] = EMOTIONS
+    """Shared class names, in order."""
     labels: dict[str, str]
     """Native name -> class name, or `drop`."""
     multi: MultiLabel | None = None
+    """For corpora with intensities instead of one label."""
     undecided: Literal["self_evaluated_happiness"] | None = None
     """Rule that gives undecided IEMOCAP utterances (xxx) a label, see docs/corpora.md."""
 
@@ -59,6 +64,7 @@ class Validation(Entry):
     """Seeded validation carved out of the official training part."""
 
     by: Literal["dialogue", "utterance", "film_time"] = "dialogue"
+    """What is kept whole."""
     fraction: float = Field(0.1, gt=0, lt=1)
     size: int | None = Field(None, gt=0)
     """Exact number of utterances instead of a fraction (only with `by: utterance`)."""
@@ -79,10 +85,15 @@ class CorpusEntry(Entry):
     """One corpus: its parser, where it is, and how its labels read."""
 
     parser: str
+    """Name of a registered parser."""
     root: str = ""
+    """The unpacked release, usually from the environment: `${MELD_ROOT:-}`."""
     map: str
+    """The active label map."""
     maps: dict[str, LabelMap]
+    """Name -> label map."""
     validation: Validation | None = None
+    """Where the release has no validation part."""
     reported: Literal["test", "validation"] = "test"
     """Official part that papers report on and that is split `test` here; AFEW's test labels are withheld."""
     test_session: int = Field(5, ge=1, le=5)
@@ -103,24 +114,35 @@ class EncoderEntry(Entry):
     """One encoder: registered class, weights, and the corpora that those weights have seen."""
 
     kind: str
+    """Name of a registered encoder class."""
     modality: Modality
     checkpoint: str | None = None
+    """File or folder with the weights; taken if it is there."""
     hub_id: str | None = None
+    """Hugging Face model, taken where there is no checkpoint."""
     revision: str | None = None
+    """Branch, tag or commit of the hub model."""
     layer: int | None = None
+    """Hidden layer whose values are taken; the last by default."""
     pooling: str | None = None
     """How tokens or frames of one input become one vector, where the encoder leaves a choice."""
     trained_on: tuple[str, ...] = ()
+    """Corpora that the weights have seen: leave-one-corpus-out blanks cells that test on them."""
     parameters: dict[str, Any] = {}
+    """Further parameters of the kind."""
 
 
 class ViewEntry(Entry):
     """A feature view: encoder + windows (seconds) + pooling over the segments."""
 
     encoder: str
+    """Name of an encoder of the catalog."""
     window: float | None = Field(None, gt=0)
+    """Length of a segment, in seconds."""
     step: float | None = Field(None, gt=0)
+    """Seconds from the beginning of one segment to that of the next."""
     pooling: Literal["none", "mean", "mean_std"] = "none"
+    """Over the segments of a sample."""
     fps: float = Field(5.0, gt=0)
     """Frames per second for pictures."""
     sample_rate: int = Field(16000, gt=0)

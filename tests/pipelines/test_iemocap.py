@@ -1,4 +1,4 @@
-"""IEMOCAP: labels by rule, speakers by the last letter, sides by the marker actor (corpora.md 1)."""
+"""IEMOCAP: labels by rule, speakers by the last letter, sides by the marker actor."""
 
 import itertools
 from collections import Counter
@@ -26,7 +26,7 @@ COUNTS = {
     4: (327, 0, 238, 7, 481, 65, 258, 1, 143, 19, 564),
     5: (170, 0, 299, 10, 381, 143, 384, 0, 245, 18, 520),
 }
-"""Consensus labels per session of the release (corpora.md 1.5)."""
+"""Consensus labels per session of the release."""
 SELF_HAPPY = {1: 8, 2: 8, 3: 36, 4: 0, 5: 1}
 """Undecided utterances that the field's 7433 labels call happy."""
 PROMOTED = "C-E1:\tHappiness;\t()\nC-E2:\tExcited;\t()\nC-E3:\tNeutral; Happiness;\t()\nC-F1:\tHappiness;\t()\n"

@@ -1,4 +1,4 @@
-"""MELD: rows drive, never files; ids carry the part; both encodings read (corpora.md 2)."""
+"""MELD: rows drive, never files; ids carry the part; both encodings read."""
 
 import os
 from collections import Counter

@@ -1,4 +1,4 @@
-"""CMU-MOSEI: three label sources, one samples table; joined by interval, never by row number (corpora.md 3)."""
+"""CMU-MOSEI: three label sources, one samples table; joined by interval, never by row number."""
 
 import csv
 import json

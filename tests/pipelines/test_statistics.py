@@ -31,12 +31,12 @@ from merloco.pipelines.statistics.published import FIGURES, PUBLISHED
 from tests.helpers.corpora_files import counted, meld_store, merloco, needs_meld, store_of, write_tone
 from tests.helpers.store_files import CATALOG
 
-# corpora.md 1.5: raw consensus labels of Sessions 1-4 and of Session 5.
+# raw consensus labels of Sessions 1-4 and of Session 5.
 IEMOCAP = {
     "train": {"ang": 933, "exc": 742, "fru": 1468, "hap": 452, "neu": 1324, "sad": 839, "sur": 89, "xxx": 1987},
     "test": {"ang": 170, "exc": 299, "fru": 381, "hap": 143, "neu": 384, "sad": 245, "sur": 18, "xxx": 520},
 }
-# corpora.md 4.4: train and val of EmotiW 2016; a tenth of train is carved out as validation.
+# train and val of EmotiW 2016; a tenth of train is carved out as validation.
 AFEW = {
     "train": {"Angry": 120, "Disgust": 67, "Fear": 73, "Happy": 135, "Neutral": 130, "Sad": 105, "Surprise": 67},
     "val": {"Angry": 13, "Disgust": 7, "Fear": 8, "Happy": 15, "Neutral": 14, "Sad": 12, "Surprise": 7},
