@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from merloco.features.extraction.queue import BoundedQueue, QueueCancelled
+from merloco.features.extraction.bounded_queue import BoundedQueue, QueueCancelled
 from merloco.features.extraction.reader import Item as Item
 from merloco.features.extraction.reader import Reader as Reader
 from merloco.features.extraction.segments import pooled_dim

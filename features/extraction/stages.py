@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from merloco.features.extraction.bounded_queue import BoundedQueue, QueueCancelled
 from merloco.features.extraction.encoder import detect_batch, encode_detections, encode_items
-from merloco.features.extraction.queue import BoundedQueue, QueueCancelled
 from merloco.features.extraction.reader import Item
 from merloco.features.shards.format import STAGES, Row
 from merloco.features.views import FeatureView

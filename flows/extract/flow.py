@@ -20,9 +20,9 @@ from merloco.features.shards.commit import Commit
 from merloco.features.store import FeatureStore
 from merloco.flows.arguments import device_list
 from merloco.flows.extract.jobs import Progress, ShardJob, summarize
-from merloco.flows.extract.queue import BACK_OFF, RETRIES, Extracted, ShardQueue, is_transient
 from merloco.flows.extract.runners import Runner, make_runner, reachable_api
 from merloco.flows.extract.service import extract_locked, plan_extraction
+from merloco.flows.extract.shard_queue import BACK_OFF, RETRIES, Extracted, ShardQueue, is_transient
 from merloco.flows.tasks.display import corpus_tags, feature_tags, record_table, tag_flow_run
 from merloco.pipelines.catalog.loader import load_catalog
 

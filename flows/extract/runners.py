@@ -13,7 +13,7 @@ from typing import Any, Literal
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
-from merloco.flows.extract.queue import JOBS_PER_DEVICE
+from merloco.flows.extract.shard_queue import JOBS_PER_DEVICE
 from merloco.pipelines.errors import DataError, UsageError
 
 Runner = Literal["threads", "processes", "dask", "ray"]

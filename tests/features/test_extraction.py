@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from merloco.features.extraction.bounded_queue import BoundedQueue, QueueCancelled
 from merloco.features.extraction.pipeline import ShardTarget, extract_views
-from merloco.features.extraction.queue import BoundedQueue, QueueCancelled
 from merloco.features.extraction.reader import Item, read_sample
 from merloco.features.shards.commit import Commit
 from merloco.features.shards.format import plan_shards, read_rows

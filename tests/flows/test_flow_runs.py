@@ -16,7 +16,7 @@ from merloco.features.shards.locks import shard_lock
 from merloco.features.store import FeatureStore
 from merloco.flows.extract.flow import extract_store_flow, run_extract_flow
 from merloco.flows.extract.jobs import extract_jobs
-from merloco.flows.extract.queue import ShardQueue
+from merloco.flows.extract.shard_queue import ShardQueue
 from merloco.flows.finetune.flow import finetune_flow
 from merloco.flows.finetune.plan import FinetuneJob
 from merloco.flows.ingest.flow import ingest_flow

@@ -22,8 +22,8 @@ from merloco.features.shards.commit import Commit
 from merloco.features.store import FeatureStore
 from merloco.flows.arguments import device_list
 from merloco.flows.extract.jobs import ShardJob, extract_jobs
-from merloco.flows.extract.queue import ShardQueue
 from merloco.flows.extract.runners import make_runner, reachable_api
+from merloco.flows.extract.shard_queue import ShardQueue
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError, UsageError
 from tests.helpers.kill_server import KillServer

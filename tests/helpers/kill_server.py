@@ -59,7 +59,7 @@ def serve() -> None:
         "merloco.flows.extract.jobs",
         "merloco.flows.finetune.service",
         "merloco.flows.experiments.service",
-        "merloco.flows.extract.queue",
+        "merloco.flows.extract.shard_queue",
         "merloco.flows.transcribe.service",
         "merloco.features.maintenance.check",
         "tests.integration.test_kill",

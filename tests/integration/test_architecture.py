@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+import yaml
 
 WORKSPACE = Path(__file__).parents[2]
 PACKAGES = ("pipelines", "features", "models", "flows")
@@ -77,6 +78,14 @@ def test_files_beside_the_modules_are_installed() -> None:
             patterns = settings["package-data"].get(module, [])
             beside = [p for p in path.parent.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc", ".md")]
             assert all(any(p.match(pattern) for pattern in patterns) for p in beside), module
+
+
+def test_folders_of_deployments_hide_no_module_of_python() -> None:
+    """Prefect puts the folder of an entrypoint on the path of its process and of all that this one starts."""
+    deployments = yaml.safe_load((WORKSPACE / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    for deployment in deployments:
+        folder = (WORKSPACE / deployment["entrypoint"].partition(":")[0]).parent
+        assert not {path.stem for path in folder.iterdir()} & sys.stdlib_module_names, folder
 
 
 def test_a_folder_holds_about_a_dozen_modules() -> None:

@@ -18,7 +18,7 @@ from merloco.features.shards.commit import read_commit
 from merloco.features.shards.format import Row, plan_shards, read_rows, write_shard
 from merloco.features.shards.locks import remove_stale_locks, shard_is_locked, shard_lock
 from merloco.features.store import FeatureStore
-from merloco.flows.extract import queue as shard_queue
+from merloco.flows.extract import shard_queue
 from merloco.flows.extract.jobs import extract_jobs
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError

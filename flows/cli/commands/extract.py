@@ -133,8 +133,8 @@ def run_extract(
     """Plan, extract what the plan leaves, and print the coverage."""
     from merloco.features.cards.coverage import coverage_table, timings_sentence
     from merloco.flows.extract.jobs import summarize
-    from merloco.flows.extract.queue import Extracted, ShardQueue, run_here
     from merloco.flows.extract.service import plan_extraction
+    from merloco.flows.extract.shard_queue import Extracted, ShardQueue, run_here
 
     opened = open_store(catalog, store)
     named = split_list(device) or []
