@@ -11,10 +11,7 @@ from torch import Tensor
 
 from merloco.models.device import float32_products
 from merloco.models.fusion.dataset import Dataset
-from merloco.models.fusion.divergence import (
-    DivergedError,
-    require_finite,
-)
+from merloco.models.fusion.divergence import DivergedError, require_finite
 from merloco.models.fusion.gated import FusionNet
 from merloco.models.fusion.spec import RunResult, TrainConfig
 from merloco.models.fusion.table import standardized
@@ -68,7 +65,8 @@ def predict(
     config = result.spec.config
     with torch.device("meta"):  # no weights are drawn: those of the run take their places
         network = FusionNet(_widths(dataset, config), config.gated_dim, len(dataset.classes), config.gate)
-    state = {name: torch.from_numpy(value) for name, value in result.weights.items() if not name.startswith("scale.")}
+    # Copies, of weights as of features: they lie where torch aligns them, and a product's last bits depend on that.
+    state = {name: torch.tensor(value) for name, value in result.weights.items() if not name.startswith("scale.")}
     network.load_state_dict(state, assign=True)
     network.to(device).eval()
     features, present = {}, {}
@@ -77,7 +75,6 @@ def predict(
         matrix = standardized(result.weights, modality, dataset.features[modality][rows]) * there[:, None]
         if not np.isfinite(matrix.sum()):
             require_finite(dataset, rows, (modality,), f"run {result.spec.name!r}")
-        # A copy lies where torch aligns it: a product's last bits depend on where its rows begin.
         features[modality] = torch.from_numpy(matrix * (modality not in nullify)).to(device, copy=True)
         present[modality] = torch.from_numpy(there).to(device)
     one = threads(1) if torch.device(device).type == "cpu" else nullcontext()

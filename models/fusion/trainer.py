@@ -67,18 +67,19 @@ def train_module(module: nn.Module, dataset: Dataset, spec: RunSpec, device: str
     Args:
         module: See `SingleNetwork`; trained in place.
         dataset: All rows.
-        spec: The run.
+        spec: The run; the precision `bf16` is the fusion's own, a module trains in float32.
         device: Where to train.
 
     Raises:
         ModelError: There is nothing to train or to validate on.
         DivergedError: A loss or a weight is not finite.
     """
-    for event in _train([(0, dataset, spec)], SingleNetwork(module.to(device)), device, threading.Event()):
-        if isinstance(event, DivergedError):
-            raise event
-        if isinstance(event, RunResult):
-            return event
+    with float32_products(tf32=spec.config.precision == "tf32"):
+        for event in _train([(0, dataset, spec)], SingleNetwork(module.to(device)), device, threading.Event()):
+            if isinstance(event, DivergedError):
+                raise event
+            if isinstance(event, RunResult):
+                return event
     raise AssertionError("a run ends with a result or an error")
 
 

@@ -60,7 +60,7 @@ def test_imports_follow_the_line(package: str) -> None:
 
 def test_no_modules_import_each_other() -> None:
     graph = {module: (imports_of(path) & MODULES.keys()) - {module} for module, path in MODULES.items()}
-    tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    assert set(TopologicalSorter(graph).static_order()) == MODULES.keys()  # CycleError names the circle
 
 
 def test_every_package_is_installed() -> None:
