@@ -79,9 +79,11 @@ def resolve_view(catalog: Catalog, name: str) -> FeatureView:
         "pooling": entry.pooling,
         "version": VALUES_VERSION,
     }
+    if encoder.modality != "text":
+        definition["clock"] = "container"
     if encoder.modality == "audio":
         definition["sample_rate"] = entry.sample_rate
-        definition["down_mix"] = "mean"
+        definition["down_mix"] = entry.down_mix
     if encoder.modality == "video":
         definition["fps"] = entry.fps
         if entry.min_face_share:

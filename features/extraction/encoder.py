@@ -73,15 +73,15 @@ def bisect_failures(call: Callable[[Sequence[Any]], Sequence[T]], items: Sequenc
 
 def _failed(item: Item, error: Exception) -> Item:
     message = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return Item(item.sample_id, None, "encode_error", message, item.decode_errors)
+    return Item(item.sample_id, None, "encode_error", message, item.info)
 
 
 def _row(view: FeatureView, item: Item, encoding: Encoding | Exception | None) -> Row:
     if isinstance(encoding, Exception):
         item = _failed(item, encoding)
     if item.status != OK or not isinstance(encoding, Encoding):
-        return Row(item.sample_id, item.status, item.error, decode_errors=item.decode_errors)
-    counts: dict[str, Any] = {"decode_errors": item.decode_errors}
+        return Row(item.sample_id, item.status, item.error, info=item.info)
+    counts: dict[str, Any] = {"info": item.info}
     if view.modality == "video":
         window, step = view.window_and_step(view.definition["fps"])
         segments = frame_segments(encoding.vectors, encoding.valid, window, step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from merloco.features.extraction.segments import audio_windows
 from merloco.features.shards.format import OK
 from merloco.features.views import FeatureView
+from merloco.pipelines.media.clips import DecodeInfo
 from merloco.pipelines.media.pool import Decoder, DecoderPool, InlineDecoder
 from merloco.pipelines.media.probe import MediaError
 
@@ -26,7 +27,7 @@ class Item:
     value: Any = None
     status: str = OK
     error: str | None = None
-    decode_errors: int = 0
+    info: DecodeInfo = field(default_factory=DecodeInfo)
     seconds: float = 0.0
     """Time to read it; what several views share is divided among them."""
 
@@ -41,6 +42,8 @@ class Item:
         return len(self.value) if isinstance(self.value, np.ndarray) else 1
 
 
+DECODING = {"audio": ("sample_rate", "down_mix"), "video": ("fps",), "text": ()}
+"""Modality -> keys of a view's definition that decoding depends on."""
 Reader = Callable[[Mapping[str, Any]], Item]
 """Reads one record of the samples table for one view."""
 
@@ -58,22 +61,22 @@ def make_reader(view: FeatureView, root: Path, media: Decoder | None = None) -> 
 
 
 def read_sample(views: Sequence[FeatureView], record: Mapping[str, Any], root: Path, media: Decoder) -> dict[str, Item]:
-    """View name -> what was read; sound at one rate and pictures at one frame rate are decoded once for all views."""
-    groups: dict[tuple[str, float], list[FeatureView]] = {}
+    """View name -> what was read; views that hear or see the same share one decoding."""
+    groups: dict[tuple[Any, ...], list[FeatureView]] = {}
     for view in views:
-        setting = {"audio": "sample_rate", "video": "fps"}.get(view.modality)
-        groups.setdefault((view.modality, view.definition[setting] if setting else 0.0), []).append(view)
+        key = (view.modality, *(view.definition[name] for name in DECODING[view.modality]))
+        groups.setdefault(key, []).append(view)
     items = {}
-    for (modality, rate), sharing in groups.items():
+    for (modality, *settings), sharing in groups.items():
         begun = time.perf_counter()
-        item = _read(record, root, media, modality, rate)
+        item = _read(record, root, media, modality, *settings)
         share = (time.perf_counter() - begun) / len(sharing)
         for view in sharing:
             items[view.name] = replace(item, value=prepare(view, item.value), seconds=share)
     return items
 
 
-def _read(record: Mapping[str, Any], root: Path, media: Decoder, modality: str, rate: float) -> Item:
+def _read(record: Mapping[str, Any], root: Path, media: Decoder, modality: str, *settings: Any) -> Item:
     sample_id, status = record["sample_id"], record[f"{modality}_status"]
     if status != OK:
         return Item(sample_id, status=status)
@@ -83,14 +86,16 @@ def _read(record: Mapping[str, Any], root: Path, media: Decoder, modality: str, 
     interval = record[f"{modality}_start"], record[f"{modality}_end"]
     try:
         if modality == "video":
-            pictures = media.read_frames(path, *interval, rate, record["video_side"])
-            return Item(sample_id, pictures.frames, decode_errors=pictures.decode_errors)
-        sound = media.read_audio(path, *interval, int(rate))
+            (fps,) = settings
+            pictures = media.read_frames(path, *interval, fps, record["video_side"])
+            return Item(sample_id, pictures.frames, info=pictures.info)
+        sample_rate, down_mix = settings
+        sound = media.read_audio(path, *interval, sample_rate, down_mix)
     except MediaError as error:
         return Item(sample_id, status=error.code, error=str(error))
     if sound.silent:
-        return Item(sample_id, status="silent", decode_errors=sound.decode_errors)
-    return Item(sample_id, sound.wave, decode_errors=sound.decode_errors)
+        return Item(sample_id, status="silent", info=sound.info)
+    return Item(sample_id, sound.wave, info=sound.info)
 
 
 def prepare(view: FeatureView, value: Any) -> Any:

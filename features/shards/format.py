@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import atomic_paths
 from merloco.pipelines.files.formats import json_text
 from merloco.pipelines.files.hashing import canonical_json, sha256_file, sha256_text
+from merloco.pipelines.media.clips import DecodeInfo
 
 SHARD_ROWS = 256
 """Rows per shard. Shards are cut from the sorted samples table, never from the work that remains."""
@@ -35,6 +36,7 @@ STAGES = ("decode", "detect", "encode", "write", "wait")
 """What a shard's seconds are spent on, side by side. `decode` is the readers' time divided by their number, so that the
 stages compare; `wait` is the time in which the encoder had nothing to do."""
 TOOLS = ("numpy", "pyarrow", "torch", "transformers", "av", "decord2", "webdataset")
+INFO_COLUMNS = tuple(f.name for f in fields(DecodeInfo))
 INPUT_COLUMNS = {
     "audio": ("sample_id", "audio_path", "audio_start", "audio_end", "audio_status"),
     "video": ("sample_id", "video_path", "video_start", "video_end", "video_side", "video_status"),
@@ -54,8 +56,8 @@ class Row:
     pooled: np.ndarray | None = None
     """float32 (pooled_dim,)."""
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
-    decode_errors: int = 0
-    """Bad packets that the decoder skipped: a quality mark, not a failure."""
+    info: DecodeInfo = field(default_factory=DecodeInfo)
+    """How its medium was decoded."""
     frames: int | None = None
     """Frames that were looked at; None for sound and text, and where nothing was."""
     face_frames: int | None = None
@@ -106,6 +108,11 @@ def shard_schema(pooled_dim: int) -> pa.Schema:
             ("error", pa.string()),
             pa.field("n_segments", pa.int32(), nullable=False),
             pa.field("decode_errors", pa.int32(), nullable=False),
+            ("decoder", pa.string()),
+            ("decode_notes", pa.string()),
+            ("n_channels", pa.int32()),
+            ("level_dbfs", pa.float32()),
+            ("clipped_share", pa.float32()),
             ("n_frames", pa.int32()),
             ("n_face_frames", pa.int32()),
             ("pooled", pa.list_(pa.float32(), pooled_dim)),
@@ -175,22 +182,22 @@ def _write_tar(path: Path, rows: Sequence[Row]) -> None:
                 continue
             entry: dict[str, Any] = {"__key__": row.sample_id, "segments.npy": row.segments}
             entry |= {f"{name}.npy": array for name, array in sorted(row.extras.items())}
-            counts = {"n_segments": len(row.segments), "decode_errors": row.decode_errors}
+            counts = {"n_segments": len(row.segments), "decode_errors": row.info.decode_errors}
             tar.write({**entry, "json": {"sample_id": row.sample_id, **counts}})
 
 
 def _to_table(shard: str, rows: Sequence[Row], pooled_dim: int) -> pa.Table:
-    columns = [
-        [row.sample_id for row in rows],
-        [row.status for row in rows],
-        [row.error for row in rows],
-        [0 if row.segments is None else len(row.segments) for row in rows],
-        [row.decode_errors for row in rows],
-        [row.frames for row in rows],
-        [row.face_frames for row in rows],
-        pa.array([row.pooled for row in rows], pa.list_(pa.float32(), pooled_dim)),
-        [shard] * len(rows),
-    ]
+    columns = {
+        "sample_id": [row.sample_id for row in rows],
+        "status": [row.status for row in rows],
+        "error": [row.error for row in rows],
+        "n_segments": [0 if row.segments is None else len(row.segments) for row in rows],
+        **{name: [getattr(row.info, name) for row in rows] for name in INFO_COLUMNS},
+        "n_frames": [row.frames for row in rows],
+        "n_face_frames": [row.face_frames for row in rows],
+        "pooled": pa.array([row.pooled for row in rows], pa.list_(pa.float32(), pooled_dim)),
+        "shard": [shard] * len(rows),
+    }
     return pa.table(columns, schema=shard_schema(pooled_dim))
 
 
@@ -240,7 +247,7 @@ def read_rows(folder: Path, shard: str) -> list[Row]:
                 segments=extras.pop("segments", None),
                 pooled=pooled,
                 extras=extras,
-                decode_errors=record["decode_errors"],
+                info=DecodeInfo(**{name: record[name] for name in INFO_COLUMNS if name in record}),
                 frames=record.get("n_frames"),
                 face_frames=record.get("n_face_frames"),
             )

@@ -147,6 +147,9 @@ class ViewEntry(Entry):
     """Frames per second for pictures."""
     sample_rate: int = Field(16000, gt=0)
     """Hertz for sound, mono."""
+    down_mix: Literal["itu", "mean", "first"] = "itu"
+    """How channels become one: by their places (centre 0 dB, front -3 dB, surround -6 dB, no low-frequency channel; the
+    mean where a file names no places), their plain mean, or the first alone."""
     min_face_share: float = Field(0.0, ge=0, le=1)
     """Share of a clip's frames that must show a face: a face found in two frames of a landscape is no talking head."""
 

@@ -18,8 +18,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from merloco.pipelines.media.audio import read_audio
+from merloco.pipelines.media.channels import DownMix
+from merloco.pipelines.media.clips import AudioClip, DecodeInfo, Frames
 from merloco.pipelines.media.probe import MediaError
-from merloco.pipelines.media.reading import AudioClip, Frames, read_audio, read_frames
+from merloco.pipelines.media.video import read_frames
 from merloco.pipelines.media.worker import HEADER
 
 TIME_LIMIT = 120.0
@@ -34,12 +37,14 @@ COMMAND = (sys.executable, "-m", "merloco.pipelines.media.worker")
 class Decoder(Protocol):
     """Where sound and pictures come from."""
 
-    def read_audio(self, path: Path, start: float | None, end: float | None, sample_rate: int) -> AudioClip:
-        """See `merloco.pipelines.media.reading.read_audio`."""
+    def read_audio(
+        self, path: Path, start: float | None, end: float | None, sample_rate: int, down_mix: DownMix = "itu"
+    ) -> AudioClip:
+        """See `merloco.pipelines.media.audio.read_audio`."""
         ...
 
     def read_frames(self, path: Path, start: float | None, end: float | None, fps: float, side: str) -> Frames:
-        """See `merloco.pipelines.media.reading.read_frames`."""
+        """See `merloco.pipelines.media.video.read_frames`."""
         ...
 
 
@@ -68,15 +73,17 @@ class DecoderPool:
         self._idle: list[_Child] = []
         self._lock = threading.Lock()
 
-    def read_audio(self, path: Path, start: float | None, end: float | None, sample_rate: int) -> AudioClip:
+    def read_audio(
+        self, path: Path, start: float | None, end: float | None, sample_rate: int, down_mix: DownMix = "itu"
+    ) -> AudioClip:
         """See `Decoder.read_audio`; also raises `MediaError` with the codes `timeout` and `decoder_died`."""
-        wave, errors = self._request("audio", path, start=start, end=end, sample_rate=sample_rate)
-        return AudioClip(wave, sample_rate, errors)
+        wave, info = self._request("audio", path, start=start, end=end, sample_rate=sample_rate, down_mix=down_mix)
+        return AudioClip(wave, sample_rate, info)
 
     def read_frames(self, path: Path, start: float | None, end: float | None, fps: float, side: str) -> Frames:
         """See `Decoder.read_frames`; also raises `MediaError` with the codes `timeout` and `decoder_died`."""
-        frames, errors = self._request("frames", path, start=start, end=end, fps=fps, side=side)
-        return Frames(frames, fps, errors)
+        frames, info = self._request("frames", path, start=start, end=end, fps=fps, side=side)
+        return Frames(frames, fps, info)
 
     @property
     def processes(self) -> list[int]:
@@ -91,7 +98,7 @@ class DecoderPool:
                 child.kill()
             self._idle.clear()
 
-    def _request(self, kind: str, path: Path, **arguments: Any) -> tuple[np.ndarray, int]:
+    def _request(self, kind: str, path: Path, **arguments: Any) -> tuple[np.ndarray, DecodeInfo]:
         request = {"read": kind, "path": str(path), **arguments}
         for last in (False, True):
             with self._lock:
@@ -117,7 +124,7 @@ class DecoderPool:
                     self._idle.append(child)
             if "code" in header:
                 raise MediaError(header["code"], header["message"])
-            return array, header["decode_errors"]
+            return array, DecodeInfo(**header["info"])
         raise AssertionError("unreachable")
 
 

@@ -18,13 +18,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from merloco.pipelines.media.audio import read_audio
+from merloco.pipelines.media.clips import AudioClip, Frames
 from merloco.pipelines.media.probe import MediaError
-from merloco.pipelines.media.reading import AudioClip, Frames, read_audio, read_frames
+from merloco.pipelines.media.video import read_frames
 
 HEADER = struct.Struct("<I")
 PARENT_POLL = 1.0
@@ -62,7 +65,7 @@ def _answer(answers: BinaryIO, readers: Readers, request: dict[str, Any]) -> Non
     try:
         clip = read(**request)
         array = clip.wave if isinstance(clip, AudioClip) else clip.frames
-        header: dict[str, Any] = {"decode_errors": clip.decode_errors}
+        header: dict[str, Any] = {"info": asdict(clip.info)}
     except MediaError as error:
         header = {"code": error.code, "message": str(error)}
     except Exception as error:  # a decoder's own surprise is a fact about the file, not the end of the process

@@ -26,9 +26,10 @@ from merloco.models.faces.mtcnn import Mtcnn
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.demo.build import build_demo
 from merloco.pipelines.files.formats import write_parquet
+from merloco.pipelines.media.audio import read_audio
 from merloco.pipelines.media.pool import DecoderPool, InlineDecoder
 from merloco.pipelines.media.probe import MediaError
-from merloco.pipelines.media.reading import read_audio, read_frames
+from merloco.pipelines.media.video import read_frames
 from merloco.pipelines.samples.ingest import ingest_corpus
 from merloco.pipelines.samples.schema import Sample
 from merloco.pipelines.samples.table import read_samples, samples_path

@@ -133,7 +133,7 @@ def test_any_subset_can_go_and_the_rest_keeps_its_bytes(
     assert set(left) == set(ids) - gone
     for sample_id, now in left.items():
         then = before[sample_id]
-        assert (now.status, now.error, now.decode_errors) == (then.status, then.error, then.decode_errors)
+        assert (now.status, now.error, now.info) == (then.status, then.error, then.info)
         for name in ("segments", "pooled"):
             a, b = getattr(now, name), getattr(then, name)
             assert (a is None) == (b is None) and (a is None or a.tobytes() == b.tobytes())

@@ -18,8 +18,8 @@ from merloco.features.shards.format import plan_shards, read_rows
 from merloco.features.store import FeatureStore
 from merloco.features.views import FeatureView
 from merloco.models.encoders.base import Encoding, ModelError
+from merloco.pipelines.media.clips import AudioClip, Frames
 from merloco.pipelines.media.pool import Decoder, DecoderPool, InlineDecoder
-from merloco.pipelines.media.reading import AudioClip, Frames
 from merloco.pipelines.samples.schema import Sample
 from tests.helpers.corpora_files import store_of
 from tests.helpers.decoders import POISON

@@ -18,6 +18,7 @@ from merloco.features.store import FeatureStore
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.formats import write_parquet
+from merloco.pipelines.media.clips import DecodeInfo
 from merloco.pipelines.samples.schema import to_table
 from merloco.pipelines.samples.table import samples_path
 from tests.helpers.store_files import CATALOG, extract_all, make_store, meld_samples
@@ -94,18 +95,19 @@ def test_rows_survive_the_round_trip(tmp_path: Path) -> None:
     store = make_store(tmp_path, n=3)
     shard = plan_shards("meld", store.samples(), "text")[0]
     ids = shard.samples["sample_id"].to_pylist()
+    info = DecodeInfo("pyav", 4, "sound track 1 of 2", 2, -20.0, 0.5)
     boxes = np.arange(8, dtype=np.float32).reshape(2, 4)
     rows = [
-        Row(ids[0], "ok", None, np.ones((2, 3), np.float32), np.ones(3, np.float32), {"boxes": boxes}, 4),
+        Row(ids[0], "ok", None, np.ones((2, 3), np.float32), np.ones(3, np.float32), {"boxes": boxes}, info),
         Row(ids[1], "no_face"),
         Row(ids[2], "decode_error", "the file ends early"),
     ]
     write_shard(tmp_path / "v", shard, rows, 3, {})
     back = read_rows(tmp_path / "v", shard.name)
-    assert [(r.sample_id, r.status, r.error, r.decode_errors) for r in back] == [
-        (ids[0], "ok", None, 4),
-        (ids[1], "no_face", None, 0),
-        (ids[2], "decode_error", "the file ends early", 0),
+    assert [(r.sample_id, r.status, r.error, r.info) for r in back] == [
+        (ids[0], "ok", None, info),
+        (ids[1], "no_face", None, DecodeInfo()),
+        (ids[2], "decode_error", "the file ends early", DecodeInfo()),
     ]
     assert np.array_equal(back[0].extras["boxes"], boxes)
     assert back[0].segments.shape == (2, 3)

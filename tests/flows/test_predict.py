@@ -16,7 +16,7 @@ from merloco.models.protocols import Cell, Fold
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.formats import write_parquet
-from merloco.pipelines.media.reading import read_audio
+from merloco.pipelines.media.audio import read_audio
 from merloco.pipelines.samples.ingest import ingest_corpus
 from merloco.pipelines.samples.schema import EMOTIONS
 from merloco.pipelines.samples.table import read_samples, samples_path

@@ -6,7 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from merloco.pipelines.media.reading import AudioClip, read_audio, read_frames
+from merloco.pipelines.media.audio import read_audio
+from merloco.pipelines.media.clips import AudioClip
+from merloco.pipelines.media.video import read_frames
 from merloco.pipelines.media.worker import serve
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import psutil
 import pytest
 
+from merloco.pipelines.media.audio import read_audio
 from merloco.pipelines.media.pool import DecoderPool
 from merloco.pipelines.media.probe import MediaError
-from merloco.pipelines.media.reading import read_audio, read_frames
+from merloco.pipelines.media.video import read_frames
 from tests.helpers.corpora_files import write_tone
 from tests.helpers.decoders import POISON
 from tests.helpers.media_files import clicks, write_media

@@ -15,8 +15,9 @@ from merloco.pipelines.corpora.base import Parsed, parse_corpus
 from merloco.pipelines.demo.build import build_demo
 from merloco.pipelines.errors import UsageError
 from merloco.pipelines.files.formats import write_json
+from merloco.pipelines.media.audio import read_audio
 from merloco.pipelines.media.probe import probe
-from merloco.pipelines.media.reading import read_audio, read_frames
+from merloco.pipelines.media.video import read_frames
 from merloco.pipelines.samples.ingest import ingest_corpus
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.schema import Sample, to_table
