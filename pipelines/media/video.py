@@ -51,8 +51,10 @@ class _Clip:
     track: int
     zero: float
     """See `merloco.pipelines.media.probe.container_start`."""
-    begin: float
-    """Seconds from the container's start to the first picture."""
+    first_tick: int
+    """Stamp of the first picture by the header, in ticks."""
+    tick: float
+    """Seconds of the stream's unit of time."""
     length: float
     """Seconds of a picture."""
     width: int
@@ -129,7 +131,7 @@ def _open(path: Path, start: float | None, end: float | None, fps: float, side: 
         if stream is None:
             raise MediaError("no_video", f"{path.name} has no video stream")
         zero = container_start(container)
-        begin = 0.0 if stream.start_time is None else float(stream.start_time * stream.time_base) - zero
+        first_tick, tick = stream.start_time or 0, float(stream.time_base)
         track, width, height = stream.index, stream.width, stream.height
         length = min(1 / float(stream.average_rate), MAX_LENGTH) if stream.average_rate else 0.0
         aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -139,7 +141,7 @@ def _open(path: Path, start: float | None, end: float | None, fps: float, side: 
         raise MediaError("too_long", message)
     if not Fraction(1, 8) <= aspect <= 8:  # no camera's: a header that cannot be right
         aspect = Fraction(1)
-    return _Clip(path, start, end, fps, side, track, zero, begin, length, width, height, aspect, indexed)
+    return _Clip(path, start, end, fps, side, track, zero, first_tick, tick, length, width, height, aspect, indexed)
 
 
 def _nothing(clip: _Clip, first: float | None, last: float, errors: int = 0) -> MediaError:
@@ -171,8 +173,9 @@ def _decord() -> Any:
 
 def _with_decord(clip: _Clip) -> Frames:
     reader = _decord().VideoReader(str(clip.path), num_threads=1)
-    # decord's times begin with the first picture.
-    stamps = np.asarray(reader.get_frame_timestamp(range(len(reader))), np.float64)[:, 0] + clip.begin + clip.zero
+    # decord's times begin with the first picture and are float32: as whole ticks they are the stamps themselves.
+    ticks = np.rint(reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(np.float64) / clip.tick)
+    stamps = (clip.first_tick + ticks) * clip.tick
     clock = clip.clock(begin=0.0)
     times = np.maximum.accumulate([clock.read(stamp, clip.length) for stamp in stamps.tolist()])
     grid = clip.grid(times[0], times[-1])

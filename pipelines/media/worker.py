@@ -45,6 +45,8 @@ def serve(pipe: int, readers: Readers = READERS) -> None:
         readers: What each kind of request calls.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    # From here on what decoders print about a file is in its row; until here, why a process does not start is heard.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     threading.Thread(target=_exit_with, args=(os.getppid(),), daemon=True).start()
     with os.fdopen(pipe, "wb") as answers:
         for line in sys.stdin.buffer:
