@@ -24,6 +24,8 @@ from xml.etree import ElementTree
 
 from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.corpora.base import Parsed, RowError, duplicate, register_parser
+from merloco.pipelines.corpora.clips import AUDIO_ENDINGS, VIDEO_ENDINGS, ending_rank, first_names, is_video
+from merloco.pipelines.corpora.folders import find_entry, find_release
 from merloco.pipelines.corpora.splits import carve_validation
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.samples.schema import Sample
@@ -49,26 +51,29 @@ def parse_afew(entry: CorpusEntry, root: Path) -> Parsed:
     Raises:
         DataError: No part of the release under the root, or a validation that AFEW cannot give.
     """
-    parsed = Parsed()
-    folders = {part: _part_folder(root, part) for part in PARTS}
-    tests = [path for path in sorted(root.iterdir()) if path.is_dir() and path.name.lower().startswith("test")]
-    if not any(folders.values()) and not any(_clips(tests, root)):
-        raise DataError(
-            f"no AFEW clips under {str(root)!r}: expected Train_AFEW/ and Val_AFEW/ (or Train/, Val/) "
-            f"with the folders {', '.join(EMOTIONS)}"
-        )
+    parsed = Parsed(varying=("label", "start", "split"))
+    expected = (
+        f"no AFEW clips under {str(root)!r}: expected Train_AFEW/ and Val_AFEW/ (or Train/, Val/) "
+        f"with the folders {', '.join(EMOTIONS)}"
+    )
+    only_test = any(_clips(_test_folders(root), root, []))
+    base = root if only_test else find_release(root, _is_release, expected, parsed.notes)
+    folders = {part: _part_folder(base, part) for part in PARTS}
+    unused: list[str] = []
     for part, folder in folders.items():
         if folder is None:
             parsed.notes.append(f"{part}_AFEW not found: the {PARTS[part]} split is empty")
             continue
         described = _read_xml(folder, root, parsed)
-        samples = list(_samples([folder / emotion for emotion in EMOTIONS], root, part, described, parsed))
+        samples = list(_samples(_emotion_folders(folder), root, part, described, unused, parsed))
         parsed.samples += samples
         _other_folders(folder, root, parsed)
         _compare(part, folder.name, Counter(sample.label for sample in samples), parsed)
-    parsed.samples += _samples(tests, root, "Test", {}, parsed)
+    parsed.samples += _samples(_test_folders(base), root, "Test", {}, unused, parsed)
     if not parsed.samples and not parsed.errors:
         raise DataError(f"no .avi clip in the emotion folders under {str(root)!r}: expected <9 digits>.avi there")
+    if unused:
+        parsed.notes.append(f"files beside a clip of the same name, not used: {first_names(unused)}")
     training = [sample for sample in parsed.samples if sample.split == "train"]
     if entry.validation and training:
         if entry.validation.by == "dialogue":
@@ -88,25 +93,53 @@ def film_time(stem: str) -> float | None:
     return None if minutes > 59 or seconds > 59 else hours * 3600 + minutes * 60 + seconds + millis / 1000
 
 
+def _is_release(folder: Path) -> bool:
+    return any(_part_folder(folder, part) for part in PARTS)
+
+
 def _part_folder(root: Path, part: str) -> Path | None:
-    candidates = (root / f"{part}_AFEW", root / part)
-    return next((p for p in candidates if any((p / emotion).is_dir() for emotion in EMOTIONS)), None)
+    folders = (find_entry([root], name) for name in (f"{part}_AFEW", part))
+    return next((folder for folder in folders if folder is not None and _emotion_folders(folder)), None)
 
 
-def _clips(folders: list[Path], root: Path) -> Iterator[tuple[Path, str]]:
-    """Clips under some folders, sorted, each with its path relative to the root; `._` stubs are none."""
+def _emotion_folders(folder: Path) -> list[Path]:
+    found = (find_entry([folder], emotion) for emotion in EMOTIONS)
+    return [path for path in found if path is not None and path.is_dir()]
+
+
+def _test_folders(root: Path) -> list[Path]:
+    return [path for path in sorted(root.iterdir()) if path.is_dir() and path.name.lower().startswith("test")]
+
+
+def _clips(folders: list[Path], root: Path, unused: list[str]) -> Iterator[tuple[Path, str]]:
+    """Clips under some folders, sorted, each with its path relative to the root; `._` stubs are none.
+
+    Of files with one name the released ending is taken; the others are `unused`.
+    """
     for folder in folders:
+        named: dict[Path, list[Path]] = {}
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() == ".avi" and not path.name.startswith(".") and path.is_file():
-                yield path, path.relative_to(root).as_posix()
+            known = path.suffix.lower() in (*VIDEO_ENDINGS, *AUDIO_ENDINGS)
+            if known and not path.name.startswith(".") and path.is_file():
+                named.setdefault(path.with_suffix(""), []).append(path)
+        for paths in named.values():
+            first, *others = sorted(paths, key=lambda path: ending_rank(path, ".avi"))
+            unused += [path.relative_to(root).as_posix() for path in others]
+            yield first, first.relative_to(root).as_posix()
 
 
 def _samples(
-    folders: list[Path], root: Path, part: str, described: dict[str, dict[str, Any]], parsed: Parsed
+    folders: list[Path],
+    root: Path,
+    part: str,
+    described: dict[str, dict[str, Any]],
+    unused: list[str],
+    parsed: Parsed,
 ) -> Iterator[Sample]:
     """Clips of one part; a part other than Train and Val has no labels."""
     first: dict[str, str] = {}
-    for path, where in _clips(folders, root):
+    names = {emotion.casefold(): emotion for emotion in EMOTIONS}
+    for path, where in _clips(folders, root, unused):
         if not _STEM.fullmatch(path.stem):
             problem = f"clip name {path.name!r}; expected nine digits HHMMSSmmm.avi"
             parsed.errors.append(RowError("bad_row", where, 0, problem))
@@ -115,14 +148,16 @@ def _samples(
             parsed.errors.append(duplicate(where, 0, f"clip {path.stem}", (first[path.stem], 0)))
             continue
         first[path.stem] = where
+        folder = next((above.name for above in path.parents if above in folders), path.parent.name)
         yield Sample(
             sample_id=f"afew/{part.lower()}/{path.stem}",
             corpus="afew",
             split=PARTS.get(part, "none"),
-            label=path.parent.name if part in PARTS else None,
+            label=names.get(folder.casefold(), folder) if part in PARTS else None,
             start=film_time(path.stem),
             video_path=where,
             audio_path=where,
+            video_status="ok" if is_video(path) else "missing_media",
             text_source="none",
             text_status="no_text",
             native={"split": part, **described.get(path.stem, {})},
@@ -131,8 +166,9 @@ def _samples(
 
 def _other_folders(folder: Path, root: Path, parsed: Parsed) -> None:
     """Clips of a labelled part that lie in no emotion folder have no label."""
-    others = [p for p in sorted(folder.iterdir()) if p.is_dir() and p.name not in (*EMOTIONS, ALIGNED)]
-    for _, where in _clips(others, root):
+    known = [*_emotion_folders(folder), folder / ALIGNED]
+    others = [path for path in sorted(folder.iterdir()) if path.is_dir() and path not in known]
+    for _, where in _clips(others, root, []):
         message = f"no emotion folder; expected one of {', '.join(EMOTIONS)}"
         parsed.errors.append(RowError("unknown_folder", where, 0, message))
 

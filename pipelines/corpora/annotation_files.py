@@ -1,58 +1,90 @@
 """Annotation files as lines: a damaged line costs itself, never the lines around it.
 
-Copies of a release differ in encoding (UTF-8 with or without a byte order mark, cp1252) and in line ends; one odd byte
-must not change how the rest of a file reads.
+Copies of a release differ in encoding (UTF-8 with or without a byte order mark, UTF-16, Windows-1252) and in line ends;
+one odd byte must not change how the rest of a file reads.
 """
 
 from __future__ import annotations
 
 import codecs
-import csv
-from collections.abc import Iterator
 from pathlib import Path
 
-Cells = list[str]
+_BYTE_ORDER_MARKS = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_EXAMINED = 4096
+"""Bytes of a file by which UTF-16 without a byte order mark is known."""
+_MIN_ZERO_SHARE = 0.4
+"""Share of zero bytes on one side of the pairs: text of another script than Latin has fewer and is not certain."""
+_SIGNATURES = (
+    (b"PK\x03\x04", "a spreadsheet or a ZIP archive: save it as CSV"),
+    (b"\xd0\xcf\x11\xe0", "an old spreadsheet: save it as CSV"),
+    (b"\x1f\x8b", "gzip data: unpack it"),
+    (b"version https://git-lfs", "a pointer of Git LFS instead of the file: run `git lfs pull`"),
+    (b"<!doctype html", "a web page instead of the file: download it again"),
+    (b"<html", "a web page instead of the file: download it again"),
+)
 
 
 def read_lines(path: Path) -> list[str]:
-    r"""Lines of a text file without their ends (`\n`, `\r\n`, or `\r` where there is no other).
-
-    Each line is UTF-8 or, where it is not, cp1252; a byte order mark is not part of the text.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    raw = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    lines = raw.split(b"\n") if b"\n" in raw else raw.split(b"\r")
-    return [_decode(line.rstrip(b"\r")) for line in lines]
+    """Lines of a text file without their ends, see `decode_lines`; raises `OSError` where it cannot be read."""
+    return decode_lines(path.read_bytes())[0]
 
 
-def _decode(line: bytes) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError:
-        return line.decode("cp1252", errors="replace")
+def decode_lines(raw: bytes) -> tuple[list[str], list[str]]:
+    r"""Lines of a text without their ends (`\n`, `\r\n`, or `\r` where there is no other).
 
-
-def read_rows(path: Path) -> tuple[Cells, Iterator[tuple[int, Cells | str]]]:
-    """Header and rows of a CSV; rows are lines, so that a stray quote costs its own line and not the rest of the file.
+    The encoding is UTF-16 where a byte order mark or the zero bytes say so, else UTF-8; a line that is not UTF-8 is
+    Windows-1252. A byte order mark is not part of the text.
 
     Returns:
-        The stripped names of the columns, none where the first line is no CSV row; then, for every line that is not
-        blank, its number from 1 and its cells, or a sentence that says why it has none.
-
-    Raises:
-        OSError: The file cannot be read.
+        The lines; then, for the audit, what is other than UTF-8.
     """
-    lines = read_lines(path)
-    header = _cells(lines[0])
-    names = [] if isinstance(header, str) else [name.strip() for name in header]
-    rows = ((number, _cells(line)) for number, line in enumerate(lines[1:], start=2) if line.strip())
-    return names, rows
-
-
-def _cells(line: str) -> Cells | str:
+    encoding = utf16_encoding(raw)
+    if encoding is not None:
+        text = raw.decode(encoding, errors="replace").removeprefix("\ufeff")
+        return _split(text), [encoding.upper()]
+    remarks = ["a byte order mark"] if raw.startswith(codecs.BOM_UTF8) else []
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
-        return next(csv.reader([line], strict=True), [])
-    except csv.Error as error:
-        return f"not a CSV row: {error}"
+        return _split(raw.decode("utf-8")), remarks
+    except UnicodeDecodeError:
+        pass
+    parts = raw.split(b"\n") if b"\n" in raw else raw.split(b"\r")
+    decoded = [_decode(part.rstrip(b"\r")) for part in parts]
+    remarks.append(f"lines in Windows-1252: {sum(odd for _, odd in decoded)}")
+    return [line for line, _ in decoded], remarks
+
+
+def utf16_encoding(raw: bytes) -> str | None:
+    """`utf-16-le` or `utf-16-be` where a text is certainly one of them, else null."""
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if raw.startswith(mark):
+            return encoding
+    head = raw[: min(_EXAMINED, len(raw) // 2 * 2)]
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if not even and odd > _MIN_ZERO_SHARE * len(head) / 2:
+        return "utf-16-le"
+    if not odd and even > _MIN_ZERO_SHARE * len(head) / 2:
+        return "utf-16-be"
+    return None
+
+
+def foreign_content(raw: bytes) -> str | None:
+    """What a file is whose first bytes say that it is no text of a table, and what to do; null where they do not."""
+    if not raw.strip():
+        return "empty"
+    head = raw[:_EXAMINED].removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    zeros = "no text: it holds zero bytes" if b"\0" in head and utf16_encoding(raw) is None else None
+    return next((what for signature, what in _SIGNATURES if head.startswith(signature.lower())), zeros)
+
+
+def _split(text: str) -> list[str]:
+    lines = text.split("\n") if "\n" in text else text.split("\r")
+    return [line.rstrip("\r") for line in lines]
+
+
+def _decode(line: bytes) -> tuple[str, bool]:
+    """A line, and whether it is not UTF-8."""
+    try:
+        return line.decode("utf-8"), False
+    except UnicodeDecodeError:
+        return line.decode("cp1252", errors="replace"), True

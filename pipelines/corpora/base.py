@@ -7,7 +7,7 @@ costs that line, and its file and number stay in the audit.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from merloco.pipelines.errors import DataError, UsageError, suggest
 from merloco.pipelines.samples.schema import Sample
 
 BUILTIN = tuple(f"merloco.pipelines.corpora.{name}" for name in ("iemocap.parser", "meld", "mosei.parser", "afew"))
-LINE_ONLY = frozenset({"bad_vote", "bad_transcript"})
-"""Codes of damaged lines that cost a vote or a text; the row itself is a sample all the same."""
+LINE_ONLY = frozenset({"bad_vote", "bad_transcript", "bad_time"})
+"""Codes of damaged lines that cost a vote, a text or a time; the row itself is a sample all the same."""
+NEAR_TOTAL = 0.99
+"""Share of a release's rows that is not worth a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,19 @@ class RowError:
 
 def duplicate(file: str, line: int, name: str, first: tuple[str, int]) -> RowError:
     """The error of another row of what `name` says; the `first`, by file and line (0: a whole file), stays."""
-    where = f"{first[0]}:{first[1]}" if first[1] else first[0]
-    return RowError("duplicate_row", file, line, f"{name} is also in {where}: that one is kept; expected it once")
+    return RowError("duplicate_row", file, line, f"{name} is also in {_place(first)}: that one is kept; expected it once")
+
+
+def disagreement(file: str, line: int, name: str, first: tuple[str, int], what: str, there: object, here: object) -> str:
+    """The sentence on two rows of what `name` says that differ: which one is right, only their owner knows."""
+    return (
+        f"{_place((file, line))}: {name} is also in {_place(first)} with another {what}: {there!r} there, {here!r} here; "
+        f"expected one row, or equal ones"
+    )
+
+
+def _place(place: tuple[str, int]) -> str:
+    return f"{place[0]}:{place[1]}" if place[1] else place[0]
 
 
 @dataclass(slots=True)
@@ -48,6 +61,10 @@ class Parsed:
     errors: list[RowError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Sentences for the audit, for example files without an annotation row."""
+    places: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Sample id -> file and line of its row, where rows have lines: for messages on labels that no map knows."""
+    varying: tuple[str, ...] = ("label", "split")
+    """Columns of the samples table that the corpus annotates: one that is null or the same everywhere is a finding."""
 
     @property
     def left_out(self) -> list[RowError]:
@@ -63,6 +80,24 @@ class Parsed:
     def found(self) -> int:
         """Annotation rows seen: samples plus rows left out."""
         return len(self.samples) + len(self.left_out)
+
+    def add_reading(self, file: str, remarks: list[str]) -> None:
+        """Note how a table was read that stands in another form than the release's."""
+        if remarks:
+            self.notes.append(f"{file} was read with {', '.join(remarks)}")
+
+
+def compare_total(parsed: Parsed, release: Mapping[str, int], what: str) -> None:
+    """Note how many of a release's rows there are, where that is far from all: scores do not compare.
+
+    Args:
+        parsed: The rows that were found.
+        release: Part -> rows of the release.
+        what: What the rows are.
+    """
+    total = sum(release.values())
+    if not NEAR_TOTAL * total <= parsed.found <= total / NEAR_TOTAL:
+        parsed.notes.append(f"{parsed.found:,} of the release's {total:,} {what}")
 
 
 Parser = Callable[[CorpusEntry, Path], Parsed]

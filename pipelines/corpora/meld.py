@@ -2,7 +2,7 @@
 
 ::
 
-    MELD.Raw/                                  the root, or the folder above it
+    MELD.Raw/                                  the root, or a folder above it
       train_sent_emo.csv  (or train/...)       one row per utterance; rows drive, never files
       dev_sent_emo.csv    (or dev/...)
       test_sent_emo.csv   (or test/...)
@@ -15,28 +15,33 @@ Identifiers repeat across the three parts, so ids and dialogues carry the part's
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from merloco.pipelines.catalog.entries import CorpusEntry, MediaRules
-from merloco.pipelines.corpora.annotation_files import read_rows
-from merloco.pipelines.corpora.base import Parsed, RowError, duplicate, register_parser
+from merloco.pipelines.corpora.annotation_tables import Row, read_table
+from merloco.pipelines.corpora.base import Parsed, RowError, compare_total, disagreement, duplicate, register_parser
+from merloco.pipelines.corpora.cells import Rewritten, known_label, time_reader, whole_number
+from merloco.pipelines.corpora.folders import find_entry, find_release, folder_above
+from merloco.pipelines.corpora.meld_clips import CLIP_FOLDERS, PartClips
 from merloco.pipelines.corpora.splits import number_turns
+from merloco.pipelines.corpora.units import check_lengths
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.samples.schema import Sample
 
 PARTS = {"train": "train", "dev": "val", "test": "test"}
-CLIP_FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
+UTTERANCES = {"train": 9989, "dev": 1109, "test": 2610}
+"""Rows of the release."""
 COLUMNS = (
     *("Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID"),
     *("Season", "Episode", "StartTime", "EndTime"),
 )
-# Anchored: AppleDouble stubs (._dia0_utt0.mp4) must not match.
-_CLIP = re.compile(r"^(final_videos_test)?dia(\d+)_utt(\d+)\.mp4$")
-_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
-_TIME = re.compile(r"^(\d{1,2}):(\d{2}):(\d{2}),(\d{1,3})$", re.ASCII)
+REQUIRED = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID", "StartTime", "EndTime")
+"""Columns that something uses; the others are kept where they are there."""
+IDS = ("Dialogue_ID", "Utterance_ID")
+TIMES = ("StartTime", "EndTime")
+VARYING = ("label", "start", "end", "duration", "speaker", "dialogue", "text", "split")
 # Bytes of cp1252 that were taken for Latin-1 become C1 control characters; the no-break space becomes a space.
 _C1 = {code: bytes([code]).decode("cp1252", errors="replace") for code in range(0x80, 0xA0)} | {0xA0: " "}
 
@@ -46,92 +51,121 @@ def parse_meld(entry: CorpusEntry, root: Path) -> Parsed:
     """Parse a MELD release; a root with annotations but without clips is accepted.
 
     Raises:
-        DataError: No annotation file, or one without an expected column.
+        DataError: No annotation file, one without a column that is used or with a column twice, rows for one utterance
+            that disagree, or times in another unit.
     """
-    parsed = Parsed()
-    places = [root, root / "MELD.Raw", *(root / p for p in PARTS), *(root / "MELD.Raw" / p for p in PARTS)]
-    files = {part: _first_file(places, f"{part}_sent_emo.csv") for part in PARTS}
-    if not any(files.values()):
-        expected = ", ".join(f"{part}_sent_emo.csv" for part in PARTS)
-        raise DataError(f"no MELD annotation under {str(root)!r}: expected {expected} there, or in MELD.Raw/")
-    for part, file in files.items():
+    parsed = Parsed(varying=VARYING)
+    names = ", ".join(f"{part}_sent_emo.csv" for part in PARTS)
+    expected = f"no MELD annotation under {str(root)!r}: expected {names} there, or in MELD.Raw/"
+    base = find_release(root, lambda folder: any(_files(folder).values()), expected + _other_files(root), parsed.notes)
+    places = _places(base)
+    labels = {label for label_map in entry.maps.values() for label in label_map.labels}
+    for part, file in _files(base).items():
         if file is None:
-            parsed.notes.append(f"{part}_sent_emo.csv not found: the {PARTS[part]} split is empty")
+            above = folder_above(root, lambda folder, part=part: _files(folder)[part] is not None)
+            where = f" (it is in a folder above: give {str(above)!r} as the root)" if above else ""
+            parsed.notes.append(f"{part}_sent_emo.csv not found: the {PARTS[part]} split is empty{where}")
             continue
-        folder = _clip_folder(places, part)
-        clips = _clips(folder)
-        rows = list(_read_rows(file, part, root, parsed))
+        rows = list(_read_rows(file, part, root, labels, parsed))
+        clips = PartClips.of(places, part, (part, PARTS[part]), root)
         parsed.samples += [
-            _with_media(s, clips, root, folder, entry.media_rules)
-            for s in number_turns(rows, lambda s: s.native["Utterance_ID"])
+            _with_media(s, clips, entry.media_rules) for s in number_turns(rows, lambda s: s.native["Utterance_ID"])
         ]
-        orphans = sorted(set(clips) - {(s.native["Dialogue_ID"], s.native["Utterance_ID"]) for s in rows})
-        if orphans:
-            names = ", ".join([*(f"dia{d}_utt{u}" for d, u in orphans[:3]), *["..."][: len(orphans) > 3]])
-            parsed.notes.append(f"{part}: clips without an annotation row, not used: {len(orphans)} ({names})")
+        parsed.notes += clips.notes([_key(sample) for sample in rows])
+    compare_total(parsed, UTTERANCES, "utterances")
     return parsed
 
 
-def _first_file(places: list[Path], name: str) -> Path | None:
-    return next((place / name for place in places if (place / name).is_file()), None)
+def _places(folder: Path) -> list[Path]:
+    return [
+        place for base in (folder, folder / "MELD.Raw") for place in (base, *(base / p for p in PARTS)) if place.is_dir()
+    ]
 
 
-def _clip_folder(places: list[Path], part: str) -> Path | None:
-    return next((p / CLIP_FOLDERS[part] for p in places if (p / CLIP_FOLDERS[part]).is_dir()), None)
+def _files(folder: Path) -> dict[str, Path | None]:
+    """Part -> its annotation file."""
+    places = _places(folder)
+    return {part: find_entry(places, f"{part}_sent_emo.csv") for part in PARTS}
 
 
-def _clips(folder: Path | None) -> dict[tuple[int, int], Path]:
-    """(dialogue, utterance) -> clip; the corrected cut (`final_videos_test`) wins over the first one."""
-    clips: dict[tuple[int, int], Path] = {}
-    for path in sorted(folder.iterdir(), key=lambda p: p.name) if folder else []:
-        match = _CLIP.match(path.name)
-        if match and (match[1] or (int(match[2]), int(match[3])) not in clips):
-            clips[int(match[2]), int(match[3])] = path
-    return clips
+def _other_files(root: Path) -> str:
+    """What lies under a root instead of the annotation: a spreadsheet or an archive that was not unpacked."""
+    endings = (".xlsx", ".xls", ".ods", ".tsv", ".gz", ".zip", ".tar", ".csv")
+    found = sorted(p.name for p in root.iterdir() if p.suffix.lower() in endings and not p.name.startswith("."))
+    return f"; found {', '.join(found[:3])}" if found else ""
 
 
-def _read_rows(file: Path, part: str, root: Path, parsed: Parsed) -> Iterator[Sample]:
+def _key(sample: Sample) -> tuple[int, int]:
+    return sample.native["Dialogue_ID"], sample.native["Utterance_ID"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How the rows of one file read."""
+
+    part: str
+    labels: set[str]
+    """Native names of the catalog's maps."""
+    seconds: Callable[[str], float | None]
+    rewritten: Rewritten
+
+
+def _read_rows(file: Path, part: str, root: Path, labels: set[str], parsed: Parsed) -> Iterator[Sample]:
     name = file.relative_to(root).as_posix()
-    header, lines = read_rows(file)
-    missing = [column for column in COLUMNS if column not in header]
-    if missing:
-        raise DataError(f"{name}: column {missing[0]!r} is missing: expected the columns {', '.join(COLUMNS)}")
-    seen: dict[str, tuple[str, int]] = {}
-    for number, cells in lines:
-        sample: Sample | str
-        if isinstance(cells, str):
-            sample = cells
-        elif len(cells) != len(header):
-            sample = f"{len(cells)} cells; expected {len(header)}"
-        else:
-            sample = _sample({c: cell.translate(_C1) for c, cell in zip(header, cells, strict=True)}, part)
-        if isinstance(sample, str):
-            parsed.errors.append(RowError("bad_row", name, number, sample))
-        elif sample.sample_id in seen:
-            parsed.errors.append(duplicate(name, number, sample.sample_id, seen[sample.sample_id]))
-        else:
-            seen[sample.sample_id] = name, number
-            yield sample
+    table = read_table(file, COLUMNS, name)
+    table.require(REQUIRED)
+    rows = list(table.rows())
+    seconds, form = time_reader(row[c] for _, row in rows if isinstance(row, dict) for c in TIMES)
+    reading = _Reading(part, labels, seconds, Rewritten())
+    seen: dict[str, Sample] = {}
+    for number, cells in rows:
+        row = cells if isinstance(cells, str) else {column: cell.translate(_C1) for column, cell in cells.items()}
+        sample = row if isinstance(row, str) else _sample(row, reading)
+        if isinstance(sample, str) or isinstance(row, str):
+            parsed.errors.append(RowError("bad_row", name, number, str(sample)))
+            continue
+        where = parsed.places.setdefault(sample.sample_id, (name, number))
+        first = seen.setdefault(sample.sample_id, sample)
+        if first is not sample:
+            differing = _difference(first, sample)
+            if differing:
+                raise DataError(disagreement(name, number, sample.sample_id, where, *differing))
+            parsed.errors.append(duplicate(name, number, sample.sample_id, where))
+            continue
+        for column, value in zip(TIMES, (sample.start, sample.end), strict=True):
+            if value is None:
+                problem = f"{column} is {row[column]!r}; expected a time such as 00:16:16,059"
+                parsed.errors.append(RowError("bad_time", name, number, problem))
+        yield sample
+    lengths = {parsed.places[s.sample_id][1]: s.end - s.start for s in seen.values() if None not in (s.start, s.end)}
+    check_lengths(name, lengths, "EndTime", "StartTime", typical=3.2, limits=(0.05, 60.0))
+    parsed.add_reading(name, [*table.remarks, *([form] if form else []), *reading.rewritten.notes()])
 
 
-def _sample(row: dict[str, str], part: str) -> Sample | str:
+def _sample(row: Row, reading: _Reading) -> Sample | str:
     """One row as a sample, or what is wrong with it."""
-    numbers = {}
-    for column in ("Dialogue_ID", "Utterance_ID"):
-        if not _NUMBER.fullmatch(row[column]):
+    numbers: dict[str, int] = {}
+    for column in IDS:
+        number = whole_number(row[column])
+        if number is None:
             return f"{column} is {row[column]!r}; expected a whole number"
-        numbers[column] = int(row[column])
-    if not row["Emotion"].strip():
+        numbers[column] = number
+        if not row[column].isdigit():
+            reading.rewritten.add("ids taken as whole numbers", repr(row[column]))
+    label = known_label(row["Emotion"], reading.labels)
+    if not label:
         return "Emotion is empty; expected a label"
-    start, end = seconds(row["StartTime"]), seconds(row["EndTime"])
+    if label != row["Emotion"]:
+        reading.rewritten.add("labels in another spelling", f"{row['Emotion']!r} taken as {label!r}")
+    start, end = (reading.seconds(row[column]) for column in TIMES)
     duration = None if start is None or end is None else round(end - start, 3)
     text = " ".join(row["Utterance"].split())
-    marks = () if duration is None or duration > 0 else ("bad_interval",)
+    part = reading.part
     return Sample(
         sample_id=f"meld/{part}/dia{numbers['Dialogue_ID']}_utt{numbers['Utterance_ID']}",
         corpus="meld",
         split=PARTS[part],
-        label=row["Emotion"].strip(),
+        label=label,
         dialogue=f"{part}/dia{numbers['Dialogue_ID']}",
         speaker=row["Speaker"].strip() or None,
         start=start,
@@ -140,40 +174,36 @@ def _sample(row: dict[str, str], part: str) -> Sample | str:
         text=text or None,
         text_status="ok" if text else "no_text",
         text_source="transcript" if text else "none",
-        marks=marks,
+        marks=() if duration is None or duration > 0 else ("bad_interval",),
         native={column: numbers.get(column, row[column]) for column in row if column not in ("Utterance", "Emotion")},
     )
 
 
-def seconds(text: str) -> float | None:
-    """`H:MM:SS,mmm` -> seconds of the episode; None where it is no time.
+def _difference(first: Sample, second: Sample) -> tuple[str, object, object] | None:
+    """The first thing in which two rows of one utterance differ, but for their running number."""
+    for name in ("label", "text", "speaker", "start", "end"):
+        if getattr(first, name) != getattr(second, name):
+            return name, getattr(first, name), getattr(second, name)
+    for column in first.native:
+        one, other = first.native[column], second.native.get(column)
+        if column not in ("Sr No.", *TIMES) and one != other:
+            return column, one, other
+    return None
 
-    Three rows of the release have two digits behind the comma; the times around them fit when a zero was lost in
-    front (`,28` is 28 ms).
-    """
-    match = _TIME.match(text.strip())
-    if not match:
-        return None
-    hours, minutes, secs, millis = (int(part) for part in match.groups())
-    return hours * 3600 + minutes * 60 + secs + millis / 1000
 
-
-def _with_media(
-    sample: Sample, clips: dict[tuple[int, int], Path], root: Path, folder: Path | None, rules: MediaRules
-) -> Sample:
-    clip = clips.get((sample.native["Dialogue_ID"], sample.native["Utterance_ID"]))
-    marks = list(sample.marks)
-    status = "ok" if clip else "missing_media"
-    if sample.sample_id in rules.known_bad:
+def _with_media(sample: Sample, clips: PartClips, rules: MediaRules) -> Sample:
+    clip = clips.find(_key(sample))
+    marks, known_bad = list(sample.marks), sample.sample_id in rules.known_bad
+    if known_bad:
         marks.append("known_bad")
-        status = "known_bad"
     length = sample.duration
     if sample.sample_id in rules.near_empty or (length and rules.min_seconds and length < rules.min_seconds):
         marks.append("near_empty")
     if sample.sample_id in rules.over_long or (length and rules.max_seconds and length > rules.max_seconds):
         marks.append("over_long")
-    name = f"{sample.sample_id.rsplit('/', 1)[1]}.mp4"
-    path = clip or (folder / name if folder else None)
-    relative = path.relative_to(root).as_posix() if path else None
-    sample = replace(sample, marks=tuple(marks), video_path=relative, audio_path=relative)
-    return replace(sample, video_status=status, audio_status=status)
+    sample = replace(sample, marks=tuple(marks), video_path=clip.video, audio_path=clip.audio)
+    return replace(
+        sample,
+        video_status="known_bad" if known_bad else "ok" if clip.has_video else "missing_media",
+        audio_status="known_bad" if known_bad else "ok" if clip.has_audio else "missing_media",
+    )

@@ -52,7 +52,7 @@ def test_only_the_seven_folders_count(tmp_path: Path) -> None:
 
 def test_folders_without_a_clip_say_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no \.avi clip in the emotion folders"):
-        parse(release(tmp_path, "Train_AFEW/Angry/000100000.mp4"))
+        parse(release(tmp_path, "Train_AFEW/Angry/000100000.jpg"))
 
 
 def test_a_clip_without_nine_digits_is_left_out_by_name_and_digits_that_are_no_time_are_kept(tmp_path: Path) -> None:

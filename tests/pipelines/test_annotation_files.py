@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from merloco.pipelines.corpora.annotation_files import read_lines, read_rows
+from merloco.pipelines.corpora.annotation_files import decode_lines, foreign_content, read_lines
+
+TEXT = "a,b\r\nHi,You’re\r\n"
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
@@ -14,37 +16,48 @@ from merloco.pipelines.corpora.annotation_files import read_lines, read_rows
 def test_every_line_end_and_the_byte_order_mark_read_the_same(tmp_path: Path, end: bytes, mark: bytes) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(mark + end.join([b"a,b", b'1,"x, y"', b"", b"2,z", b""]))
-    header, rows = read_rows(path)
-    assert (header, list(rows)) == (["a", "b"], [(2, ["1", "x, y"]), (4, ["2", "z"])])
+    assert read_lines(path) == ["a,b", '1,"x, y"', "", "2,z", ""]
 
 
-def test_one_byte_of_another_encoding_leaves_the_other_lines_as_they_are(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_bytes("You’re late\n".encode() + b"You\x92re late\n")
-    assert read_lines(path) == ["You’re late", "You’re late", ""]
+def test_one_byte_of_another_encoding_leaves_the_other_lines_as_they_are() -> None:
+    lines, remarks = decode_lines("You’re late\n".encode() + b"You\x92re late\n")
+    assert (lines, remarks) == (["You’re late", "You’re late", ""], ["lines in Windows-1252: 1"])
 
 
-def test_a_stray_quote_costs_its_own_line(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text('a\n"open\nfine\n')
-    _, rows = read_rows(path)
-    (first, problem), second = rows
-    assert first == 2 and str(problem).startswith("not a CSV row")
-    assert second == (3, ["fine"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_utf16_reads_with_and_without_a_byte_order_mark(encoding: str, mark: str) -> None:
+    lines, remarks = decode_lines((mark + TEXT).encode(encoding))
+    assert lines == ["a,b", "Hi,You’re", ""]
+    assert remarks == [encoding.upper()]
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b'"', "a,b\r\n1,2".encode("utf-16")])
-def test_a_file_without_a_header_has_no_expected_column(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "a.csv"
-    path.write_bytes(content)
-    assert not {"a", "b"} & set(read_rows(path)[0])
+def test_utf8_needs_no_remark() -> None:
+    assert decode_lines(TEXT.encode()) == (["a,b", "Hi,You’re", ""], [])
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"PK\x03\x04rest", "a spreadsheet or a ZIP archive"),
+        (b"\x1f\x8b\x08", "gzip data"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"\xef\xbb\xbf<HTML>", "a web page"),
+        (b" \r\n", "empty"),
+        (b"\x00\x01\x02a,b", "zero bytes"),
+    ],
+)
+def test_a_file_that_is_no_table_says_what_it_is(content: bytes, what: str) -> None:
+    assert what in str(foreign_content(content))
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", TEXT.encode("utf-16"), TEXT.encode("utf-16-be")])
+def test_a_table_is_nothing_else(content: bytes) -> None:
+    assert foreign_content(content) is None
+
+
 @given(st.binary(max_size=300))
-def test_any_bytes_read(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "a.csv"
-    path.write_bytes(content)
-    header, rows = read_rows(path)
-    assert all(isinstance(name, str) for name in header)
-    assert all(number > 1 for number, _ in rows)
+def test_any_bytes_read(content: bytes) -> None:
+    lines, _ = decode_lines(content)
+    assert all(isinstance(line, str) and "\n" not in line for line in lines)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.corpora.base import Parsed, parse_corpus
-from merloco.pipelines.corpora.meld import seconds
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.samples.schema import to_table
 from tests.helpers.meld_release import csv_text, release, row
@@ -57,19 +56,10 @@ def test_one_byte_of_another_encoding_spoils_no_other_row(tmp_path: Path) -> Non
     assert [s.text for s in parse(root).samples if s.split == "train"] == ["You’re late"] * 2
 
 
-def test_an_unreadable_annotation_file_is_one_sentence(tmp_path: Path) -> None:
+def test_a_link_to_nowhere_is_no_clip_folder(tmp_path: Path) -> None:
     root = release(tmp_path)
     (root / "train_splits").symlink_to(root / "nowhere")
     assert len(parse(root).samples) == 3
-    (root / "train_sent_emo.csv").write_bytes(csv_text([row(1, 0, 0)]).encode("utf-16"))
-    with pytest.raises(DataError, match=r"train_sent_emo\.csv: column 'Sr No\.' is missing"):
-        parse(root)
-
-
-def test_times_have_one_or_two_hour_digits_and_lost_zeros() -> None:
-    assert seconds("0:00:01,500") == seconds("00:00:01,500") == 1.5
-    assert seconds("00:06:47,28") == pytest.approx(407.028)
-    assert seconds("nonsense") is None
 
 
 @pytest.mark.parametrize(
@@ -136,9 +126,7 @@ def test_turns_follow_the_utterance_ids_over_their_gaps(tmp_path: Path) -> None:
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     broken = csv_text([row(1, 0, 0)]).replace("Emotion", "Emotions", 1)
-    with pytest.raises(
-        DataError, match=r"train_sent_emo\.csv: column 'Emotion' is missing: expected the columns Sr No"
-    ):
+    with pytest.raises(DataError, match=r"column 'Emotion' is missing: expected the columns Utterance, .*Emotions"):
         parse(_with(tmp_path, broken))
 
 
@@ -153,12 +141,18 @@ def test_no_annotation_at_all_names_the_expected_files(tmp_path: Path) -> None:
         parse(tmp_path)
 
 
-def test_a_duplicate_row_keeps_the_first(tmp_path: Path) -> None:
-    parsed = parse(release(tmp_path, [row(1, 0, 0, "first"), row(2, 0, 0, "second")]))
-    assert [e.code for e in parsed.errors] == ["duplicate_row"]
-    assert "is also in train_sent_emo.csv:" in parsed.errors[0].message
-    assert parsed.errors[0].line == 3
-    assert next(s for s in parsed.samples if s.split == "train").text == "first"
+def test_an_equal_row_is_left_out_and_says_where_the_first_is(tmp_path: Path) -> None:
+    parsed = parse(release(tmp_path, [row(1, 0, 0, "same"), row(2, 0, 0, "same")]))
+    assert [(e.code, e.line) for e in parsed.errors] == [("duplicate_row", 3)]
+    assert "is also in train_sent_emo.csv:2" in parsed.errors[0].message
+    assert next(s for s in parsed.samples if s.split == "train").text == "same"
+
+
+@pytest.mark.parametrize("other", [{"text": "second"}, {"emotion": "anger"}, {"EndTime": "0:00:09,000"}, {"Season": "7"}])
+def test_rows_of_one_utterance_that_disagree_are_an_error_with_both_places(tmp_path: Path, other: dict) -> None:
+    root = release(tmp_path, [row(1, 0, 0), row(2, 0, 0, **other)])
+    with pytest.raises(DataError, match=r"^train_sent_emo\.csv:3: meld/train/dia0_utt0 is also in train_sent_emo\.csv:2"):
+        parse(root)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -18,11 +18,13 @@ utterances that the corpus's active label map keeps: `size: 581` under `six_line
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from merloco.pipelines.catalog.entries import CorpusEntry
-from merloco.pipelines.corpora.base import Parsed, RowError, register_parser
+from merloco.pipelines.corpora.base import Parsed, RowError, compare_total, register_parser
+from merloco.pipelines.corpora.clips import MediaIndex, is_video, media_files
+from merloco.pipelines.corpora.folders import find_entry, find_release
 from merloco.pipelines.corpora.iemocap.labels import DIALOGUE, EmoEvaluation, Remarks, read_evaluations
 from merloco.pipelines.corpora.iemocap.transcripts import Turn, read_transcription, spoken
 from merloco.pipelines.corpora.splits import carve_validation
@@ -33,6 +35,9 @@ from merloco.pipelines.samples.schema import Sample, to_table
 RELEASE = "IEMOCAP_full_release"
 DIALOGUES = {1: 28, 2: 30, 3: 32, 4: 30, 5: 31}
 """Session -> dialogues in the release."""
+UTTERANCES = {"all sessions": 10039}
+"""Labelled utterances of the release."""
+VARYING = ("label", "start", "end", "duration", "speaker", "dialogue", "text", "split")
 ONLY_TAGS = "only_tags"
 """Mark of an utterance whose transcript is tags alone, such as `[BREATHING]`; `native` has the tags."""
 SAME_TIME = 0.01
@@ -46,14 +51,13 @@ def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
     Raises:
         DataError: No EmoEvaluation file under the root, or a validation that IEMOCAP cannot give.
     """
-    base = next((path for path in (root, root / RELEASE) if any(_files(path, "EmoEvaluation"))), None)
-    if base is None:
-        raise DataError(
-            f"no IEMOCAP labels under {str(root)!r}: expected Session1/dialog/EmoEvaluation/<dialogue>.txt there "
-            f"or under {RELEASE}/"
-        )
-    parsed, remarks = Parsed(), Remarks()
-    media = _media_files(root, base)
+    expected = (
+        f"no IEMOCAP labels under {str(root)!r}: expected Session1/dialog/EmoEvaluation/<dialogue>.txt there "
+        f"or under {RELEASE}/"
+    )
+    parsed, remarks = Parsed(varying=VARYING), Remarks()
+    base = root / RELEASE if _is_release(root / RELEASE) else find_release(root, _is_release, expected, parsed.notes)
+    media = {session: _Media.of(folder, root) for session, folder in _sessions(base)}
     transcriptions = {file.stem: file for _, file in _files(base, "transcriptions")}
     complete = dict.fromkeys(DIALOGUES, 0)
     for session, file in _files(base, "EmoEvaluation"):
@@ -65,12 +69,11 @@ def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
         complete[session] += 1
         evaluations = read_evaluations(file, where, parsed, remarks)
         turns = _turns(transcriptions.pop(file.stem, None), evaluations, where, root, parsed, remarks)
-        folder = (base / f"Session{session}").relative_to(root).as_posix()
         ordered = sorted(evaluations, key=lambda evaluation: (evaluation.start, evaluation.utterance))
         for position, evaluation in enumerate(ordered):
             turn = turns.get(evaluation.utterance)
             text = "" if turn is None else turn.text if entry.tags == "keep" else spoken(turn.text)
-            sample = _sample(evaluation, turn, text, position, session, folder, media)
+            sample = _sample(evaluation, turn, text, position, session, media[session])
             parsed.samples.append(replace(sample, split="test") if session == entry.test_session else sample)
     for file in transcriptions.values():
         remarks.setdefault("transcriptions have no label file", []).append(file.relative_to(root).as_posix())
@@ -78,23 +81,62 @@ def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
     if complete != DIALOGUES:
         counts = ", ".join(f"Session{n} {complete[n]} of {total}" for n, total in DIALOGUES.items())
         parsed.notes.append(f"dialogues found, of those in the release: {counts}")
+    else:
+        compare_total(parsed, UTTERANCES, "utterances")
+    for session, files in media.items():
+        parsed.notes += files.notes(session, [sample for sample in parsed.samples if sample.sample_id[11] == str(session)])
     _carve_validation(parsed, entry)
     return parsed
 
 
+def _sessions(base: Path) -> Iterator[tuple[int, Path]]:
+    for session in DIALOGUES:
+        folder = find_entry([base], f"Session{session}") if base.is_dir() else None
+        if folder is not None:
+            yield session, folder
+
+
 def _files(base: Path, kind: str) -> Iterator[tuple[int, Path]]:
     """Session and path of the files of one kind; evaluator subfolders and `._` stubs are not among them."""
-    for session in DIALOGUES:
-        for file in sorted((base / f"Session{session}" / "dialog" / kind).glob("*.txt")):
-            if not file.name.startswith(".") and file.is_file():
+    for session, folder in _sessions(base):
+        place = find_entry([folder], f"dialog/{kind}")
+        for file in sorted(place.iterdir()) if place is not None and place.is_dir() else []:
+            if file.suffix.lower() == ".txt" and not file.name.startswith(".") and file.is_file():
                 yield session, file
 
 
-def _media_files(root: Path, base: Path) -> set[str]:
-    """Media relative to the root, in one pass: asking for ten thousand files one by one is slow on network disks."""
-    patterns = ("dialog/avi/DivX/*.avi", "dialog/wav/*.wav", "sentences/wav/*/*.wav")
-    paths = (path for n in DIALOGUES for pattern in patterns for path in (base / f"Session{n}").glob(pattern))
-    return {path.relative_to(root).as_posix() for path in paths if not path.name.startswith(".")}
+def _is_release(base: Path) -> bool:
+    return any(_files(base, "EmoEvaluation"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Media:
+    """Media of one session, relative to the root, listed once: to ask for files one by one is slow on network disks."""
+
+    folder: str
+    dialogues: MediaIndex
+    sounds: MediaIndex
+    sentences: MediaIndex
+
+    @classmethod
+    def of(cls, folder: Path, root: Path) -> _Media:
+        avi = find_entry([folder], "dialog/avi/DivX") or find_entry([folder], "dialog/avi")
+        sentences = find_entry([folder], "sentences/wav")
+        cut = [path for place in (sorted(sentences.iterdir()) if sentences else []) for path in media_files(place)]
+        return cls(
+            folder.relative_to(root).as_posix(),
+            MediaIndex.of(filter(is_video, media_files(avi)), root, ".avi"),
+            MediaIndex.of(media_files(find_entry([folder], "dialog/wav")), root, ".wav"),
+            MediaIndex.of(cut, root, ".wav"),
+        )
+
+    def notes(self, session: int, samples: list[Sample]) -> Iterator[str]:
+        """Files that were not used, beside what is missing."""
+        dialogues = sorted({s.dialogue or "" for s in samples if s.video_status == "missing_media"})
+        sentences = [s.sample_id.rsplit("/", 1)[1] for s in samples if s.audio_status == "missing_media"]
+        yield from self.dialogues.notes(f"Session{session}, videos", dialogues)
+        yield from self.sounds.notes(f"Session{session}, sounds of dialogues", dialogues)
+        yield from self.sentences.notes(f"Session{session}, sentences", sentences)
 
 
 def _turns(
@@ -116,17 +158,17 @@ def _turns(
 
 
 def _sample(
-    evaluation: EmoEvaluation, turn: Turn | None, text: str, position: int, session: int, folder: str, media: set[str]
+    evaluation: EmoEvaluation, turn: Turn | None, text: str, position: int, session: int, media: _Media
 ) -> Sample:
-    """One utterance of the training part; `folder` (the session's) and `media` (all files) are relative to the root."""
+    """One utterance of the training part."""
     dialogue, who = evaluation.utterance.rsplit("_", 1)
     native = evaluation.native()
     if turn and turn.text != spoken(turn.text):
         native["transcript"] = turn.text
     only_tags = turn is not None and turn.text != "" and not spoken(turn.text)
     differs = turn and max(abs(turn.start - evaluation.start), abs(turn.end - evaluation.end)) > SAME_TIME
-    avi = f"{folder}/dialog/avi/DivX/{dialogue}.avi"
-    audio, (audio_start, audio_end) = _audio(evaluation, dialogue, folder, media)
+    avi = media.dialogues.find(dialogue)
+    audio, (audio_start, audio_end) = _audio(evaluation, dialogue, media)
     return Sample(
         sample_id=f"iemocap/{dialogue}/{evaluation.utterance}",
         corpus="iemocap",
@@ -139,16 +181,16 @@ def _sample(
         start=evaluation.start,
         end=evaluation.end,
         duration=round(evaluation.end - evaluation.start, 4),
-        video_path=avi,
+        video_path=avi or f"{media.folder}/dialog/avi/DivX/{dialogue}.avi",
         video_start=evaluation.start,
         video_end=evaluation.end,
         # The actor with the markers sits on the left half.
         video_side="left" if dialogue.split("_")[0][-1] == who[0] else "right",
-        video_status="ok" if avi in media else "missing_media",
-        audio_path=audio,
+        video_status="ok" if avi else "missing_media",
+        audio_path=audio or f"{media.folder}/sentences/wav/{dialogue}/{evaluation.utterance}.wav",
         audio_start=audio_start,
         audio_end=audio_end,
-        audio_status="ok" if audio in media else "missing_media",
+        audio_status="ok" if audio else "missing_media",
         text=text or None,
         # Nothing is said in `[BREATHING]`: a fact of the transcript, and no gap that somebody should fill.
         text_source="transcript" if text or only_tags else "none",
@@ -159,15 +201,12 @@ def _sample(
 
 
 def _audio(
-    evaluation: EmoEvaluation, dialogue: str, folder: str, media: set[str]
-) -> tuple[str, tuple[float | None, float | None]]:
+    evaluation: EmoEvaluation, dialogue: str, media: _Media
+) -> tuple[str | None, tuple[float | None, float | None]]:
     """Sentence wav first; where it is missing, the dialogue's wav or avi by interval."""
-    sentence = f"{folder}/sentences/wav/{dialogue}/{evaluation.utterance}.wav"
-    if sentence not in media:
-        for whole in (f"{folder}/dialog/wav/{dialogue}.wav", f"{folder}/dialog/avi/DivX/{dialogue}.avi"):
-            if whole in media:
-                return whole, (evaluation.start, evaluation.end)
-    return sentence, (None, None)
+    sentence = media.sentences.find(evaluation.utterance)
+    whole = None if sentence else media.sounds.find(dialogue) or media.dialogues.find(dialogue)
+    return (whole, (evaluation.start, evaluation.end)) if whole else (sentence, (None, None))
 
 
 def _carve_validation(parsed: Parsed, entry: CorpusEntry) -> None:

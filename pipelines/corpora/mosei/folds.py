@@ -10,28 +10,30 @@ import ast
 from collections.abc import Iterable
 from pathlib import Path
 
-from merloco.pipelines.corpora.annotation_files import read_rows
+from merloco.pipelines.corpora.annotation_tables import read_table
+from merloco.pipelines.corpora.base import Parsed
+from merloco.pipelines.corpora.cells import split_of, unknown_split
+from merloco.pipelines.corpora.folders import find_entry
 from merloco.pipelines.errors import DataError
 
 FOLDS_FILE = "cmu_mosei_std_folds.py"
 FOLDS_TABLE = "folds.csv"
+COLUMNS = ("video", "split")
+"""Of the table."""
 LISTS = {"standard_train_fold": "train", "standard_valid_fold": "val", "standard_test_fold": "test"}
-NAMES = {"train": "train", "val": "val", "valid": "val", "dev": "val", "test": "test"}
-CODES = {"0": "train", "1": "val", "2": "test", "3": "none"}
-"""Numbers that a common label table uses for the folds."""
 
 
-def read_folds(root: Path) -> dict[str, str] | None:
-    """Video id -> split, or None where the root has no fold file.
+def read_folds(root: Path, parsed: Parsed) -> dict[str, str] | None:
+    """Video id -> split, or None where the root has no fold file; `parsed` gets how a table was read.
 
     Raises:
         DataError: The file is there but does not hold the lists.
     """
     for folder in (root, root / "Labels", root / "Raw", root / "Raw" / "Labels"):
-        if (folder / FOLDS_FILE).is_file():
-            return _from_python(folder / FOLDS_FILE)
-        if (folder / FOLDS_TABLE).is_file():
-            return _from_table(folder / FOLDS_TABLE)
+        if (file := find_entry([folder], FOLDS_FILE)) is not None:
+            return _from_python(file)
+        if (file := find_entry([folder], FOLDS_TABLE)) is not None:
+            return _from_table(file, parsed)
     return None
 
 
@@ -54,17 +56,19 @@ def _from_python(path: Path) -> dict[str, str]:
     return _without_overlap(path, ((str(video), LISTS[name]) for name in LISTS for video in lists[name]))
 
 
-def _from_table(path: Path) -> dict[str, str]:
-    header, rows = read_rows(path)
-    if not {"video", "split"} <= set(header):
-        raise DataError(f"{path.name}: expected the columns video and split")
+def _from_table(path: Path, parsed: Parsed) -> dict[str, str]:
+    table = read_table(path, COLUMNS)
+    table.require(COLUMNS)
     pairs = []
-    for number, cells in rows:
-        row = {} if isinstance(cells, str) else dict(zip(header, cells, strict=False))
-        name = row.get("split", "").strip().lower()
-        if name not in NAMES or not row["video"].strip():
-            raise DataError(f"{path.name}:{number}: split {name!r}: expected a video and train, val or test")
-        pairs.append((row["video"].strip(), NAMES[name]))
+    for number, row in table.rows():
+        if isinstance(row, str) or not row["video"].strip():
+            problem = row if isinstance(row, str) else "the video is empty"
+            raise DataError(f"{path.name}:{number}: {problem}; expected a video and train, val or test")
+        split = split_of(row["split"])
+        if split is None:
+            raise DataError(f"{path.name}:{number}: {unknown_split(row['split'])}")
+        pairs.append((row["video"].strip(), split))
+    parsed.add_reading(path.name, table.remarks)
     return _without_overlap(path, pairs)
 
 

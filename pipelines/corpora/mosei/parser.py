@@ -15,36 +15,65 @@ Labels and transcripts are joined by video and interval, never by row number.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from merloco.pipelines.catalog.entries import CorpusEntry
-from merloco.pipelines.corpora.base import Parsed, RowError, duplicate, register_parser
+from merloco.pipelines.corpora.annotation_tables import AnnotationTable
+from merloco.pipelines.corpora.base import Parsed, RowError, compare_total, duplicate, register_parser
+from merloco.pipelines.corpora.clips import MediaIndex, is_video, media_files
+from merloco.pipelines.corpora.folders import find_entry, find_release, folder_above
 from merloco.pipelines.corpora.mosei.csd import read_csd
-from merloco.pipelines.corpora.mosei.folds import CODES, FOLDS_FILE, FOLDS_TABLE, NAMES, read_folds
-from merloco.pipelines.corpora.mosei.labels import EMOTIONS, LabelRow, csv_files, read_table, read_workers, table_kind
-from merloco.pipelines.corpora.mosei.transcripts import Segment, read_transcripts
+from merloco.pipelines.corpora.mosei.folds import FOLDS_FILE, FOLDS_TABLE, read_folds
+from merloco.pipelines.corpora.mosei.labels import (
+    EMOTIONS,
+    LabelRow,
+    csv_files,
+    read_candidate,
+    read_label_tables,
+    read_workers,
+    table_kind,
+)
+from merloco.pipelines.corpora.mosei.transcripts import Segment, nearest, read_transcripts
+from merloco.pipelines.corpora.mosei.units import check_intervals
 from merloco.pipelines.corpora.splits import number_turns
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.samples.schema import Sample
 
-TOLERANCE = 0.011
-"""Seconds by which intervals of labels and transcripts may differ: sources round to milliseconds or less."""
 CSD = "CMU_MOSEI_Labels.csd"
+SEGMENTS = {"all labels": 23259}
+"""Labelled segments of the release."""
 OTHER = "no_emotions"
 TRANSCRIPTS = ("Transcript/Segmented/Combined", "Transcript/Combined")
+FULL_VIDEOS = ("Videos/Full/Combined", "Video/Combined")
+CLIPS = ("Videos/Segmented/Combined",)
+AUDIO = ("Audio/Full/WAV_16000", "Audio/WAV_16000")
+VARYING = ("intensities", "start", "end", "duration", "speaker", "dialogue", "split")
 _VIDEO = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class _Media:
-    """Relative paths of the media, listed once."""
+class _Sources:
+    """What under a folder may hold labels."""
 
-    full: dict[str, str]
-    clips: dict[str, str]
-    audio: dict[str, str]
+    csd: Path | None
+    tables: dict[str, list[tuple[Path, AnnotationTable]]]
+    """Kind -> tables."""
+
+    @property
+    def usable(self) -> bool:
+        return self.csd is not None or "labels" in self.tables or "workers" in self.tables
+
+
+@dataclass(frozen=True, slots=True)
+class _Media:
+    """Media by stem, listed once."""
+
+    full: MediaIndex
+    clips: MediaIndex
+    audio: MediaIndex
 
 
 @register_parser("mosei")
@@ -52,65 +81,86 @@ def parse_mosei(entry: CorpusEntry, root: Path) -> Parsed:
     """Parse a CMU-MOSEI release; a root with annotations but without media is accepted.
 
     Raises:
-        DataError: No label source under the root.
+        DataError: No label source under the root, a table that cannot be right (a column that is missing or stands
+            twice, an unknown split, rows that disagree), or intervals in another unit than seconds.
     """
-    parsed = Parsed()
-    places = [root, root / "Raw", root / "Labels", root / "Raw" / "Labels"]
-    rows = list(_labels(places, root, parsed))
-    transcripts = dict(read_transcripts(_first_folder(root, *TRANSCRIPTS), root, parsed))
-    if not transcripts:
+    parsed = Parsed(varying=VARYING)
+    listed: dict[Path, _Sources] = {}
+
+    def sources(folder: Path) -> _Sources:
+        return listed.setdefault(folder, _find_sources(folder)) if folder not in listed else listed[folder]
+
+    base = find_release(root, lambda folder: sources(folder).usable, _no_labels(root, sources(root)), parsed.notes)
+    rows = list(_labels(sources(base), root, parsed))
+    transcripts = dict(read_transcripts(_first_folder(base, *TRANSCRIPTS), root, parsed))
+    if transcripts:
+        parsed.varying += ("text",)
+    else:
         source = "texts are those of the label table" if any(row.text for row in rows) else "samples have no text"
         parsed.notes.append(f"no segmented transcripts: {source}, and ids come from start and end times")
-    media = _find_media(root)
-    folds = read_folds(root)
+        _note_folder_above(base, rows, parsed)
+    videos = list(dict.fromkeys(row.video for row in rows))
+    media = _find_media(base, root, videos)
+    check_intervals(rows, transcripts, lambda video: root / path if (path := media.full.find(video)) else None)
+    folds = read_folds(base, parsed)
     if folds is None and not any(row.split for row in rows):
         parsed.notes.append(f"no fold list: every split is none; put {FOLDS_FILE} of the CMU SDK into the root")
     samples: dict[str, Sample] = {}
-    first: dict[str, tuple[str, int]] = {}
     for row in rows:
         sample = _sample(row, transcripts.get(row.video, []), media, folds)
         if isinstance(sample, RowError):
             parsed.errors.append(sample)
         elif sample.sample_id in samples:
-            parsed.errors.append(duplicate(row.file, row.line, sample.sample_id, first[sample.sample_id]))
+            parsed.errors.append(duplicate(row.file, row.line, sample.sample_id, parsed.places[sample.sample_id]))
         else:
             samples[sample.sample_id] = sample
-            first[sample.sample_id] = row.file, row.line
+            parsed.places[sample.sample_id] = row.file, row.line
     _note_unlabelled(transcripts, samples, parsed)
     parsed.samples = number_turns(samples.values(), lambda s: (s.start or 0.0, s.sample_id))
+    missing = {s.dialogue or "" for s in parsed.samples if s.video_status == "missing_media"}
+    for what, index in (("full videos", media.full), ("ready-made clips", media.clips), ("sounds", media.audio)):
+        parsed.notes += index.notes(what, sorted(missing) if index is not media.clips else ())
+    compare_total(parsed, SEGMENTS, "segments")
     return parsed
 
 
-def _labels(places: list[Path], root: Path, parsed: Parsed) -> Iterator[LabelRow]:
-    """Rows of the best label source: the .csd, then a common label table, then the raw worker CSVs."""
-    folders = [place for place in places if place.is_dir()]
-    named = [p for folder in folders for p in sorted(folder.glob("*Labels*.csd")) if not p.name.startswith(".")]
-    if named:
-        csd = next((path for path in named if path.name == CSD), named[0])
-        parsed.notes.append(f"labels from {csd.relative_to(root).as_posix()}")
-        yield from read_csd(csd, parsed)
+def _find_sources(folder: Path) -> _Sources:
+    places = [place for place in (folder, *(folder / p for p in ("Raw", "Labels", "Raw/Labels"))) if place.is_dir()]
+    named = [p for place in places for p in sorted(place.glob("*Labels*.csd")) if not p.name.startswith(".")]
+    tables: dict[str, list[tuple[Path, AnnotationTable]]] = {}
+    if not named:
+        for path in (p for place in places for p in csv_files(place) if p.name.lower() != FOLDS_TABLE):
+            table = read_candidate(path)
+            tables.setdefault(table_kind(table), []).append((path, table))
+    return _Sources(next((path for path in named if path.name == CSD), next(iter(named), None)), tables)
+
+
+def _no_labels(root: Path, sources: _Sources) -> str:
+    other = sources.tables.get(OTHER)
+    instead = f" ({other[0][0].name} has no column for an emotion)" if other else ""
+    return (
+        f"no CMU-MOSEI labels under {str(root)!r}{instead}: expected {CSD}, a table with the columns video, "
+        f"start_time, end_time, {', '.join(EMOTIONS)}, or the worker tables Raw/Labels/*.csv"
+    )
+
+
+def _labels(sources: _Sources, root: Path, parsed: Parsed) -> Iterator[LabelRow]:
+    """Rows of the best label source: the .csd, then the common label tables, then the raw worker CSVs."""
+    if sources.csd is not None:
+        parsed.notes.append(f"labels from {sources.csd.relative_to(root).as_posix()}")
+        yield from read_csd(sources.csd, parsed)
         return
-    kinds: dict[str, list[Path]] = {}
-    for path in (p for folder in folders for p in csv_files(folder) if p.name != FOLDS_TABLE):
-        kinds.setdefault(table_kind(path), []).append(path)
     parsed.notes += [
-        f"{path.relative_to(root).as_posix()} has no column for an emotion: not used" for path in kinds.get(OTHER, [])
+        f"{path.relative_to(root).as_posix()} has no column for an emotion: not used"
+        for path, _ in sources.tables.get(OTHER, [])
     ]
-    exports = kinds.get("labels", [])
+    exports, batches = (sources.tables.get(kind, []) for kind in ("labels", "workers"))
     if exports:
-        parsed.notes.append("labels from " + _listed(exports, root))
-        for path in exports:
-            yield from read_table(path, parsed)
-        return
-    batches = kinds.get("workers", [])
-    if not batches:
-        instead = f" ({kinds[OTHER][0].name} has no column for an emotion)" if OTHER in kinds else ""
-        raise DataError(
-            f"no CMU-MOSEI labels under {str(root)!r}{instead}: expected {CSD}, a table with the columns video, "
-            f"start_time, end_time, sentiment, {', '.join(EMOTIONS)}, or the worker tables Raw/Labels/*.csv"
-        )
-    parsed.notes.append("labels averaged over the workers of " + _listed(batches, root))
-    yield from read_workers(batches, parsed)
+        parsed.notes.append("labels from " + _listed([path for path, _ in exports], root))
+        yield from read_label_tables([table for _, table in exports], parsed)
+    else:
+        parsed.notes.append("labels averaged over the workers of " + _listed([path for path, _ in batches], root))
+        yield from read_workers([table for _, table in batches], parsed)
 
 
 def _listed(paths: list[Path], root: Path) -> str:
@@ -119,34 +169,40 @@ def _listed(paths: list[Path], root: Path) -> str:
 
 
 def _first_folder(root: Path, *names: str) -> Path | None:
-    return next((base / name for base in (root, root / "Raw") for name in names if (base / name).is_dir()), None)
+    return next((found for name in names if (found := find_entry((root, root / "Raw"), name)) is not None), None)
 
 
-def _find_media(root: Path) -> _Media:
-    def listed(pattern: str, *folders: str) -> dict[str, str]:
-        folder = _first_folder(root, *folders)
-        paths = sorted(folder.glob(pattern)) if folder else []
-        return {p.stem: p.relative_to(root).as_posix() for p in paths if not p.name.startswith(".")}
+def _note_folder_above(root: Path, rows: list[LabelRow], parsed: Parsed) -> None:
+    """Say where the transcripts are, if the root is the folder of the labels alone.
 
-    return _Media(
-        full=listed("*.mp4", "Videos/Full/Combined", "Video/Combined"),
-        clips=listed("*.mp4", "Videos/Segmented/Combined"),
-        audio=listed("*.wav", "Audio/Full/WAV_16000", "Audio/WAV_16000"),
-    )
+    Raises:
+        DataError: The rows have no interval without transcripts.
+    """
+    above = folder_above(root, lambda folder: _first_folder(folder, *TRANSCRIPTS) is not None)
+    if above is None:
+        return
+    sentence = f"transcripts are in a folder above: give {str(above)!r} as the root"
+    if all(row.start is None for row in rows):
+        raise DataError(f"{str(root)!r} has labels without intervals: {sentence}")
+    parsed.notes.append(sentence)
+
+
+def _find_media(base: Path, root: Path, videos: Sequence[str]) -> _Media:
+    def listed(released: str, *folders: str) -> MediaIndex:
+        paths = media_files(_first_folder(base, *folders))
+        wanted = [path for path in paths if released == ".wav" or is_video(path)]
+        index = MediaIndex.of(wanted, root, released)
+        index.claim(videos)
+        return index
+
+    return _Media(full=listed(".mp4", *FULL_VIDEOS), clips=listed(".mp4", *CLIPS), audio=listed(".wav", *AUDIO))
 
 
 def _match(row: LabelRow, segments: list[Segment]) -> Segment | None:
     """The transcript segment of a label row: by clip number where there is one, else by interval."""
     if row.clip is not None:
         return next((s for s in segments if s.clip == row.clip), None)
-    start, end = row.start or 0.0, row.end or 0.0
-
-    def distance(segment: Segment) -> float:
-        # One of the sources may have clamped a negative start.
-        return max(abs(max(segment.start, 0.0) - max(start, 0.0)), abs(segment.end - end))
-
-    best = min(segments, key=distance, default=None)
-    return best if best is not None and distance(best) <= TOLERANCE else None
+    return nearest(segments, row.start or 0.0, row.end or 0.0)
 
 
 def _sample(row: LabelRow, segments: list[Segment], media: _Media, folds: dict[str, str] | None) -> Sample | RowError:
@@ -158,7 +214,7 @@ def _sample(row: LabelRow, segments: list[Segment], media: _Media, folds: dict[s
         return RowError("no_interval", row.file, row.line, f"{row.video} clip {row.clip} is in no transcript")
     if end <= max(start, 0.0):
         return RowError("bad_interval", row.file, row.line, f"{row.video}: the segment {start}-{end} s is empty")
-    marks, native = [], {"sentiment": row.values["sentiment"]}
+    marks, native = [], {name: row.values[name] for name in ("sentiment",) if name in row.values}
     intensities: dict[str, float] = {}
     for name in EMOTIONS:
         intensities[name] = min(max(row.values[name], 0.0), 3.0)
@@ -173,8 +229,7 @@ def _sample(row: LabelRow, segments: list[Segment], media: _Media, folds: dict[s
     if segment is None and text is None:
         marks.append("no_transcript")
     clip = segment.clip if segment else f"t{round(begin * 1000)}-{round(end * 1000)}"  # starts alone recur in a video
-    code = row.split or ""
-    split = folds.get(row.video, "none") if folds is not None else CODES.get(code, NAMES.get(code.lower(), "none"))
+    split = folds.get(row.video, "none") if folds is not None else row.split or "none"
     return Sample(
         sample_id=f"mosei/{row.video}/{clip}",
         corpus="mosei",
@@ -197,14 +252,14 @@ def _sample(row: LabelRow, segments: list[Segment], media: _Media, folds: dict[s
 def _media_columns(video: str, clip: str, begin: float, end: float, media: _Media) -> dict[str, Any]:
     """Full video and wav by interval first; a ready-made clip where the full video is absent."""
     interval = {"video_start": begin, "video_end": end}
-    if video in media.full:
-        columns = {"video_path": media.full[video], "video_status": "ok", **interval}
-    elif clip in media.clips:
-        columns = {"video_path": media.clips[clip], "video_status": "ok"}
+    if (path := media.full.find(video)) is not None:
+        columns = {"video_path": path, "video_status": "ok", **interval}
+    elif (path := media.clips.find(clip)) is not None:
+        columns = {"video_path": path, "video_status": "ok"}
     else:
         columns = {"video_path": f"Videos/Full/Combined/{video}.mp4", "video_status": "missing_media", **interval}
-    if video in media.audio:
-        return {**columns, "audio_path": media.audio[video], "audio_start": begin, "audio_end": end}
+    if (path := media.audio.find(video)) is not None:
+        return {**columns, "audio_path": path, "audio_start": begin, "audio_end": end}
     return columns | {key.replace("video", "audio"): value for key, value in columns.items()}
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from merloco.pipelines.corpora.annotation_files import read_lines
 from merloco.pipelines.corpora.base import Parsed, RowError
 
-_SEGMENT = re.compile(r"(.+?)___(\d+)___(-?\d{1,9}(?:\.\d*)?)___(-?\d{1,9}(?:\.\d*)?)___(.*)", re.ASCII)
+TOLERANCE = 0.011
+"""Seconds by which intervals of labels and transcripts may differ: sources round to milliseconds or less."""
+_SEGMENT = re.compile(r"___(\d+)___(-?\d{1,9}(?:\.\d*)?)___(-?\d{1,9}(?:\.\d*)?)___(.*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,19 @@ def read_transcripts(folder: Path | None, root: Path, parsed: Parsed) -> Iterato
 
 def parse_segment(line: str, video: str) -> Segment | None:
     """One transcript line of a video, or None where it is not one (texts may hold underscores themselves)."""
-    match = _SEGMENT.fullmatch(line)
-    if not match or match[1] != video:
+    match = _SEGMENT.fullmatch(line.removeprefix(video)) if line.startswith(video) else None
+    if match is None:
         return None
-    return Segment(match[2], float(match[3]), float(match[4]), " ".join(match[5].split()))
+    clip, start, end, text = match.groups()
+    return Segment(clip, float(start), float(end), " ".join(text.split()))
+
+
+def nearest(segments: Sequence[Segment], start: float, end: float, tolerance: float = TOLERANCE) -> Segment | None:
+    """The segment with an interval, or None where none is within the tolerance."""
+
+    def distance(segment: Segment) -> float:
+        # One of the sources may have clamped a negative start.
+        return max(abs(max(segment.start, 0.0) - max(start, 0.0)), abs(segment.end - end))
+
+    best = min(segments, key=distance, default=None)
+    return best if best is not None and distance(best) <= tolerance else None

@@ -1,0 +1,218 @@
+"""Annotation tables: the one reader of every CSV of every parser.
+
+Spreadsheets and scripts leave tables in many forms. What is certain is read, and said in `AnnotationTable.remarks`: the
+delimiter, the encoding and the place of the header are those by which the known names of columns are found. What is not
+certain costs its own row.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from merloco.pipelines.corpora.annotation_files import decode_lines, foreign_content
+from merloco.pipelines.errors import DataError
+
+Row = dict[str, str]
+"""Column -> cell as it stands in the file."""
+
+DELIMITERS = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'"}
+"""Delimiter -> how sentences call it; the first one where the header does not tell."""
+HEADER_LINES = 20
+"""Lines at the beginning of a file among which its header is looked for."""
+MAX_RECORD_LINES = 100
+"""Lines that one row with quoted line breaks may have."""
+_SEP = re.compile(r'\s*"?sep=([^"\s\w]|\t)"?[,;|\t]*', re.IGNORECASE)
+"""A spreadsheet's first line that names the delimiter."""
+
+
+@dataclass(slots=True)
+class AnnotationTable:
+    """A table whose header was found; `rows` reads on."""
+
+    file: str
+    """Name for messages."""
+    header_line: int
+    """Line number of the header, from 1."""
+    delimiter: str
+    columns: list[str]
+    """In the spelling of the parser where it knows them; all different."""
+    remarks: list[str]
+    """What is other than in a release, complete when all rows have been read."""
+    _lines: list[str]
+    _repeated: str | None = None
+    _instead: str | None = None
+    _well_formed: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        d = re.escape(self.delimiter)
+        cell = rf'(?:"(?:[^"]|"")*"|[^"{d}]*)'
+        self._well_formed = re.compile(rf"{cell}(?:{d}{cell}){{{max(len(self.columns) - 1, 0)}}}")
+
+    def require(self, names: Collection[str], expected: str | None = None) -> None:
+        """Demand some columns, each once.
+
+        Args:
+            names: The columns.
+            expected: What to say of them; their list by default.
+
+        Raises:
+            DataError: One is missing, or a known column stands twice.
+        """
+        if self._repeated:
+            raise DataError(self._repeated)
+        missing = [name for name in names if name not in self.columns]
+        if missing and self._instead:
+            raise DataError(f"{self.file}: {self._instead}; expected {expected or 'the columns ' + ', '.join(names)}")
+        if missing:
+            found = ", ".join(self.columns)[:200]
+            raise DataError(
+                f"{self.file}: column {missing[0]!r} is missing: expected {expected or 'the columns ' + ', '.join(names)}"
+                f"; found, separated by {_called(self.delimiter)}, in line {self.header_line}: {found}"
+            )
+
+    def rows(self) -> Iterator[tuple[int, Row | str]]:
+        """Rows below the header.
+
+        Yields:
+            The number of a row's first line, from 1, and its cells, or a sentence that says why it has none. Lines
+            without a value are no rows.
+        """
+        width, blank, position = len(self.columns), 0, self.header_line
+        while position < len(self._lines):
+            number = position + 1
+            line = self._lines[position]
+            if not line.strip():
+                position += 1
+                continue
+            cells, position = self._record(position)
+            if isinstance(cells, list) and not any(cell.strip() for cell in cells):
+                blank += 1
+                continue
+            if isinstance(cells, list):
+                while len(cells) > width and not cells[-1].strip():
+                    cells.pop()  # a spreadsheet pads rows to the widest
+                if len(cells) != width:
+                    cells = f"{len(cells)} cells; expected {width}"
+            yield number, cells if isinstance(cells, str) else dict(zip(self.columns, cells, strict=True))
+        if blank:
+            self.remarks.append(f"rows without a value: {blank}")
+
+    def _record(self, position: int) -> tuple[list[str] | str, int]:
+        """The cells of the row that begins at a line, or what is wrong with it, and the position behind it."""
+        line = self._lines[position]
+        if '"' not in line:
+            return line.split(self.delimiter), position + 1
+        cells = _cells(line, self.delimiter)
+        if isinstance(cells, str) and line.count('"') % 2:
+            cells, behind = self._continued(position, cells)
+            return cells, behind
+        return cells, position + 1
+
+    def _continued(self, position: int, problem: str) -> tuple[list[str] | str, int]:
+        """A row with quoted line breaks, if it is one for certain.
+
+        A stray quote must cost its own line and not the rest of the file: a line that is a whole row by itself is no
+        part of the row above it, and the row must have as many cells as the header.
+        """
+        behind = position + 1
+
+        def lines() -> Iterator[str]:
+            nonlocal behind
+            yield self._lines[position] + "\n"
+            for line in self._lines[position + 1 : position + MAX_RECORD_LINES]:
+                if self._well_formed.fullmatch(line):
+                    return
+                behind += 1
+                yield line + "\n"
+
+        try:
+            cells = next(csv.reader(lines(), delimiter=self.delimiter, strict=True))
+        except (csv.Error, StopIteration):
+            return problem, position + 1
+        return (cells, behind) if len(cells) == len(self.columns) else (problem, position + 1)
+
+
+def read_table(path: Path, known: Collection[str], file: str | None = None) -> AnnotationTable:
+    """Find the header of a table.
+
+    The header is the line among the first ones that has the most known names, by the delimiter that gives the most;
+    case, blanks, dots, `-` and `_` in a name do not count.
+
+    Args:
+        path: The file.
+        known: Names of columns that the parser knows.
+        file: Name for messages; the file's own by default.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    raw = path.read_bytes()
+    lines, remarks = decode_lines(raw)
+    sep = next((match[1] for line in lines[:HEADER_LINES] if (match := _SEP.fullmatch(line))), None)
+    spelled = {_key(name): name for name in known}
+    line, delimiter, names = _header(lines, spelled, sep)
+    if delimiter != ",":
+        remarks.append(f"separated by {_called(delimiter)}")
+    if sep is not None:
+        remarks.append("a line sep=")
+    if line > 1:
+        remarks.append(f"the header in line {line}")
+    columns, other, twice = [], [], []
+    for position, name in enumerate(names, start=1):
+        column = spelled.get(_key(name), name)
+        other += [name] * (column != name)
+        if column in columns and column in spelled.values():
+            twice.append(f"column {column!r} stands twice ({columns.index(column) + 1} and {position})")
+        columns.append(column if column and column not in columns else f"{column} (column {position})".strip())
+    if other:
+        remarks.append(f"columns in another spelling ({', '.join(other[:3])}{', ...' if len(other) > 3 else ''})")
+    called = file or path.name
+    instead = foreign_content(raw)
+    return AnnotationTable(
+        called,
+        line,
+        delimiter,
+        columns,
+        remarks,
+        lines,
+        f"{called}:{line}: {twice[0]}: expected it once" if twice else None,
+        f"the file is {instead}" if instead else None,
+    )
+
+
+def _header(lines: list[str], spelled: Collection[str], sep: str | None) -> tuple[int, str, list[str]]:
+    """Line number, delimiter and stripped names of the header."""
+    best: tuple[int, str, list[str]] | None = None
+    most = -1
+    for number, line in enumerate(lines[:HEADER_LINES], start=1):
+        if not line.strip() or _SEP.fullmatch(line):
+            continue
+        for delimiter in dict.fromkeys((*DELIMITERS, *([sep] if sep else []))):
+            cells = _cells(line, delimiter)
+            names = [name.strip().strip("\ufeff") for name in cells] if isinstance(cells, list) else []
+            found = len({_key(name) for name in names} & set(spelled))
+            if found > most:
+                best, most = (number, delimiter, names), found
+    number, delimiter, names = best or (1, ",", [])
+    while names and not names[-1]:
+        names.pop()  # a spreadsheet pads rows to the widest
+    return number, delimiter, names
+
+
+def _called(delimiter: str) -> str:
+    return DELIMITERS.get(delimiter, repr(delimiter))
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_.-]+", "", name.casefold())
+
+
+def _cells(line: str, delimiter: str) -> list[str] | str:
+    try:
+        return next(csv.reader([line], delimiter=delimiter, strict=True), [])
+    except csv.Error as error:
+        return f"not a CSV row: {error}"

@@ -1,0 +1,106 @@
+"""CMU-MOSEI's intervals against transcripts and videos: times in another unit than seconds are found and refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from merloco.pipelines.corpora.mosei.labels import LabelRow
+from merloco.pipelines.corpora.mosei.transcripts import TOLERANCE, Segment, nearest
+from merloco.pipelines.corpora.units import MIN_ROWS, UNITS, check_lengths, guess_unit
+from merloco.pipelines.errors import DataError
+from merloco.pipelines.media.probe import MediaError, probe
+
+TYPICAL_SECONDS = 7.3
+LIMITS = (0.15, 110.0)
+"""Median seconds that segments of a part of the release can have; its longest has 109."""
+EXAMINED_ROWS = 500
+EXAMINED_VIDEOS = 20
+_UNITS = {
+    **UNITS,
+    "hundredths of a second": 100.0,
+    **{f"frames at {rate} per second": float(rate) for rate in (24, 25, 30)},
+    **{f"samples at {rate} Hz": float(rate) for rate in (16000, 44100, 48000)},
+}
+
+
+def check_intervals(
+    rows: Sequence[LabelRow], transcripts: Mapping[str, Sequence[Segment]], videos: Callable[[str], Path | None]
+) -> None:
+    """Refuse intervals that lie outside the transcripts, outside the videos, or that are no lengths of segments.
+
+    Args:
+        rows: Label rows; those without an interval have nothing to check.
+        transcripts: Video -> its segments.
+        videos: Video -> its file, null where it has none.
+
+    Raises:
+        DataError: Most of the rows are so; the sentence guesses the unit.
+    """
+    timed = [row for row in rows if row.start is not None and row.end is not None]
+    _check_transcripts([row for row in timed if transcripts.get(row.video)], transcripts)
+    _check_videos([row for row in timed if not transcripts.get(row.video)], videos)
+    for file in sorted({row.file for row in timed}):
+        lengths = {row.line: row.end - row.start for row in timed if row.file == file and not row.file.endswith(".csd")}
+        check_lengths(file, lengths, "the end", "the start", TYPICAL_SECONDS, LIMITS)
+
+
+def _check_transcripts(rows: list[LabelRow], transcripts: Mapping[str, Sequence[Segment]]) -> None:
+    rows = rows[:: max(len(rows) // EXAMINED_ROWS, 1)]
+    if len(rows) < MIN_ROWS:
+        return
+
+    def fitting(per_second: float) -> int:
+        tolerance = TOLERANCE + (0.5 / per_second if per_second > 1 else 0.0)
+        return sum(
+            nearest(transcripts[r.video], r.start / per_second, r.end / per_second, tolerance) is not None for r in rows
+        )
+
+    now = fitting(1.0)
+    if 2 * now >= len(rows):
+        return
+    unit = max(_UNITS, key=lambda name: fitting(_UNITS[name]))
+    found = fitting(_UNITS[unit])
+    if found > now and 2 * found >= len(rows):
+        raise DataError(
+            f"{_place(rows[0])}: {_interval(rows[0])} fits no transcript, but most intervals do when they are taken as "
+            f"{unit}: expected seconds"
+        )
+    outside = [row for row in rows if row.start >= max(segment.end for segment in transcripts[row.video])]
+    _refuse(outside, rows, "after the end of its transcript")
+
+
+def _check_videos(rows: list[LabelRow], videos: Callable[[str], Path | None]) -> None:
+    ends: dict[str, float] = {}
+    for video in dict.fromkeys(row.video for row in rows):
+        if len(ends) == EXAMINED_VIDEOS:
+            break
+        path = videos(video)
+        try:
+            duration = probe(path).duration if path else None
+        except MediaError:
+            continue
+        if duration:
+            ends[video] = duration
+    examined = [row for row in rows if row.video in ends]
+    if len(examined) >= MIN_ROWS:
+        _refuse([row for row in examined if row.start >= ends[row.video]], examined, "after the end of its video")
+
+
+def _refuse(outside: list[LabelRow], rows: list[LabelRow], what: str) -> None:
+    if 2 * len(outside) > len(rows):
+        lengths = sorted(row.end - row.start for row in rows)
+        unit = guess_unit(lengths[len(lengths) // 2] / TYPICAL_SECONDS)
+        guess = f"; they look like {unit}" if unit else ""
+        raise DataError(
+            f"{_place(outside[0])}: {_interval(outside[0])} begins {what}, as do {len(outside):,} of {len(rows):,} "
+            f"rows: expected seconds{guess}"
+        )
+
+
+def _place(row: LabelRow) -> str:
+    return f"{row.file}:{row.line}"
+
+
+def _interval(row: LabelRow) -> str:
+    return f"the interval {row.start:g}-{row.end:g} s of {row.video}"
