@@ -66,15 +66,26 @@ def _print_reasons(audit: Audit) -> None:
         print(f"  left out  {_counted(audit.left_out)}")
         _print_errors(audit, audit.left_out)
     if audit.damaged:
-        print(f"  damaged   {_counted(audit.damaged)} (lines that cost a text or a vote; their rows are in)")
+        print(f"  damaged   {_counted(audit.damaged)} (lines that cost a text, a vote or a time; their rows are in)")
         _print_errors(audit, audit.damaged)
     if audit.dropped:
         print(f"  dropped   {_counted(audit.dropped)}")
     print("  media     " + "; ".join(f"{m}: {_counted(audit.media[m])}" for m in MODALITIES))
     if audit.marks:
         print(f"  marks     {_counted(audit.marks)}")
+    if audit.findings:
+        print(f"  findings  {'; '.join(finding_sentences(audit))}")
     for note in audit.notes:
         print(f"  note      {note}")
+
+
+def finding_sentences(audit: Audit) -> list[str]:
+    """Columns without information, a sentence per code: `all_null: start, end`, `one_value: label ('neutral')`."""
+    columns: dict[str, list[str]] = {}
+    for finding in audit.findings:
+        value = "" if finding["value"] is None else f" ({finding['value'][:40]!r})"
+        columns.setdefault(finding["code"], []).append(finding["column"] + value)
+    return [f"{code}: {', '.join(names)}" for code, names in columns.items()]
 
 
 def _print_errors(audit: Audit, codes: Mapping[str, int]) -> None:
@@ -94,6 +105,7 @@ def audit_table(audits: Sequence[Audit]) -> pa.Table:
         rows += [(audit.corpus, what, None, None, n) for what, n in _totals(audit).items()]
         named = {"left_out": audit.left_out, "damaged": audit.damaged, "dropped": audit.dropped, "mark": audit.marks}
         rows += [(audit.corpus, what, None, name, n) for what, counts in named.items() for name, n in counts.items()]
+        rows += [(audit.corpus, f["code"], None, f["column"], f["samples"]) for f in audit.findings]
         for modality, statuses in audit.media.items():
             rows += [(audit.corpus, modality, None, status, n) for status, n in statuses.items()]
         for split, classes in audit.classes.items():

@@ -8,7 +8,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from merloco.flows.ingest.audit_tables import SUMS, audit_rows
+from merloco.flows.ingest.audit_tables import SUMS, audit_rows, finding_sentences
 from merloco.flows.ingest.service import ingest_one
 from merloco.flows.tasks.attempts import TasksFailedError, attempt_all
 from merloco.flows.tasks.display import corpus_tags, record_table, tag_flow_run
@@ -24,7 +24,7 @@ def ingest_task(catalog: str, store: str, name: str, root: str) -> Audit:
     audit = ingest_one(catalog, store, name, root)
     logger = get_run_logger()
     logger.info("%s: %d rows found, %d samples, %d usable", audit.root, audit.found, audit.samples, audit.usable)
-    for sentence in audit.notes:
+    for sentence in (*finding_sentences(audit), *audit.notes):
         logger.warning(sentence)
     return audit
 

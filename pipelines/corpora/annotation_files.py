@@ -41,8 +41,8 @@ def decode_lines(raw: bytes) -> tuple[list[str], list[str]]:
     encoding = utf16_encoding(raw)
     if encoding is not None:
         text = raw.decode(encoding, errors="replace").removeprefix("\ufeff")
-        return _split(text), [encoding.upper()]
-    remarks = ["a byte order mark"] if raw.startswith(codecs.BOM_UTF8) else []
+        return _split(text), [f"in {encoding.upper()}"]
+    remarks = ["begins with a byte order mark"] if raw.startswith(codecs.BOM_UTF8) else []
     raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         return _split(raw.decode("utf-8")), remarks

@@ -81,7 +81,7 @@ class AnnotationTable:
             The number of a row's first line, from 1, and its cells, or a sentence that says why it has none. Lines
             without a value are no rows.
         """
-        width, blank, position = len(self.columns), 0, self.header_line
+        width, blank, broken, position = len(self.columns), 0, 0, self.header_line
         while position < len(self._lines):
             number = position + 1
             line = self._lines[position]
@@ -89,6 +89,7 @@ class AnnotationTable:
                 position += 1
                 continue
             cells, position = self._record(position)
+            broken += position > number
             if isinstance(cells, list) and not any(cell.strip() for cell in cells):
                 blank += 1
                 continue
@@ -98,6 +99,8 @@ class AnnotationTable:
                 if len(cells) != width:
                     cells = f"{len(cells)} cells; expected {width}"
             yield number, cells if isinstance(cells, str) else dict(zip(self.columns, cells, strict=True))
+        if broken:
+            self.remarks.append(f"rows with quoted line breaks: {broken}")
         if blank:
             self.remarks.append(f"rows without a value: {blank}")
 
@@ -158,9 +161,9 @@ def read_table(path: Path, known: Collection[str], file: str | None = None) -> A
     if delimiter != ",":
         remarks.append(f"separated by {_called(delimiter)}")
     if sep is not None:
-        remarks.append("a line sep=")
+        remarks.append("a line sep= skipped")
     if line > 1:
-        remarks.append(f"the header in line {line}")
+        remarks.append(f"header in line {line}")
     columns, other, twice = [], [], []
     for position, name in enumerate(names, start=1):
         column = spelled.get(_key(name), name)

@@ -84,7 +84,7 @@ class Parsed:
     def add_reading(self, file: str, remarks: list[str]) -> None:
         """Note how a table was read that stands in another form than the release's."""
         if remarks:
-            self.notes.append(f"{file} was read with {', '.join(remarks)}")
+            self.notes.append(f"{file}: {'; '.join(remarks)}")
 
 
 def compare_total(parsed: Parsed, release: Mapping[str, int], what: str) -> None:

@@ -119,7 +119,7 @@ def _read_rows(file: Path, part: str, root: Path, labels: set[str], parsed: Pars
     reading = _Reading(part, labels, seconds, Rewritten())
     seen: dict[str, Sample] = {}
     for number, cells in rows:
-        row = cells if isinstance(cells, str) else {column: cell.translate(_C1) for column, cell in cells.items()}
+        row = cells if isinstance(cells, str) else {column: _repaired(cell) for column, cell in cells.items()}
         sample = row if isinstance(row, str) else _sample(row, reading)
         if isinstance(sample, str) or isinstance(row, str):
             parsed.errors.append(RowError("bad_row", name, number, str(sample)))
@@ -140,6 +140,10 @@ def _read_rows(file: Path, part: str, root: Path, labels: set[str], parsed: Pars
     lengths = {parsed.places[s.sample_id][1]: s.end - s.start for s in seen.values() if None not in (s.start, s.end)}
     check_lengths(name, lengths, "EndTime", "StartTime", typical=3.2, limits=(0.05, 60.0))
     parsed.add_reading(name, [*table.remarks, *([form] if form else []), *reading.rewritten.notes()])
+
+
+def _repaired(cell: str) -> str:
+    return cell if cell.isascii() else cell.translate(_C1)
 
 
 def _sample(row: Row, reading: _Reading) -> Sample | str:
@@ -201,9 +205,11 @@ def _with_media(sample: Sample, clips: PartClips, rules: MediaRules) -> Sample:
         marks.append("near_empty")
     if sample.sample_id in rules.over_long or (length and rules.max_seconds and length > rules.max_seconds):
         marks.append("over_long")
-    sample = replace(sample, marks=tuple(marks), video_path=clip.video, audio_path=clip.audio)
     return replace(
         sample,
+        marks=tuple(marks),
+        video_path=clip.video,
+        audio_path=clip.audio,
         video_status="known_bad" if known_bad else "ok" if clip.has_video else "missing_media",
         audio_status="known_bad" if known_bad else "ok" if clip.has_audio else "missing_media",
     )

@@ -15,6 +15,7 @@ from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.corpora.base import Parsed, RowError
 from merloco.pipelines.errors import BrokenFileError, DataError
 from merloco.pipelines.files.atomic import atomic_path
+from merloco.pipelines.samples.column_findings import column_findings
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.schema import MODALITIES, SPLITS
 from merloco.pipelines.samples.table import not_ingested
@@ -44,10 +45,12 @@ class Audit:
     """Modality -> status -> samples."""
     marks: dict[str, int] = field(default_factory=dict)
     damaged: dict[str, int] = field(default_factory=dict)
-    """Lines that could not be read but cost a vote or a text only: their rows are samples all the same."""
+    """Lines that could not be read but cost a vote, a text or a time only: their rows are samples all the same."""
     errors: list[dict[str, Any]] = field(default_factory=list)
     """Every row left out, then every damaged line: code, file, line, message."""
     notes: list[str] = field(default_factory=list)
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    """Columns without information: code (`all_null`, `one_value`), column, value, samples."""
     state: str = ""
     """Hash of the release's file listing and the catalog entry: the same state needs no second reading."""
 
@@ -80,6 +83,7 @@ def make_audit(name: str, entry: CorpusEntry, root: Path, parsed: Parsed, table:
         damaged=counted(error.code for error in parsed.damaged),
         errors=[asdict(error) for error in (*parsed.left_out, *parsed.damaged) if error != DELETED],
         notes=list(parsed.notes),
+        findings=[asdict(finding) for finding in column_findings(table, parsed.varying)],
     )
 
 

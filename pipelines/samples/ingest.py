@@ -15,6 +15,7 @@ from merloco.pipelines.files.atomic import require_writable
 from merloco.pipelines.files.formats import quarantine, write_parquet
 from merloco.pipelines.files.hashing import canonical_json, sha256_file, sha256_text
 from merloco.pipelines.samples.audit import DELETED, Audit, audit_path, counted, make_audit, read_audit, write_audit
+from merloco.pipelines.samples.label_counts import require_known_labels
 from merloco.pipelines.samples.schema import Sample, from_table, to_table
 from merloco.pipelines.samples.table import ingested_table, samples_path
 from merloco.pipelines.samples.tombstones import locked_tombstones, read_tombstones
@@ -26,7 +27,7 @@ from merloco.pipelines.samples.transcripts import (
     stored_transcripts,
 )
 
-PARSER_VERSION = 3
+PARSER_VERSION = 4
 """Raised when a parser reads the same files differently."""
 
 
@@ -110,6 +111,7 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
         table = to_table(samples)
         write_parquet(samples_path(store, name), table)
         joined = join_transcripts(store, name, table)
+        require_known_labels(joined, name, entry.maps[entry.map], entry.map, parsed.places)
         audit = replace(make_audit(name, entry, root, parsed, joined), state=state + deleted.digest)
         write_audit(store, audit)
     return audit

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from merloco.pipelines.catalog.entries import DROP, LabelMap
+from merloco.pipelines.errors import DataError, suggest
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.schema import SPLITS
 
@@ -44,6 +46,34 @@ def unknown_labels(samples: pa.Table, label_map: LabelMap) -> dict[str, list[str
             if name not in label_map.labels:
                 unknown.setdefault(name, []).append(sample_id)
     return dict(sorted(unknown.items()))
+
+
+def require_known_labels(
+    samples: pa.Table, corpus: str, label_map: LabelMap, name: str, places: Mapping[str, tuple[str, int]]
+) -> None:
+    """Demand that a map knows every label of a samples table.
+
+    Args:
+        samples: The samples table of one corpus.
+        corpus: Its name, for messages.
+        label_map: The map.
+        name: The map's name, for messages.
+        places: Sample id -> file and line of its row, where that is known.
+
+    Raises:
+        DataError: It does not; the sentence says where the first unknown label stands and lists the known ones.
+    """
+    unknown = unknown_labels(samples, label_map)
+    if not unknown:
+        return
+    label, ids = max(unknown.items(), key=lambda item: len(item[1]))
+    first = min(ids, key=lambda sample_id: (places.get(sample_id, ("", 0)), sample_id))
+    place = "{}:{}".format(*places[first]) if first in places else f"sample {first!r}"
+    others = ", ".join(f"{other!r}" for other in unknown if other != label)
+    raise DataError(
+        f"corpus {corpus!r}, {place}: unknown label {label!r} (of {len(ids)} rows{f'; also {others}' if others else ''}): "
+        f"{suggest(label, label_map.labels)}; add it to the label map {name!r} in the catalog"
+    )
 
 
 def count_labels(samples: pa.Table, corpus: str, label_map: LabelMap) -> list[LabelCount]:

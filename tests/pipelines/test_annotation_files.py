@@ -29,7 +29,7 @@ def test_one_byte_of_another_encoding_leaves_the_other_lines_as_they_are() -> No
 def test_utf16_reads_with_and_without_a_byte_order_mark(encoding: str, mark: str) -> None:
     lines, remarks = decode_lines((mark + TEXT).encode(encoding))
     assert lines == ["a,b", "Hi,You’re", ""]
-    assert remarks == [encoding.upper()]
+    assert remarks == [f"in {encoding.upper()}"]
 
 
 def test_utf8_needs_no_remark() -> None:

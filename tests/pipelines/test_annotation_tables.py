@@ -45,7 +45,7 @@ def test_what_stands_above_the_header_is_skipped_and_lines_keep_their_numbers(tm
     found = table(tmp_path, f"{before}Dialogue_ID,Text\n1,a\n")
     number = before.count("\n") + 2
     assert list(found.rows()) == [(number, {"Dialogue_ID": "1", "Text": "a"})]
-    assert f"the header in line {number - 1}" in found.remarks
+    assert f"header in line {number - 1}" in found.remarks
 
 
 def test_a_sep_line_names_a_delimiter_that_is_not_tried_else(tmp_path: Path) -> None:

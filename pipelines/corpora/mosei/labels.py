@@ -123,7 +123,7 @@ def read_label_tables(tables: list[AnnotationTable], parsed: Parsed) -> Iterator
                     RowError("bad_row", table.file, line, cells if isinstance(cells, str) else expectation)
                 )
                 continue
-            split = named if "split" not in row else _split(row["split"], table.file, line)
+            split = named if "split" not in row else _split(row["split"], table.file, line, rewritten)
             text = " ".join(row.get("text", "").split()) or None
             found = LabelRow(video, None, begin, until, means_of(numbers), table.file, line, split, text)
             first = seen.setdefault((video, begin, until), found)
@@ -233,7 +233,9 @@ def _clip(text: str, rewritten: Rewritten) -> str:
     return str(number)
 
 
-def _split(word: str, file: str, line: int) -> str:
+def _split(word: str, file: str, line: int, rewritten: Rewritten) -> str:
+    if word != word.strip().lower():
+        rewritten.add("splits in another spelling", repr(word))
     split = split_of(word)
     if split is None and word.strip().casefold().removesuffix(".0") not in NO_SPLIT:
         raise DataError(f"{file}:{line}: {unknown_split(word)}, or none or 3 for no split")
