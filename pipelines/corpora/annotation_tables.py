@@ -65,13 +65,14 @@ class AnnotationTable:
         if self._repeated:
             raise DataError(self._repeated)
         missing = [name for name in names if name not in self.columns]
+        expected = expected or f"the columns {', '.join(names)}"
         if missing and self._instead:
-            raise DataError(f"{self.file}: {self._instead}; expected {expected or 'the columns ' + ', '.join(names)}")
+            raise DataError(f"{self.file}: {self._instead}; expected {expected}")
         if missing:
             found = ", ".join(self.columns)[:200]
+            where = f"separated by {_called(self.delimiter)} in line {self.header_line}"
             raise DataError(
-                f"{self.file}: column {missing[0]!r} is missing: expected {expected or 'the columns ' + ', '.join(names)}"
-                f"; found, separated by {_called(self.delimiter)}, in line {self.header_line}: {found}"
+                f"{self.file}: column {missing[0]!r} is missing: expected {expected}; found, {where}: {found}"
             )
 
     def rows(self) -> Iterator[tuple[int, Row | str]]:
@@ -164,7 +165,9 @@ def read_table(path: Path, known: Collection[str], file: str | None = None) -> A
         remarks.append("a line sep= skipped")
     if line > 1:
         remarks.append(f"header in line {line}")
-    columns, other, twice = [], [], []
+    columns: list[str] = []
+    other: list[str] = []
+    twice: list[str] = []
     for position, name in enumerate(names, start=1):
         column = spelled.get(_key(name), name)
         other += [name] * (column != name)

@@ -38,15 +38,17 @@ class RowError:
 
 def duplicate(file: str, line: int, name: str, first: tuple[str, int]) -> RowError:
     """The error of another row of what `name` says; the `first`, by file and line (0: a whole file), stays."""
-    return RowError("duplicate_row", file, line, f"{name} is also in {_place(first)}: that one is kept; expected it once")
-
-
-def disagreement(file: str, line: int, name: str, first: tuple[str, int], what: str, there: object, here: object) -> str:
-    """The sentence on two rows of what `name` says that differ: which one is right, only their owner knows."""
-    return (
-        f"{_place((file, line))}: {name} is also in {_place(first)} with another {what}: {there!r} there, {here!r} here; "
-        f"expected one row, or equal ones"
+    return RowError(
+        "duplicate_row", file, line, f"{name} is also in {_place(first)}: that one is kept; expected it once"
     )
+
+
+def disagreement(
+    file: str, line: int, name: str, first: tuple[str, int], what: str, there: object, here: object
+) -> str:
+    """The sentence on two rows of what `name` says that differ: which one is right, only their owner knows."""
+    where = f"{_place((file, line))}: {name} is also in {_place(first)}"
+    return f"{where} with another {what}, {there!r:.60} there and {here!r:.60} here: expected one row, or equal ones"
 
 
 def _place(place: tuple[str, int]) -> str:

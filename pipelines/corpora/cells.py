@@ -1,4 +1,4 @@
-"""Cells of annotation tables as values: what a spreadsheet made of a number, a time or a name is read where it is certain.
+"""Cells of annotation tables as values; what a spreadsheet made of a number, a time or a name is read where certain.
 
 What a cell says in another form than the release's is counted in `Rewritten`, for one note per kind in the audit.
 """

@@ -84,7 +84,7 @@ class MediaIndex:
         return self.exact[stem]
 
     def notes(self, what: str, missing: Sequence[str]) -> Iterator[str]:
-        """Files that were not used, for the audit: beside another of their stem, or, where some are `missing`, others."""
+        """Files that were not used: beside another of their stem or, where some are `missing`, with no known stem."""
         if self.unused:
             yield f"{what}: not used beside a file of the same name: {first_names(self.unused)}"
         orphans = sorted(self.exact[stem] for stem in self.exact.keys() - self.taken)

@@ -13,7 +13,7 @@ LEVELS_ABOVE = 3
 
 
 def find_entry(places: Iterable[Path], name: str) -> Path | None:
-    """The first entry `name` (`a/b` takes a folder and what is in it) of some folders; in any case where none is exact."""
+    """The first entry `name` of some folders, in any case where none is exact; `a/b` is the entry b of a folder a."""
     for place in places:
         if (place / name).exists():
             return place / name

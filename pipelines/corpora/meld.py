@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from merloco.pipelines.catalog.entries import CorpusEntry, MediaRules
@@ -24,7 +25,7 @@ from merloco.pipelines.corpora.annotation_tables import Row, read_table
 from merloco.pipelines.corpora.base import Parsed, RowError, compare_total, disagreement, duplicate, register_parser
 from merloco.pipelines.corpora.cells import Rewritten, known_label, time_reader, whole_number
 from merloco.pipelines.corpora.folders import find_entry, find_release, folder_above
-from merloco.pipelines.corpora.meld_clips import CLIP_FOLDERS, PartClips
+from merloco.pipelines.corpora.meld_clips import PartClips
 from merloco.pipelines.corpora.splits import number_turns
 from merloco.pipelines.corpora.units import check_lengths
 from merloco.pipelines.errors import DataError
@@ -62,7 +63,7 @@ def parse_meld(entry: CorpusEntry, root: Path) -> Parsed:
     labels = {label for label_map in entry.maps.values() for label in label_map.labels}
     for part, file in _files(base).items():
         if file is None:
-            above = folder_above(root, lambda folder, part=part: _files(folder)[part] is not None)
+            above = folder_above(root, partial(_has_part, part))
             where = f" (it is in a folder above: give {str(above)!r} as the root)" if above else ""
             parsed.notes.append(f"{part}_sent_emo.csv not found: the {PARTS[part]} split is empty{where}")
             continue
@@ -78,7 +79,10 @@ def parse_meld(entry: CorpusEntry, root: Path) -> Parsed:
 
 def _places(folder: Path) -> list[Path]:
     return [
-        place for base in (folder, folder / "MELD.Raw") for place in (base, *(base / p for p in PARTS)) if place.is_dir()
+        place
+        for base in (folder, folder / "MELD.Raw")
+        for place in (base, *(base / p for p in PARTS))
+        if place.is_dir()
     ]
 
 
@@ -86,6 +90,10 @@ def _files(folder: Path) -> dict[str, Path | None]:
     """Part -> its annotation file."""
     places = _places(folder)
     return {part: find_entry(places, f"{part}_sent_emo.csv") for part in PARTS}
+
+
+def _has_part(part: str, folder: Path) -> bool:
+    return _files(folder)[part] is not None
 
 
 def _other_files(root: Path) -> str:
@@ -137,7 +145,11 @@ def _read_rows(file: Path, part: str, root: Path, labels: set[str], parsed: Pars
                 problem = f"{column} is {row[column]!r}; expected a time such as 00:16:16,059"
                 parsed.errors.append(RowError("bad_time", name, number, problem))
         yield sample
-    lengths = {parsed.places[s.sample_id][1]: s.end - s.start for s in seen.values() if None not in (s.start, s.end)}
+    lengths = {
+        parsed.places[s.sample_id][1]: s.end - s.start
+        for s in seen.values()
+        if s.start is not None and s.end is not None
+    }
     check_lengths(name, lengths, "EndTime", "StartTime", typical=3.2, limits=(0.05, 60.0))
     parsed.add_reading(name, [*table.remarks, *([form] if form else []), *reading.rewritten.notes()])
 

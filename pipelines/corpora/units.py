@@ -50,7 +50,7 @@ def check_lengths(
         )
     middle = median(lengths.values())
     if not limits[0] <= middle <= limits[1]:
-        line, length = next((item for item in lengths.items() if not limits[0] <= item[1] <= limits[1]))
+        line, length = next(item for item in lengths.items() if not limits[0] <= item[1] <= limits[1])
         unit = guess_unit(middle / typical)
         raise DataError(
             f"{file}:{line}: {start} and {end} are {length:,g} s apart, and {middle:,g} s in the median of all rows: "

@@ -69,9 +69,9 @@ def require_known_labels(
     label, ids = max(unknown.items(), key=lambda item: len(item[1]))
     first = min(ids, key=lambda sample_id: (places.get(sample_id, ("", 0)), sample_id))
     place = "{}:{}".format(*places[first]) if first in places else f"sample {first!r}"
-    others = ", ".join(f"{other!r}" for other in unknown if other != label)
+    others = "".join(f", {other!r} too" for other in unknown if other != label)
     raise DataError(
-        f"corpus {corpus!r}, {place}: unknown label {label!r} (of {len(ids)} rows{f'; also {others}' if others else ''}): "
+        f"corpus {corpus!r}, {place}: unknown label {label!r} (in {len(ids)} rows{others}): "
         f"{suggest(label, label_map.labels)}; add it to the label map {name!r} in the catalog"
     )
 

@@ -1,4 +1,4 @@
-"""Annotation tables: delimiter, header and quoted line breaks where they are certain; a stray quote costs its own row."""
+"""Annotation tables: delimiter, header and quoted line breaks where they are certain; a stray quote costs its row."""
 
 import csv
 import io
@@ -35,12 +35,16 @@ def test_the_delimiter_is_the_one_by_which_the_known_names_are_found(tmp_path: P
     assert bool(found.remarks) == (delimiter != ",")
 
 
-@pytest.mark.parametrize("header", ["dialogue_id,TEXT", " Dialogue_ID , Text ", '"Dialogue_ID","Text"', "Dialogue ID,text"])
+@pytest.mark.parametrize(
+    "header", ["dialogue_id,TEXT", " Dialogue_ID , Text ", '"Dialogue_ID","Text"', "Dialogue ID,text"]
+)
 def test_case_and_blanks_of_names_do_not_count(tmp_path: Path, header: str) -> None:
     assert rows(tmp_path, f"{header}\n1,a\n") == [(2, {"Dialogue_ID": "1", "Text": "a"})]
 
 
-@pytest.mark.parametrize("before", ["sep=,\r\n", '"sep=,"\n', "\r\n", "\n \n\n", "MELD train set\n", ",,\n", "\ufeffsep=,\n"])
+@pytest.mark.parametrize(
+    "before", ["sep=,\r\n", '"sep=,"\n', "\r\n", "\n \n\n", "MELD train set\n", ",,\n", "\ufeffsep=,\n"]
+)
 def test_what_stands_above_the_header_is_skipped_and_lines_keep_their_numbers(tmp_path: Path, before: str) -> None:
     found = table(tmp_path, f"{before}Dialogue_ID,Text\n1,a\n")
     number = before.count("\n") + 2
@@ -101,7 +105,9 @@ def test_columns_that_nobody_knows_may_stand_twice_or_have_no_name(tmp_path: Pat
 
 
 def test_a_missing_column_says_what_was_found(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^a\.csv: column 'Text' is missing: .*separated by ';', in line 1: Dialogue_ID, x"):
+    with pytest.raises(
+        DataError, match=r"^a\.csv: column 'Text' is missing: .*separated by ';' in line 1: Dialogue_ID, x"
+    ):
         table(tmp_path, "Dialogue_ID;x\n1;2\n").require(["Dialogue_ID", "Text"])
 
 

@@ -148,10 +148,14 @@ def test_an_equal_row_is_left_out_and_says_where_the_first_is(tmp_path: Path) ->
     assert next(s for s in parsed.samples if s.split == "train").text == "same"
 
 
-@pytest.mark.parametrize("other", [{"text": "second"}, {"emotion": "anger"}, {"EndTime": "0:00:09,000"}, {"Season": "7"}])
+@pytest.mark.parametrize(
+    "other", [{"text": "second"}, {"emotion": "anger"}, {"EndTime": "0:00:09,000"}, {"Season": "7"}]
+)
 def test_rows_of_one_utterance_that_disagree_are_an_error_with_both_places(tmp_path: Path, other: dict) -> None:
     root = release(tmp_path, [row(1, 0, 0), row(2, 0, 0, **other)])
-    with pytest.raises(DataError, match=r"^train_sent_emo\.csv:3: meld/train/dia0_utt0 is also in train_sent_emo\.csv:2"):
+    with pytest.raises(
+        DataError, match=r"^train_sent_emo\.csv:3: meld/train/dia0_utt0 is also in train_sent_emo\.csv:2"
+    ):
         parse(root)
 
 

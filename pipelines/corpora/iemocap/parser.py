@@ -84,7 +84,9 @@ def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
     else:
         compare_total(parsed, UTTERANCES, "utterances")
     for session, files in media.items():
-        parsed.notes += files.notes(session, [sample for sample in parsed.samples if sample.sample_id[11] == str(session)])
+        parsed.notes += files.notes(
+            session, [sample for sample in parsed.samples if (sample.dialogue or "").startswith(f"Ses0{session}")]
+        )
     _carve_validation(parsed, entry)
     return parsed
 

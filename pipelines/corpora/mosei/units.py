@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from merloco.pipelines.corpora.mosei.labels import LabelRow
 from merloco.pipelines.corpora.mosei.transcripts import TOLERANCE, Segment, nearest
@@ -24,6 +25,17 @@ _UNITS = {
 }
 
 
+class _Interval(NamedTuple):
+    """A label row that has an interval."""
+
+    row: LabelRow
+    start: float
+    end: float
+
+    def __str__(self) -> str:
+        return f"{self.row.file}:{self.row.line}: the interval {self.start:g}-{self.end:g} s of {self.row.video}"
+
+
 def check_intervals(
     rows: Sequence[LabelRow], transcripts: Mapping[str, Sequence[Segment]], videos: Callable[[str], Path | None]
 ) -> None:
@@ -37,15 +49,15 @@ def check_intervals(
     Raises:
         DataError: Most of the rows are so; the sentence guesses the unit.
     """
-    timed = [row for row in rows if row.start is not None and row.end is not None]
-    _check_transcripts([row for row in timed if transcripts.get(row.video)], transcripts)
-    _check_videos([row for row in timed if not transcripts.get(row.video)], videos)
-    for file in sorted({row.file for row in timed}):
-        lengths = {row.line: row.end - row.start for row in timed if row.file == file and not row.file.endswith(".csd")}
+    timed = [_Interval(row, row.start, row.end) for row in rows if row.start is not None and row.end is not None]
+    _check_transcripts([one for one in timed if transcripts.get(one.row.video)], transcripts)
+    _check_videos([one for one in timed if not transcripts.get(one.row.video)], videos)
+    for file in sorted({one.row.file for one in timed if not one.row.file.endswith(".csd")}):
+        lengths = {one.row.line: one.end - one.start for one in timed if one.row.file == file}
         check_lengths(file, lengths, "the end", "the start", TYPICAL_SECONDS, LIMITS)
 
 
-def _check_transcripts(rows: list[LabelRow], transcripts: Mapping[str, Sequence[Segment]]) -> None:
+def _check_transcripts(rows: list[_Interval], transcripts: Mapping[str, Sequence[Segment]]) -> None:
     rows = rows[:: max(len(rows) // EXAMINED_ROWS, 1)]
     if len(rows) < MIN_ROWS:
         return
@@ -53,7 +65,8 @@ def _check_transcripts(rows: list[LabelRow], transcripts: Mapping[str, Sequence[
     def fitting(per_second: float) -> int:
         tolerance = TOLERANCE + (0.5 / per_second if per_second > 1 else 0.0)
         return sum(
-            nearest(transcripts[r.video], r.start / per_second, r.end / per_second, tolerance) is not None for r in rows
+            nearest(transcripts[one.row.video], one.start / per_second, one.end / per_second, tolerance) is not None
+            for one in rows
         )
 
     now = fitting(1.0)
@@ -63,16 +76,15 @@ def _check_transcripts(rows: list[LabelRow], transcripts: Mapping[str, Sequence[
     found = fitting(_UNITS[unit])
     if found > now and 2 * found >= len(rows):
         raise DataError(
-            f"{_place(rows[0])}: {_interval(rows[0])} fits no transcript, but most intervals do when they are taken as "
-            f"{unit}: expected seconds"
+            f"{rows[0]} fits no transcript, but most intervals do when they are taken as {unit}: expected seconds"
         )
-    outside = [row for row in rows if row.start >= max(segment.end for segment in transcripts[row.video])]
+    outside = [one for one in rows if one.start >= max(segment.end for segment in transcripts[one.row.video])]
     _refuse(outside, rows, "after the end of its transcript")
 
 
-def _check_videos(rows: list[LabelRow], videos: Callable[[str], Path | None]) -> None:
+def _check_videos(rows: list[_Interval], videos: Callable[[str], Path | None]) -> None:
     ends: dict[str, float] = {}
-    for video in dict.fromkeys(row.video for row in rows):
+    for video in dict.fromkeys(one.row.video for one in rows):
         if len(ends) == EXAMINED_VIDEOS:
             break
         path = videos(video)
@@ -82,25 +94,16 @@ def _check_videos(rows: list[LabelRow], videos: Callable[[str], Path | None]) ->
             continue
         if duration:
             ends[video] = duration
-    examined = [row for row in rows if row.video in ends]
+    examined = [one for one in rows if one.row.video in ends]
     if len(examined) >= MIN_ROWS:
-        _refuse([row for row in examined if row.start >= ends[row.video]], examined, "after the end of its video")
+        _refuse([one for one in examined if one.start >= ends[one.row.video]], examined, "after the end of its video")
 
 
-def _refuse(outside: list[LabelRow], rows: list[LabelRow], what: str) -> None:
+def _refuse(outside: list[_Interval], rows: list[_Interval], what: str) -> None:
     if 2 * len(outside) > len(rows):
-        lengths = sorted(row.end - row.start for row in rows)
+        lengths = sorted(one.end - one.start for one in rows)
         unit = guess_unit(lengths[len(lengths) // 2] / TYPICAL_SECONDS)
         guess = f"; they look like {unit}" if unit else ""
         raise DataError(
-            f"{_place(outside[0])}: {_interval(outside[0])} begins {what}, as do {len(outside):,} of {len(rows):,} "
-            f"rows: expected seconds{guess}"
+            f"{outside[0]} begins {what}, as do {len(outside):,} of {len(rows):,} rows: expected seconds{guess}"
         )
-
-
-def _place(row: LabelRow) -> str:
-    return f"{row.file}:{row.line}"
-
-
-def _interval(row: LabelRow) -> str:
-    return f"the interval {row.start:g}-{row.end:g} s of {row.video}"
