@@ -9,7 +9,12 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-_BYTE_ORDER_MARKS = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins like that of UTF-16
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 _EXAMINED = 4096
 """Bytes of a file by which UTF-16 without a byte order mark is known."""
 _MIN_ZERO_SHARE = 0.4
@@ -32,13 +37,13 @@ def read_lines(path: Path) -> list[str]:
 def decode_lines(raw: bytes) -> tuple[list[str], list[str]]:
     r"""Lines of a text without their ends (`\n`, `\r\n`, or `\r` where there is no other).
 
-    The encoding is UTF-16 where a byte order mark or the zero bytes say so, else UTF-8; a line that is not UTF-8 is
-    Windows-1252. A byte order mark is not part of the text.
+    The encoding is UTF-16 or UTF-32 where a byte order mark or the zero bytes say so, else UTF-8; a line that is not
+    UTF-8 is Windows-1252. A byte order mark is not part of the text.
 
     Returns:
         The lines; then, for the audit, what is other than UTF-8.
     """
-    encoding = utf16_encoding(raw)
+    encoding = wide_encoding(raw)
     if encoding is not None:
         text = raw.decode(encoding, errors="replace").removeprefix("\ufeff")
         return _split(text), [f"in {encoding.upper()}"]
@@ -54,8 +59,8 @@ def decode_lines(raw: bytes) -> tuple[list[str], list[str]]:
     return [line for line, _ in decoded], remarks
 
 
-def utf16_encoding(raw: bytes) -> str | None:
-    """`utf-16-le` or `utf-16-be` where a text is certainly one of them, else null."""
+def wide_encoding(raw: bytes) -> str | None:
+    """The encoding of two or four bytes per character that a text certainly has, else null."""
     for mark, encoding in _BYTE_ORDER_MARKS:
         if raw.startswith(mark):
             return encoding
@@ -73,7 +78,7 @@ def foreign_content(raw: bytes) -> str | None:
     if not raw.strip():
         return "empty"
     head = raw[:_EXAMINED].removeprefix(codecs.BOM_UTF8).lstrip().lower()
-    zeros = "no text: it holds zero bytes" if b"\0" in head and utf16_encoding(raw) is None else None
+    zeros = "no text: it holds zero bytes" if b"\0" in head and wide_encoding(raw) is None else None
     return next((what for signature, what in _SIGNATURES if head.startswith(signature.lower())), zeros)
 
 

@@ -69,7 +69,7 @@ class AnnotationTable:
         if missing and self._instead:
             raise DataError(f"{self.file}: {self._instead}; expected {expected}")
         if missing:
-            found = ", ".join(self.columns)[:200]
+            found = "".join(char if char.isprintable() else "?" for char in ", ".join(self.columns)[:200])
             where = f"separated by {_called(self.delimiter)} in line {self.header_line}"
             raise DataError(
                 f"{self.file}: column {missing[0]!r} is missing: expected {expected}; found, {where}: {found}"

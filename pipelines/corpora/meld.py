@@ -25,7 +25,7 @@ from merloco.pipelines.corpora.annotation_tables import Row, read_table
 from merloco.pipelines.corpora.base import Parsed, RowError, compare_total, disagreement, duplicate, register_parser
 from merloco.pipelines.corpora.cells import Rewritten, known_label, time_reader, whole_number
 from merloco.pipelines.corpora.folders import find_entry, find_release, folder_above
-from merloco.pipelines.corpora.meld_clips import PartClips
+from merloco.pipelines.corpora.meld_clips import CLIP_FOLDERS, PartClips, unused_folders
 from merloco.pipelines.corpora.splits import number_turns
 from merloco.pipelines.corpora.units import check_lengths
 from merloco.pipelines.errors import DataError
@@ -73,6 +73,9 @@ def parse_meld(entry: CorpusEntry, root: Path) -> Parsed:
             _with_media(s, clips, entry.media_rules) for s in number_turns(rows, lambda s: s.native["Utterance_ID"])
         ]
         parsed.notes += clips.notes([_key(sample) for sample in rows])
+    for folder in unused_folders(places):
+        expected_names = ", ".join(names[0] for names in CLIP_FOLDERS.values())
+        parsed.notes.append(f"clips in {folder.relative_to(root).as_posix()}/ not used: expected {expected_names}")
     compare_total(parsed, UTTERANCES, "utterances")
     return parsed
 
@@ -146,11 +149,11 @@ def _read_rows(file: Path, part: str, root: Path, labels: set[str], parsed: Pars
                 parsed.errors.append(RowError("bad_time", name, number, problem))
         yield sample
     lengths = {
-        parsed.places[s.sample_id][1]: s.end - s.start
+        "{}:{}".format(*parsed.places[s.sample_id]): s.end - s.start
         for s in seen.values()
         if s.start is not None and s.end is not None
     }
-    check_lengths(name, lengths, "EndTime", "StartTime", typical=3.2, limits=(0.05, 60.0))
+    check_lengths(lengths, "EndTime", "StartTime", typical=3.2, limits=(0.05, 60.0))
     parsed.add_reading(name, [*table.remarks, *([form] if form else []), *reading.rewritten.notes()])
 
 

@@ -10,7 +10,12 @@ from pathlib import Path
 from merloco.pipelines.corpora.clips import ending_rank, first_names, is_video, media_files, named_orphans
 from merloco.pipelines.corpora.folders import find_entry
 
-CLIP_FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
+CLIP_FOLDERS = {
+    "train": ("train_splits", "train_splits_complete"),
+    "dev": ("dev_splits_complete", "dev_splits"),
+    "test": ("output_repeated_splits_test", "test_splits", "test_splits_complete"),
+}
+"""Part -> its folder of clips in the release, then what copies call it."""
 ENDING = ".mp4"
 _CLIP = re.compile(
     r"(?:(?P<corrected>final_videos_test)|(?P<part>train|dev|val|test)[_-])?dia(\d{1,9})[_ -]*utt(\d{1,9})",
@@ -49,7 +54,7 @@ class PartClips:
     @classmethod
     def of(cls, places: list[Path], part: str, names: tuple[str, ...], root: Path) -> PartClips:
         """List the clips of a part; `names` are what a prefix of a clip's name may call it."""
-        folder = find_entry(places, CLIP_FOLDERS[part])
+        folder = next((found for name in CLIP_FOLDERS[part] if (found := find_entry(places, name))), None)
         clips = cls(part, folder, root, {}, {}, [], [])
         ranked = []
         for path in media_files(folder):
@@ -106,3 +111,14 @@ class PartClips:
             )
         elif orphans:
             yield f"{self.part}: clips without an annotation row, not used: {named_orphans(orphans, ())}"
+
+
+def unused_folders(places: Sequence[Path]) -> list[Path]:
+    """Folders with clips whose name is that of no part."""
+    known = {name for names in CLIP_FOLDERS.values() for name in names}
+    below = [path for place in places for path in sorted(place.iterdir()) if path.is_dir() and path not in places]
+    return [
+        path
+        for path in dict.fromkeys(below)
+        if path.name.lower() not in known and any(_CLIP.fullmatch(clip.stem) for clip in media_files(path))
+    ]

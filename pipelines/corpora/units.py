@@ -25,13 +25,12 @@ SAME_UNIT = 4.0
 
 
 def check_lengths(
-    file: str, lengths: Mapping[int, float], end: str, start: str, typical: float, limits: tuple[float, float]
+    lengths: Mapping[str, float], end: str, start: str, typical: float, limits: tuple[float, float]
 ) -> None:
     """Refuse times that cannot be right.
 
     Args:
-        file: Name of the table.
-        lengths: Line -> end minus start in seconds.
+        lengths: File and line, as `labels.csv:2` -> end minus start in seconds.
         end: Name of the column of ends.
         start: Name of the column of starts.
         typical: Median length in the release.
@@ -42,18 +41,18 @@ def check_lengths(
     """
     if len(lengths) < MIN_ROWS:
         return
-    backwards = [line for line, length in lengths.items() if length < 0]
+    backwards = [place for place, length in lengths.items() if length < 0]
     if 2 * len(backwards) > len(lengths):
         raise DataError(
-            f"{file}:{backwards[0]}: {end} lies before {start} in {len(backwards):,} of {len(lengths):,} rows: "
+            f"{backwards[0]}: {end} lies before {start} in {len(backwards):,} of {len(lengths):,} rows: "
             f"expected it after {start}; are the columns swapped?"
         )
     middle = median(lengths.values())
     if not limits[0] <= middle <= limits[1]:
-        line, length = next(item for item in lengths.items() if not limits[0] <= item[1] <= limits[1])
+        place, length = next(item for item in lengths.items() if not limits[0] <= item[1] <= limits[1])
         unit = guess_unit(middle / typical)
         raise DataError(
-            f"{file}:{line}: {start} and {end} are {length:,g} s apart, and {middle:,g} s in the median of all rows: "
+            f"{place}: {start} and {end} are {length:,g} s apart, and {middle:,g} s in the median of all rows: "
             f"expected seconds, about {typical:g} in the release{f'; they look like {unit}' if unit else ''}"
         )
 

@@ -144,8 +144,8 @@ MISTAKES: dict[str, tuple[str, str, Callable[[Path], None], int, str]] = {
     "renamed clips": (
         *("meld", "", lambda r: meld(r, clips="{}-{}.mp4"), 0),
         "note      train: clips without an annotation row, not used: 8 (0-0.mp4, likeliest the missing dia0_utt0; "
-        "0-1.mp4, likeliest the missing dia0_utt1; 0-2.mp4, likeliest the missing dia0_utt2; ...); rows without a clip: "
-        "8 (dia0_utt0, dia0_utt1, dia0_utt2, ...)",
+        "0-1.mp4, likeliest the missing dia0_utt1; 0-2.mp4, likeliest the missing dia0_utt2; ...); rows without a "
+        "clip: 8 (dia0_utt0, dia0_utt1, dia0_utt2, ...)",
     ),
     "folder too low": (
         *("meld", "train_splits", meld, 1),
@@ -182,6 +182,15 @@ def test_what_a_user_sees(capsys: pytest.CaptureFixture, tmp_path: Path, mistake
     assert (code, "Traceback" in err) == (expected, False)
     assert line in seen, "\n".join(seen)
     assert f"`{line.removeprefix('note').strip()}`" in PAGE, "docs/annotation-files.md says something else"
+
+
+def test_columns_without_information_are_findings_for_people_and_machines(
+    capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    meld(tmp_path / "data", cells(at(3, lambda _: "joy")))
+    options = ("--root", f"meld={tmp_path / 'data'}", "--store", str(tmp_path / "store"), "--no-flow")
+    assert "\n  findings  one_value: label ('joy')\n" in merloco(capsys, "ingest", "meld", *options)[1]
+    assert "meld,one_value,,label,10\n" in merloco(capsys, "ingest", "meld", *options, "--format", "csv")[1]
 
 
 def test_the_page_has_every_mistake() -> None:

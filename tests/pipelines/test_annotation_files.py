@@ -24,9 +24,11 @@ def test_one_byte_of_another_encoding_leaves_the_other_lines_as_they_are() -> No
     assert (lines, remarks) == (["You’re late", "You’re late", ""], ["lines in Windows-1252: 1"])
 
 
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_utf16_reads_with_and_without_a_byte_order_mark(encoding: str, mark: str) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [("utf-16-le", ""), ("utf-16-be", ""), *((f"utf-{n}-{end}", "\ufeff") for n in (16, 32) for end in ("le", "be"))],
+)
+def test_utf16_and_utf32_read(encoding: str, mark: str) -> None:
     lines, remarks = decode_lines((mark + TEXT).encode(encoding))
     assert lines == ["a,b", "Hi,You’re", ""]
     assert remarks == [f"in {encoding.upper()}"]

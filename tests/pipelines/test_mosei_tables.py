@@ -181,3 +181,25 @@ def test_the_folder_of_the_labels_alone_says_where_the_transcripts_are(tmp_path:
     parsed = parse_corpus("mosei", ENTRY, labels)
     assert any(note.endswith(f"give {str(tmp_path)!r} as the root") for note in parsed.notes)
     assert all(s.text for s in parse_corpus("mosei", ENTRY, tmp_path).samples)
+
+
+def test_transcripts_in_another_unit_are_an_error_that_guesses_it(tmp_path: Path) -> None:
+    videos: Truth = {"video0": {i: (5000.0 * i, 5000.0 * i + 4500, [0.0] * 7, "a") for i in range(4)}}
+    transcripts(tmp_path, videos)
+    with pytest.raises(DataError, match=r"^video0\.txt, clip 0: .*look like milliseconds"):
+        parsed_from(tmp_path, [HEADER, *ROWS], texts=False)
+
+
+def test_a_clip_twice_in_a_transcript_is_a_line_of_the_audit(tmp_path: Path) -> None:
+    parsed_from(tmp_path, [HEADER, *ROWS])
+    path = tmp_path / "Transcript/Segmented/Combined/video0.txt"
+    path.write_text(path.read_text() + "video0___1___50.0___54.0___again\n")
+    parsed = parse_corpus("mosei", ENTRY, tmp_path)
+    assert [(e.code, e.line) for e in parsed.damaged] == [("bad_transcript", 6)] and len(parsed.samples) == 8
+
+
+def test_a_fold_list_that_differs_from_the_splits_of_the_table_is_said(tmp_path: Path) -> None:
+    (tmp_path / "folds.csv").write_text("video,split\nvideo0,train\nvideo1,test\n")
+    parsed = parsed_from(tmp_path, with_split(["train"]))
+    assert {s.split for s in parsed.samples} == {"train", "test"}
+    assert "the fold list is taken, which differs from the split of 4 rows (first: labels.csv:6)" in parsed.notes

@@ -215,3 +215,22 @@ def test_one_part_of_meld_says_where_the_others_are(tmp_path: Path) -> None:
     parsed = parse("meld", tmp_path / "train")
     sentence = f"dev_sent_emo.csv not found: the val split is empty (it is in a folder above: give {str(tmp_path)!r} as"
     assert any(note.startswith(sentence) for note in parsed.notes) and len(parsed.samples) == 1
+
+
+def test_folders_of_meld_clips_have_other_names_in_copies_and_unknown_ones_are_said(tmp_path: Path) -> None:
+    root = meld_release.release(tmp_path)
+    media(root, "test_splits/dia0_utt0.mp4", "my clips/dia0_utt0.mp4", "photos/a.mp4")
+    parsed = parse("meld", root)
+    assert next(s for s in parsed.samples if s.split == "test").video_path == "test_splits/dia0_utt0.mp4"
+    assert [note for note in parsed.notes if "not used" in note] == [
+        "clips in my clips/ not used: expected train_splits, dev_splits_complete, output_repeated_splits_test"
+    ]
+
+
+def test_ready_made_mosei_clips_that_no_row_names_are_orphans(tmp_path: Path) -> None:
+    root = mosei(tmp_path)
+    media(root, "Videos/Segmented/Combined/abcDEF_0.MP4", "Videos/Segmented/Combined/other_00.mp4")
+    parsed = parse("mosei", root)
+    assert {s.dialogue: s.video_status for s in parsed.samples}["abcDEF"] == "ok"
+    (note,) = [note for note in parsed.notes if note.startswith("ready-made clips")]
+    assert "other_00.mp4, likeliest the missing other_0" in note

@@ -105,6 +105,12 @@ def parse_mosei(entry: CorpusEntry, root: Path) -> Parsed:
     folds = read_folds(base, parsed)
     if folds is None and not any(row.split for row in rows):
         parsed.notes.append(f"no fold list: every split is none; put {FOLDS_FILE} of the CMU SDK into the root")
+    differing = [row for row in rows if folds is not None and row.split and row.split != folds.get(row.video, "none")]
+    if differing:
+        parsed.notes.append(
+            f"the fold list is taken, which differs from the split of {len(differing)} rows "
+            f"(first: {differing[0].file}:{differing[0].line})"
+        )
     samples: dict[str, Sample] = {}
     for row in rows:
         sample = _sample(row, transcripts.get(row.video, []), media, folds)
@@ -117,9 +123,10 @@ def parse_mosei(entry: CorpusEntry, root: Path) -> Parsed:
             parsed.places[sample.sample_id] = row.file, row.line
     _note_unlabelled(transcripts, samples, parsed)
     parsed.samples = number_turns(samples.values(), lambda s: (s.start or 0.0, s.sample_id))
-    missing = {s.dialogue or "" for s in parsed.samples if s.video_status == "missing_media"}
+    without = [s.sample_id.split("/") for s in parsed.samples if s.video_status == "missing_media"]
+    missing = {video for _, video, _ in without}, {f"{video}_{clip}" for _, video, clip in without}
     for what, index in (("full videos", media.full), ("ready-made clips", media.clips), ("sounds", media.audio)):
-        parsed.notes += index.notes(what, sorted(missing) if index is not media.clips else ())
+        parsed.notes += index.notes(what, sorted(missing[index is media.clips]))
     compare_total(parsed, SEGMENTS, "segments")
     return parsed
 

@@ -32,10 +32,10 @@ def read_transcripts(folder: Path | None, root: Path, parsed: Parsed) -> Iterato
     """
     if folder is None:
         return
-    for path in sorted(folder.glob("*.txt")):
-        if path.name.startswith("."):
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() != ".txt":
             continue
-        segments = []
+        segments: dict[str, Segment] = {}
         where = path.relative_to(root).as_posix()
         try:
             lines = read_lines(path)
@@ -49,9 +49,12 @@ def read_transcripts(folder: Path | None, root: Path, parsed: Parsed) -> Iterato
             if segment is None:
                 message = f"{line[:60]!r}; expected {path.stem}___clip___start___end___text"
                 parsed.errors.append(RowError("bad_transcript", where, number, message))
+            elif segment.clip in segments:
+                message = f"clip {segment.clip} occurs twice: the first is kept"
+                parsed.errors.append(RowError("bad_transcript", where, number, message))
             else:
-                segments.append(segment)
-        yield path.stem, segments
+                segments[segment.clip] = segment
+        yield path.stem, list(segments.values())
 
 
 def parse_segment(line: str, video: str) -> Segment | None:

@@ -39,7 +39,7 @@ class _Interval(NamedTuple):
 def check_intervals(
     rows: Sequence[LabelRow], transcripts: Mapping[str, Sequence[Segment]], videos: Callable[[str], Path | None]
 ) -> None:
-    """Refuse intervals that lie outside the transcripts, outside the videos, or that are no lengths of segments.
+    """Refuse intervals outside the transcripts or the videos, and transcripts and intervals of impossible lengths.
 
     Args:
         rows: Label rows; those without an interval have nothing to check.
@@ -49,12 +49,14 @@ def check_intervals(
     Raises:
         DataError: Most of the rows are so; the sentence guesses the unit.
     """
+    spoken = {f"{v}.txt, clip {s.clip}": s.end - s.start for v, segments in transcripts.items() for s in segments}
+    check_lengths(spoken, "the end", "the start", TYPICAL_SECONDS, LIMITS)
     timed = [_Interval(row, row.start, row.end) for row in rows if row.start is not None and row.end is not None]
     _check_transcripts([one for one in timed if transcripts.get(one.row.video)], transcripts)
     _check_videos([one for one in timed if not transcripts.get(one.row.video)], videos)
     for file in sorted({one.row.file for one in timed if not one.row.file.endswith(".csd")}):
-        lengths = {one.row.line: one.end - one.start for one in timed if one.row.file == file}
-        check_lengths(file, lengths, "the end", "the start", TYPICAL_SECONDS, LIMITS)
+        lengths = {f"{file}:{one.row.line}": one.end - one.start for one in timed if one.row.file == file}
+        check_lengths(lengths, "the end", "the start", TYPICAL_SECONDS, LIMITS)
 
 
 def _check_transcripts(rows: list[_Interval], transcripts: Mapping[str, Sequence[Segment]]) -> None:
