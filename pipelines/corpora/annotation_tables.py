@@ -23,6 +23,8 @@ DELIMITERS = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'"}
 """Delimiter -> how sentences call it; the first one where the header does not tell."""
 HEADER_LINES = 20
 """Lines at the beginning of a file among which its header is looked for."""
+HEADER_BYTES = 65536
+"""Beginning of a file in which they are."""
 MAX_RECORD_LINES = 100
 """Lines that one row with quoted line breaks may have."""
 _SEP = re.compile(r'\s*"?sep=([^"\s\w]|\t)"?[,;|\t]*', re.IGNORECASE)
@@ -154,7 +156,20 @@ def read_table(path: Path, known: Collection[str], file: str | None = None) -> A
     Raises:
         OSError: The file cannot be read.
     """
-    raw = path.read_bytes()
+    return _table(path.read_bytes(), known, file or path.name)
+
+
+def read_columns(path: Path, known: Collection[str]) -> list[str]:
+    """Columns of a table, of which only the beginning is read: enough to tell what a file is.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as stream:
+        return _table(stream.read(HEADER_BYTES), known, path.name).columns
+
+
+def _table(raw: bytes, known: Collection[str], file: str) -> AnnotationTable:
     lines, remarks = decode_lines(raw)
     sep = next((match[1] for line in lines[:HEADER_LINES] if (match := _SEP.fullmatch(line))), None)
     spelled = {_key(name): name for name in known}
@@ -176,16 +191,15 @@ def read_table(path: Path, known: Collection[str], file: str | None = None) -> A
         columns.append(column if column and column not in columns else f"{column} (column {position})".strip())
     if other:
         remarks.append(f"columns in another spelling ({', '.join(other[:3])}{', ...' if len(other) > 3 else ''})")
-    called = file or path.name
     instead = foreign_content(raw)
     return AnnotationTable(
-        called,
+        file,
         line,
         delimiter,
         columns,
         remarks,
         lines,
-        f"{called}:{line}: {twice[0]}: expected it once" if twice else None,
+        f"{file}:{line}: {twice[0]}: expected it once" if twice else None,
         f"the file is {instead}" if instead else None,
     )
 

@@ -41,17 +41,26 @@ def find_release(root: Path, holds: Callable[[Path], bool], expected: str, notes
     """
     if holds(root):
         return root
-    below = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".") and holds(path)]
+    inside = _folders_in(root)
+    below = [path for path in inside if holds(path)]
     if len(below) == 1:
         notes.append(f"the release is in {below[0].name}/ of the root")
         return below[0]
+    below = below or [path for folder in inside for path in _folders_in(folder) if holds(path)]
     if below:
         names = ", ".join(repr(str(path)) for path in below[:3])
-        raise DataError(f"{expected}; {len(below)} folders in it are releases: give one of them as the root: {names}")
+        raise DataError(f"{expected}; folders in it are releases: give one of them as the root: {names}")
     above = folder_above(root, holds)
     if above is not None:
         raise DataError(f"{expected}; a folder above it is the release: give {str(above)!r} as the root")
     raise DataError(expected)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    except OSError:  # a folder that cannot be listed holds nothing that could be read
+        return []
 
 
 def folder_above(root: Path, holds: Callable[[Path], bool]) -> Path | None:

@@ -188,7 +188,9 @@ def test_a_root_one_level_too_high_is_found_and_said(tmp_path: Path, corpus: str
     assert [s.sample_id for s in higher.samples] == [s.sample_id for s in direct.samples]
     assert "the release is in copy/ of the root" in higher.notes
     paths = {s.video_path for s in higher.samples if s.video_path}
-    assert all(path.startswith("copy/") for path in paths) or corpus == "mosei"
+    assert all(path.startswith("copy/") for path in paths)
+    with pytest.raises(DataError, match=rf"give one of them as the root: '{tmp_path}/data/copy'"):
+        parse(corpus, tmp_path)
 
 
 @pytest.mark.parametrize("corpus", RELEASES)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from merloco.pipelines.corpora.annotation_tables import AnnotationTable, Row, read_table
+from merloco.pipelines.corpora.annotation_tables import AnnotationTable, Row, read_columns, read_table
 from merloco.pipelines.corpora.base import Parsed, RowError, disagreement
 from merloco.pipelines.corpora.cells import Rewritten, clock_seconds, decimal, split_of, unknown_split, whole_number
 from merloco.pipelines.errors import DataError
@@ -59,7 +59,7 @@ def means_of(numbers: Mapping[str, float]) -> dict[str, float]:
     return {name: round(float(numbers[name]), 6) for name in NAMES if name in numbers}
 
 
-def read_workers(tables: list[AnnotationTable], parsed: Parsed) -> Iterator[LabelRow]:
+def read_workers(paths: list[Path], parsed: Parsed) -> Iterator[LabelRow]:
     """Rows of the raw worker CSVs, averaged over the workers of each clip; intervals come from the transcripts.
 
     A worker's row that cannot be read costs one vote of its clip.
@@ -69,7 +69,8 @@ def read_workers(tables: list[AnnotationTable], parsed: Parsed) -> Iterator[Labe
     """
     votes: dict[tuple[str, str], list[dict[str, float]]] = {}
     first: dict[tuple[str, str], tuple[str, int]] = {}
-    for table in tables:
+    for path in paths:
+        table = read_table(path, KNOWN)
         expected = f"{VIDEO}, {CLIP} and {ANSWER} with each of {', '.join(EMOTIONS)}"
         columns = _emotion_columns(table, ANSWER, [VIDEO, CLIP], expected)
         rewritten = Rewritten()
@@ -95,7 +96,7 @@ def read_workers(tables: list[AnnotationTable], parsed: Parsed) -> Iterator[Labe
         yield LabelRow(video, number, None, None, means_of(means), *where)
 
 
-def read_label_tables(tables: list[AnnotationTable], parsed: Parsed) -> Iterator[LabelRow]:
+def read_label_tables(paths: list[Path], parsed: Parsed) -> Iterator[LabelRow]:
     """Rows of the common label tables: video, start_time, end_time and the six emotions; sentiment where it is there.
 
     The split is that of the column `split`, else that of a file name such as `Data_Train_modified.csv`.
@@ -105,7 +106,8 @@ def read_label_tables(tables: list[AnnotationTable], parsed: Parsed) -> Iterator
             segment disagree.
     """
     seen: dict[tuple[str, float, float], LabelRow] = {}
-    for table in tables:
+    for path in paths:
+        table = read_table(path, KNOWN)
         places = {name: next((o for o in options if o in table.columns), None) for name, options in TABLE.items()}
         needed = [column or TABLE[name][0] for name, column in places.items()]
         expected = f"the columns {', '.join(options[0] for options in TABLE.values())}, {', '.join(EMOTIONS)}"
@@ -140,18 +142,13 @@ def read_label_tables(tables: list[AnnotationTable], parsed: Parsed) -> Iterator
         parsed.add_reading(table.file, [*table.remarks, *rewritten.notes()])
 
 
-def read_candidate(path: Path) -> AnnotationTable:
-    """A CSV beside the data, which may be a table of labels."""
-    return read_table(path, KNOWN)
-
-
-def table_kind(table: AnnotationTable) -> str:
+def table_kind(path: Path) -> str:
     """What a CSV beside the data is, by its header: `labels`, `workers`, `no_emotions` or `other`.
 
     A table of which at most one expected column is missing is taken for what it nearly is, so that the reader can name
     the column.
     """
-    header = set(table.columns)
+    header = set(read_columns(path, KNOWN))
     if VIDEO in header or CLIP in header:
         return "workers"
     emotions = len({ALIASES.get(name, name) for name in header} & set(EMOTIONS))

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from merloco.pipelines.catalog.entries import CorpusEntry
-from merloco.pipelines.corpora.annotation_tables import AnnotationTable
 from merloco.pipelines.corpora.base import Parsed, RowError, compare_total, duplicate, register_parser
 from merloco.pipelines.corpora.clips import MediaIndex, is_video, media_files
 from merloco.pipelines.corpora.folders import find_entry, find_release, folder_above
@@ -31,7 +30,6 @@ from merloco.pipelines.corpora.mosei.labels import (
     EMOTIONS,
     LabelRow,
     csv_files,
-    read_candidate,
     read_label_tables,
     read_workers,
     table_kind,
@@ -59,7 +57,7 @@ class _Sources:
     """What under a folder may hold labels."""
 
     csd: Path | None
-    tables: dict[str, list[tuple[Path, AnnotationTable]]]
+    tables: dict[str, list[Path]]
     """Kind -> tables."""
 
     @property
@@ -71,6 +69,8 @@ class _Sources:
 class _Media:
     """Media by stem, listed once."""
 
+    folder: str
+    """The release below the root, with a slash behind; nothing where it is the root."""
     full: MediaIndex
     clips: MediaIndex
     audio: MediaIndex
@@ -88,7 +88,9 @@ def parse_mosei(entry: CorpusEntry, root: Path) -> Parsed:
     listed: dict[Path, _Sources] = {}
 
     def sources(folder: Path) -> _Sources:
-        return listed.setdefault(folder, _find_sources(folder)) if folder not in listed else listed[folder]
+        if folder not in listed:
+            listed[folder] = _find_sources(folder)
+        return listed[folder]
 
     base = find_release(root, lambda folder: sources(folder).usable, _no_labels(root, sources(root)), parsed.notes)
     rows = list(_labels(sources(base), root, parsed))
@@ -134,17 +136,16 @@ def parse_mosei(entry: CorpusEntry, root: Path) -> Parsed:
 def _find_sources(folder: Path) -> _Sources:
     places = [place for place in (folder, *(folder / p for p in ("Raw", "Labels", "Raw/Labels"))) if place.is_dir()]
     named = [p for place in places for p in sorted(place.glob("*Labels*.csd")) if not p.name.startswith(".")]
-    tables: dict[str, list[tuple[Path, AnnotationTable]]] = {}
+    tables: dict[str, list[Path]] = {}
     if not named:
         for path in (p for place in places for p in csv_files(place) if p.name.lower() != FOLDS_TABLE):
-            table = read_candidate(path)
-            tables.setdefault(table_kind(table), []).append((path, table))
+            tables.setdefault(table_kind(path), []).append(path)
     return _Sources(next((path for path in named if path.name == CSD), next(iter(named), None)), tables)
 
 
 def _no_labels(root: Path, sources: _Sources) -> str:
     other = sources.tables.get(OTHER)
-    instead = f" ({other[0][0].name} has no column for an emotion)" if other else ""
+    instead = f" ({other[0].name} has no column for an emotion)" if other else ""
     return (
         f"no CMU-MOSEI labels under {str(root)!r}{instead}: expected {CSD}, a table with the columns video, "
         f"start_time, end_time, {', '.join(EMOTIONS)}, or the worker tables Raw/Labels/*.csv"
@@ -159,15 +160,15 @@ def _labels(sources: _Sources, root: Path, parsed: Parsed) -> Iterator[LabelRow]
         return
     parsed.notes += [
         f"{path.relative_to(root).as_posix()} has no column for an emotion: not used"
-        for path, _ in sources.tables.get(OTHER, [])
+        for path in sources.tables.get(OTHER, [])
     ]
     exports, batches = (sources.tables.get(kind, []) for kind in ("labels", "workers"))
     if exports:
-        parsed.notes.append("labels from " + _listed([path for path, _ in exports], root))
-        yield from read_label_tables([table for _, table in exports], parsed)
+        parsed.notes.append("labels from " + _listed(exports, root))
+        yield from read_label_tables(exports, parsed)
     else:
-        parsed.notes.append("labels averaged over the workers of " + _listed([path for path, _ in batches], root))
-        yield from read_workers([table for _, table in batches], parsed)
+        parsed.notes.append("labels averaged over the workers of " + _listed(batches, root))
+        yield from read_workers(batches, parsed)
 
 
 def _listed(paths: list[Path], root: Path) -> str:
@@ -202,7 +203,10 @@ def _find_media(base: Path, root: Path, videos: Sequence[str]) -> _Media:
         index.claim(videos)
         return index
 
-    return _Media(full=listed(".mp4", *FULL_VIDEOS), clips=listed(".mp4", *CLIPS), audio=listed(".wav", *AUDIO))
+    folder = "" if base == root else f"{base.relative_to(root).as_posix()}/"
+    return _Media(
+        folder=folder, full=listed(".mp4", *FULL_VIDEOS), clips=listed(".mp4", *CLIPS), audio=listed(".wav", *AUDIO)
+    )
 
 
 def _match(row: LabelRow, segments: list[Segment]) -> Segment | None:
@@ -264,7 +268,11 @@ def _media_columns(video: str, clip: str, begin: float, end: float, media: _Medi
     elif (path := media.clips.find(clip)) is not None:
         columns = {"video_path": path, "video_status": "ok"}
     else:
-        columns = {"video_path": f"Videos/Full/Combined/{video}.mp4", "video_status": "missing_media", **interval}
+        columns = {
+            "video_path": f"{media.folder}Videos/Full/Combined/{video}.mp4",
+            "video_status": "missing_media",
+            **interval,
+        }
     if (path := media.audio.find(video)) is not None:
         return {**columns, "audio_path": path, "audio_start": begin, "audio_end": end}
     return columns | {key.replace("video", "audio"): value for key, value in columns.items()}
