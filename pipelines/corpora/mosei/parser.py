@@ -15,15 +15,13 @@ Labels and transcripts are joined by video and interval, never by row number.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.corpora.base import Parsed, RowError, compare_total, duplicate, register_parser
-from merloco.pipelines.corpora.clips import MediaIndex, is_video, media_files
-from merloco.pipelines.corpora.folders import find_entry, find_release, folder_above
+from merloco.pipelines.corpora.folders import find_release, folder_above
 from merloco.pipelines.corpora.mosei.csd import read_csd
 from merloco.pipelines.corpora.mosei.folds import FOLDS_FILE, FOLDS_TABLE, read_folds
 from merloco.pipelines.corpora.mosei.labels import (
@@ -34,6 +32,7 @@ from merloco.pipelines.corpora.mosei.labels import (
     read_workers,
     table_kind,
 )
+from merloco.pipelines.corpora.mosei.media import MoseiMedia, first_folder
 from merloco.pipelines.corpora.mosei.transcripts import Segment, nearest, read_transcripts
 from merloco.pipelines.corpora.mosei.units import check_intervals
 from merloco.pipelines.corpora.splits import number_turns
@@ -45,9 +44,6 @@ SEGMENTS = {"all labels": 23259}
 """Labelled segments of the release."""
 OTHER = "no_emotions"
 TRANSCRIPTS = ("Transcript/Segmented/Combined", "Transcript/Combined")
-FULL_VIDEOS = ("Videos/Full/Combined", "Video/Combined")
-CLIPS = ("Videos/Segmented/Combined",)
-AUDIO = ("Audio/Full/WAV_16000", "Audio/WAV_16000")
 VARYING = ("intensities", "start", "end", "duration", "speaker", "dialogue", "split")
 _VIDEO = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -63,17 +59,6 @@ class _Sources:
     @property
     def usable(self) -> bool:
         return self.csd is not None or "labels" in self.tables or "workers" in self.tables
-
-
-@dataclass(frozen=True, slots=True)
-class _Media:
-    """Media by stem, listed once."""
-
-    folder: str
-    """The release below the root, with a slash behind; nothing where it is the root."""
-    full: MediaIndex
-    clips: MediaIndex
-    audio: MediaIndex
 
 
 @register_parser("mosei")
@@ -94,7 +79,7 @@ def parse_mosei(entry: CorpusEntry, root: Path) -> Parsed:
 
     base = find_release(root, lambda folder: sources(folder).usable, _no_labels(root, sources(root)), parsed.notes)
     rows = list(_labels(sources(base), root, parsed))
-    transcripts = dict(read_transcripts(_first_folder(base, *TRANSCRIPTS), root, parsed))
+    transcripts = dict(read_transcripts(first_folder(base, *TRANSCRIPTS), root, parsed))
     if transcripts:
         parsed.varying += ("text",)
     else:
@@ -102,7 +87,7 @@ def parse_mosei(entry: CorpusEntry, root: Path) -> Parsed:
         parsed.notes.append(f"no segmented transcripts: {source}, and ids come from start and end times")
         _note_folder_above(base, rows, parsed)
     videos = list(dict.fromkeys(row.video for row in rows))
-    media = _find_media(base, root, videos)
+    media = MoseiMedia.of(base, root, videos)
     check_intervals(rows, transcripts, lambda video: root / path if (path := media.full.find(video)) else None)
     folds = read_folds(base, parsed)
     if folds is None and not any(row.split for row in rows):
@@ -125,10 +110,7 @@ def parse_mosei(entry: CorpusEntry, root: Path) -> Parsed:
             parsed.places[sample.sample_id] = row.file, row.line
     _note_unlabelled(transcripts, samples, parsed)
     parsed.samples = number_turns(samples.values(), lambda s: (s.start or 0.0, s.sample_id))
-    without = [s.sample_id.split("/") for s in parsed.samples if s.video_status == "missing_media"]
-    missing = {video for _, video, _ in without}, {f"{video}_{clip}" for _, video, clip in without}
-    for what, index in (("full videos", media.full), ("ready-made clips", media.clips), ("sounds", media.audio)):
-        parsed.notes += index.notes(what, sorted(missing[index is media.clips]))
+    parsed.notes += media.notes(parsed.samples)
     compare_total(parsed, SEGMENTS, "segments")
     return parsed
 
@@ -176,37 +158,19 @@ def _listed(paths: list[Path], root: Path) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _first_folder(root: Path, *names: str) -> Path | None:
-    return next((found for name in names if (found := find_entry((root, root / "Raw"), name)) is not None), None)
-
-
 def _note_folder_above(root: Path, rows: list[LabelRow], parsed: Parsed) -> None:
     """Say where the transcripts are, if the root is the folder of the labels alone.
 
     Raises:
         DataError: The rows have no interval without transcripts.
     """
-    above = folder_above(root, lambda folder: _first_folder(folder, *TRANSCRIPTS) is not None)
+    above = folder_above(root, lambda folder: first_folder(folder, *TRANSCRIPTS) is not None)
     if above is None:
         return
     sentence = f"transcripts are in a folder above: give {str(above)!r} as the root"
     if all(row.start is None for row in rows):
         raise DataError(f"{str(root)!r} has labels without intervals: {sentence}")
     parsed.notes.append(sentence)
-
-
-def _find_media(base: Path, root: Path, videos: Sequence[str]) -> _Media:
-    def listed(released: str, *folders: str) -> MediaIndex:
-        paths = media_files(_first_folder(base, *folders))
-        wanted = [path for path in paths if released == ".wav" or is_video(path)]
-        index = MediaIndex.of(wanted, root, released)
-        index.claim(videos)
-        return index
-
-    folder = "" if base == root else f"{base.relative_to(root).as_posix()}/"
-    return _Media(
-        folder=folder, full=listed(".mp4", *FULL_VIDEOS), clips=listed(".mp4", *CLIPS), audio=listed(".wav", *AUDIO)
-    )
 
 
 def _match(row: LabelRow, segments: list[Segment]) -> Segment | None:
@@ -216,7 +180,9 @@ def _match(row: LabelRow, segments: list[Segment]) -> Segment | None:
     return nearest(segments, row.start or 0.0, row.end or 0.0)
 
 
-def _sample(row: LabelRow, segments: list[Segment], media: _Media, folds: dict[str, str] | None) -> Sample | RowError:
+def _sample(
+    row: LabelRow, segments: list[Segment], media: MoseiMedia, folds: dict[str, str] | None
+) -> Sample | RowError:
     if not _VIDEO.fullmatch(row.video):
         return RowError("bad_row", row.file, row.line, f"video id {row.video!r}; expected letters, digits, '_' and '-'")
     segment = _match(row, segments)
@@ -256,26 +222,8 @@ def _sample(row: LabelRow, segments: list[Segment], media: _Media, folds: dict[s
         text_status="ok" if text else "no_text",
         marks=tuple(dict.fromkeys(marks)),
         native=native,
-        **_media_columns(row.video, f"{row.video}_{clip}", begin, end, media),
+        **media.columns(row.video, f"{row.video}_{clip}", begin, end),
     )
-
-
-def _media_columns(video: str, clip: str, begin: float, end: float, media: _Media) -> dict[str, Any]:
-    """Full video and wav by interval first; a ready-made clip where the full video is absent."""
-    interval = {"video_start": begin, "video_end": end}
-    if (path := media.full.find(video)) is not None:
-        columns = {"video_path": path, "video_status": "ok", **interval}
-    elif (path := media.clips.find(clip)) is not None:
-        columns = {"video_path": path, "video_status": "ok"}
-    else:
-        columns = {
-            "video_path": f"{media.folder}Videos/Full/Combined/{video}.mp4",
-            "video_status": "missing_media",
-            **interval,
-        }
-    if (path := media.audio.find(video)) is not None:
-        return {**columns, "audio_path": path, "audio_start": begin, "audio_end": end}
-    return columns | {key.replace("video", "audio"): value for key, value in columns.items()}
 
 
 def _note_unlabelled(transcripts: dict[str, list[Segment]], samples: dict[str, Sample], parsed: Parsed) -> None:
