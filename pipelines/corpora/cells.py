@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-WHOLE = re.compile(r"(\d{1,9})(?:[.,]0*)?", re.ASCII)
+# Three zeros may be thousands: `1,000` is no certain number.
+WHOLE = re.compile(r"(\d{1,9})(?:[.,](?:0{1,2}|0{4,}))?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+", re.ASCII)
 _CLOCK = re.compile(
     r"(?:(?P<days>\d{1,3}) days? )?(?:(?P<hours>\d{1,2}):)?(?P<minutes>\d{1,2}):(?P<seconds>\d{2})"
@@ -19,6 +20,9 @@ _CLOCK = re.compile(
     re.ASCII,
 )
 SECONDS_OF_DAY = 86400.0
+LOST_ZEROS = 0.02
+"""Share of short fractions up to which they are taken for ones that lost zeros: a tenth of decimal ones ends in a zero,
+which some programs leave out."""
 
 
 @dataclass(slots=True)
@@ -61,12 +65,11 @@ def clock_seconds(text: str, decimal_fraction: bool = False) -> float | None:
     """Seconds of a time `H:MM:SS,mmm`; null where it is none, or not for certain.
 
     Three rows of MELD have two digits behind the comma; the times around them fit when a zero was lost in front (`,28`
-    is 28 ms). A fraction behind a dot, of a time without hours, or of more than three digits is a decimal one, as
-    spreadsheets (`16:16.1`) and scripts (`0 days 00:16:16.059000`) write it.
+    is 28 ms). More than three digits are a decimal fraction, as scripts write it (`0 days 00:16:16.059000`).
 
     Args:
         text: The cell. `16:16` has no answer: it may be hours and minutes or minutes and seconds.
-        decimal_fraction: Digits behind a comma are a decimal fraction whatever their number.
+        decimal_fraction: Three digits and fewer are a decimal fraction as well, as spreadsheets write it (`16:16.1`).
     """
     match = _CLOCK.fullmatch(text.strip())
     if match is None or (match["hours"] is None and (match["fraction"] is None or match["half"] or match["days"])):
@@ -79,8 +82,7 @@ def clock_seconds(text: str, decimal_fraction: bool = False) -> float | None:
             return None
         hours = hours % 12 + 12 * (match["half"] in "Pp")
     fraction = match["fraction"] or "0"
-    lost_zeros = match["mark"] == "," and len(fraction) <= 3 and match["hours"] is not None and not decimal_fraction
-    part = int(fraction) / 1000 if lost_zeros else int(fraction) / 10 ** len(fraction)
+    part = int(fraction) / 1000 if len(fraction) <= 3 and not decimal_fraction else int(fraction) / 10 ** len(fraction)
     return int(match["days"] or 0) * SECONDS_OF_DAY + hours * 3600 + minutes * 60 + seconds + part
 
 
@@ -92,16 +94,21 @@ def time_reader(cells: Iterable[str]) -> tuple[Callable[[str], float | None], st
         another form than `H:MM:SS,mmm`.
     """
     texts = [text for cell in cells if (text := cell.strip())]
-    fractions = [len(text) - text.rindex(",") - 1 for text in texts if ":" in text and "," in text]
     if any(":" in text for text in texts):
-        short = 2 * sum(length < 3 for length in fractions) > len(fractions)
+        short, dotted = _share_of_short(texts, ",") > 0.5, _share_of_short(texts, ".") > LOST_ZEROS
         plain = next((text for text in texts if ":" in text and not _RELEASED.fullmatch(text)), None)
         form = f"times such as {plain}" if plain else "a decimal fraction behind the comma" if short else None
-        return (lambda text: clock_seconds(text, decimal_fraction=short)), form
+        return (lambda text: clock_seconds(text, decimal_fraction=short if "," in text else dotted)), form
     numbers = [value for text in texts if (value := decimal(text, comma=True)) is not None]
     if numbers and all(0 <= value < 1 for value in numbers):
         return (lambda text: _scaled(text, SECONDS_OF_DAY)), "times as fractions of a day"
     return (lambda text: _scaled(text, 1.0)), "times as numbers, taken as seconds" if numbers else None
+
+
+def _share_of_short(texts: list[str], mark: str) -> float:
+    """Share of the times with a fraction behind a mark whose fraction has fewer than three digits."""
+    digits = [len(match["fraction"]) for text in texts if mark in text and (match := _CLOCK.fullmatch(text))]
+    return sum(n < 3 for n in digits) / max(len(digits), 1)
 
 
 _RELEASED = re.compile(r"\d{1,2}:\d{2}:\d{2},\d{1,3}", re.ASCII)
