@@ -75,6 +75,8 @@ def _print_reasons(audit: Audit) -> None:
         print(f"  marks     {_counted(audit.marks)}")
     if audit.findings:
         print(f"  findings  {'; '.join(finding_sentences(audit))}")
+    if audit.total:
+        print(f"  total     {audit.total}")
     for note in audit.notes:
         print(f"  note      {note}")
 

@@ -24,7 +24,7 @@ def ingest_task(catalog: str, store: str, name: str, root: str) -> Audit:
     audit = ingest_one(catalog, store, name, root)
     logger = get_run_logger()
     logger.info("%s: %d rows found, %d samples, %d usable", audit.root, audit.found, audit.samples, audit.usable)
-    for sentence in (*finding_sentences(audit), *audit.notes):
+    for sentence in filter(None, (audit.total, *finding_sentences(audit), *audit.notes)):
         logger.warning(sentence)
     return audit
 

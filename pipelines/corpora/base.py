@@ -65,6 +65,8 @@ class Parsed:
     """Sentences for the audit, for example files without an annotation row."""
     places: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Sample id -> file and line of its row, where rows have lines: for messages on labels that no map knows."""
+    total: str = ""
+    """How many of the release's rows there are, where that is far from all."""
     varying: tuple[str, ...] = ("label", "split")
     """Columns of the samples table that the corpus annotates: one that is null or the same everywhere is a finding."""
 
@@ -90,7 +92,7 @@ class Parsed:
 
 
 def compare_total(parsed: Parsed, release: Mapping[str, int], what: str) -> None:
-    """Note how many of a release's rows there are, where that is far from all: scores do not compare.
+    """Say how many of a release's rows there are, where that is far from all: scores do not compare.
 
     Args:
         parsed: The rows that were found.
@@ -99,7 +101,7 @@ def compare_total(parsed: Parsed, release: Mapping[str, int], what: str) -> None
     """
     total = sum(release.values())
     if not NEAR_TOTAL * total <= parsed.found <= total / NEAR_TOTAL:
-        parsed.notes.append(f"{parsed.found:,} of the release's {total:,} {what}")
+        parsed.total = f"{parsed.found:,} of the release's {total:,} {what}"
 
 
 Parser = Callable[[CorpusEntry, Path], Parsed]

@@ -51,6 +51,8 @@ class Audit:
     notes: list[str] = field(default_factory=list)
     findings: list[dict[str, Any]] = field(default_factory=list)
     """Columns without information: code (`all_null`, `one_value`), column, value, samples."""
+    total: str = ""
+    """How many of the release's rows there are, where that is far from all."""
     state: str = ""
     """Hash of the release's file listing and the catalog entry: the same state needs no second reading."""
 
@@ -83,6 +85,7 @@ def make_audit(name: str, entry: CorpusEntry, root: Path, parsed: Parsed, table:
         damaged=counted(error.code for error in parsed.damaged),
         errors=[asdict(error) for error in (*parsed.left_out, *parsed.damaged) if error != DELETED],
         notes=list(parsed.notes),
+        total=parsed.total,
         findings=[asdict(finding) for finding in column_findings(table, parsed.varying)],
     )
 

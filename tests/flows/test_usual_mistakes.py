@@ -189,6 +189,7 @@ def test_columns_without_information_are_findings_for_people_and_machines(
 ) -> None:
     meld(tmp_path / "data", cells(at(3, lambda _: "joy")))
     options = ("--root", f"meld={tmp_path / 'data'}", "--store", str(tmp_path / "store"), "--no-flow")
+    assert "\n  total     10 of the release's 13,708 utterances\n" in merloco(capsys, "ingest", "meld", *options)[1]
     assert "\n  findings  one_value: label ('joy')\n" in merloco(capsys, "ingest", "meld", *options)[1]
     assert "meld,one_value,,label,10\n" in merloco(capsys, "ingest", "meld", *options, "--format", "csv")[1]
 

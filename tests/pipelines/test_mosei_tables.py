@@ -165,7 +165,7 @@ def test_a_column_without_information_is_a_finding(tmp_path: Path) -> None:
     assert found == {("one_value", n, "0.0") for n in ("sad", "anger", "surprise", "disgust", "fear")} | {
         ("one_value", "split", "train")
     }
-    assert "8 of the release's 23,259 segments" in audit.notes
+    assert audit.total == "8 of the release's 23,259 segments"
 
 
 def test_a_tsv_and_an_ending_in_capitals_are_label_tables(tmp_path: Path) -> None:
