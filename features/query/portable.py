@@ -1,8 +1,8 @@
 """Columns as every format can hold them.
 
-Arrow, Parquet and Python lose values of some DuckDB types without a word: a `TIME WITH TIME ZONE` its zone, a `UHUGEINT` its
-digits, a date beyond the year 9999 everything. Such columns, and such parts of nested ones, become text in SQL, where
-DuckDB writes every value of every type.
+Arrow, Parquet and Python lose values of some DuckDB types without a word: a `TIME WITH TIME ZONE` its zone, a
+`UHUGEINT` its digits, a date beyond the year 9999 everything. Such columns, and such parts of nested ones, become text
+in SQL, where DuckDB writes every value of every type.
 """
 
 from __future__ import annotations
@@ -32,22 +32,18 @@ def portable_type(kind: DuckDBPyType, kept: frozenset[str]) -> str:
         >>> portable_type(DuckDBPyType("STRUCT(day DATE, n INTEGER)[]"), NUMBERS)
         'STRUCT("day" VARCHAR, "n" INTEGER)[]'
     """
+    if kind.id not in ("list", "array", "map", "tuple", "struct"):
+        return str(kind) if kind.id in kept else "VARCHAR"
+    children = kind.children
+    parts = [(n, portable_type(part, kept)) for n, part in children if isinstance(part, DuckDBPyType)]
+    types = [part for _, part in parts]
     if kind.id == "list":
-        return f"{portable_type(_part(kind, 'child'), kept)}[]"
+        return f"{types[0]}[]"
     if kind.id == "array":
-        return f"{portable_type(_part(kind, 'child'), kept)}[{dict(kind.children)['size']}]"
-    if kind.id == "map":
-        return f"MAP({portable_type(_part(kind, 'key'), kept)}, {portable_type(_part(kind, 'value'), kept)})"
-    if kind.id == "tuple":
-        return f"TUPLE({', '.join(portable_type(part, kept) for _, part in kind.children)})"
-    if kind.id == "struct" and kind.children:
-        return f"STRUCT({', '.join(f'{quoted(name)} {portable_type(part, kept)}' for name, part in kind.children)})"
-    return str(kind) if kind.id in kept else "VARCHAR"
-
-
-def _part(kind: DuckDBPyType, name: str) -> DuckDBPyType:
-    part: DuckDBPyType = dict(kind.children)[name]
-    return part
+        return f"{types[0]}[{dict(children)['size']}]"
+    if kind.id != "struct":
+        return f"{kind.id.upper()}({', '.join(types)})"
+    return f"STRUCT({', '.join(f'{quoted(n)} {part}' for n, part in parts)})" if parts else "VARCHAR"
 
 
 def quoted(name: str) -> str:

@@ -1,7 +1,7 @@
 """SQL over the store: an in-memory DuckDB connection whose views scan committed Parquet files through Arrow.
 
-The connection has no reach to files or the network: DuckDB sees only what is registered here. Rows come in batches, so that
-an answer may be larger than the memory.
+The connection has no reach to files or the network: DuckDB sees only what is registered here. Rows come in batches, so
+that an answer may be larger than the memory.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def stream(store: Store, query: str, kept: frozenset[str]) -> Iterator[pa.Record
 def _interruptible(
     connection: duckdb.DuckDBPyConnection, batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """DuckDB computes in a thread, so that Ctrl-C ends every query: by itself it looks for signals now and then only."""
+    """DuckDB computes in a thread, so that Ctrl-C ends every query: by itself it sees signals now and then."""
     with ThreadPoolExecutor(1) as thread:
         try:
             while (batch := thread.submit(next, batches, None).result()) is not None:

@@ -58,7 +58,7 @@ FAILURES_SCHEMA = pa.schema([(name, pa.string()) for name in ("view", "sample_id
 
 
 MEMORY_SHARE = "50%"
-"""Of the memory of the machine, or of the control group where that has less: what a query needs beyond it goes to disk."""
+"""Of the memory of the machine, or of its control group where that is less; what a query needs beyond goes to disk."""
 _LISTING = re.compile(r"\b(information_schema|pg_\w+|sqlite_\w+|duckdb_\w+)\b")
 """Words of queries that look at all views; `show` and `describe` do where they name none."""
 _SHOWING = frozenset({"show", "describe", "desc"})
@@ -160,7 +160,7 @@ def view_folders(store: Store) -> list[tuple[str, Path, bool]]:
 
 
 class ViewWarning(UserWarning):
-    """A view is not quite what its name says, for example another folder answers than the one that the catalog means."""
+    """A view is not what its name says, for example another folder answers than the one that the catalog means."""
 
 
 def current_folder(store: Store, name: str, warn: bool = False) -> Path | None:

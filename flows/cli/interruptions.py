@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-import typer
 from typer.core import TyperGroup
 
 _AGAIN = "run the same command again to go on"
@@ -20,7 +19,7 @@ KEPT = {
     "finetune": f"epochs that were finished are kept; {_AGAIN}",
     **dict.fromkeys(("train", "loco", "experiment"), f"finished runs are kept; {_AGAIN}"),
     "demo": f"what was finished is kept; {_AGAIN}",
-    "delete": "what is to be deleted is on the list already, if there was --yes; run the same command again to complete it",
+    "delete": "with --yes, what is to be deleted is on its list already; run the same command again to complete it",
     "gc": "what was removed is gone, the rest is as it was; run the same command again to go on",
 }
 """Command -> what an interruption leaves, and how to go on."""
@@ -44,14 +43,14 @@ class Commands(TyperGroup):
         with _own_endings(None):
             return super().make_context(*arguments, **settings)
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         with _own_endings(ctx):
             return super().invoke(ctx)
 
 
 @contextmanager
-def _own_endings(ctx: typer.Context | None) -> Iterator[None]:
+def _own_endings(ctx: Any) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:

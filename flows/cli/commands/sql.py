@@ -6,7 +6,7 @@ import re
 import sys
 import textwrap
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -18,7 +18,7 @@ from merloco.flows.cli.options import CATALOG, CatalogOption, FormatOption, Stor
 class QueryCommand(TyperCommand):
     """A command whose argument may begin with an SQL comment, which is no option although it begins with `--`."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Set a comment apart from options by a blank before it."""
         return super().parse_args(ctx, [f" {word}" if _COMMENT.match(word) else word for word in args])
 
