@@ -37,7 +37,7 @@ def run_query(store: Store, query: str) -> duckdb.DuckDBPyRelation:
 
 
 def _relation(store: Store, connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
-    query = query.rstrip("; \t\r\n")
+    query = _without_end(query)
     try:
         _check_statements(connection.extract_statements(query))
         return _with_unique_names(connection.sql(query))
@@ -48,6 +48,17 @@ def _relation(store: Store, connection: duckdb.DuckDBPyConnection, query: str) -
         raise DataError(f"SQL: {reason}; {hint}views here: {', '.join(view_names(store))}") from None
     except duckdb.Error as error:
         raise DataError(f"SQL: {_reason(error)}") from None
+
+
+def _without_end(query: str) -> str:
+    """A query without what ends it (`;`, comments): DuckDB puts it into another one, where that would be in the way."""
+    text = query.encode()
+    end = len(text)
+    for start, kind in reversed(duckdb.tokenize(query)):
+        if kind != duckdb.token_type.comment and text[start:end].strip() != b";":
+            break
+        end = start
+    return text[:end].decode()
 
 
 def _with_unique_names(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:

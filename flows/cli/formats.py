@@ -14,7 +14,7 @@ import pyarrow as pa
 from merloco.flows.cli.values import json_encoder, json_string, plain_columns, slices
 from merloco.pipelines.errors import UsageError
 
-ROW_GROUP_BYTES = 2**26
+ROW_GROUP_BYTES = 2**25
 """Of Arrow data in a row group of a Parquet file."""
 
 

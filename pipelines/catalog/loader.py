@@ -39,7 +39,9 @@ def load_catalog(path: str | Path, store: str | Path | None = None) -> Catalog:
     if not isinstance(document.value, dict):
         raise DataError(f"{path}: expected a mapping with the keys {', '.join(Catalog.model_fields)}")
     raw = _expand(document.value)
-    raw = add_registered_encoders(raw, Path(store or str(raw.get("store") or Catalog.model_fields["store"].default)))
+    named = raw.get("store", Catalog.model_fields["store"].default)
+    if store or isinstance(named, str):  # another store name is an error, which the check below finds
+        raw = add_registered_encoders(raw, Path(store or named))
     try:
         catalog = Catalog.model_validate(raw)
     except ValidationError as error:

@@ -29,8 +29,8 @@ def decode_text(raw: bytes) -> str | None:
             text = raw[len(mark) :].decode(encoding, errors="replace")
             break
     else:
-        encoding = _utf16(raw[:_EXAMINED])
-        text = raw.decode(encoding, errors="replace") if encoding else _by_line(raw)
+        guess = _utf16(raw[:_EXAMINED])
+        text = raw.decode(guess, errors="replace") if guess else _by_line(raw)
     if any(unicodedata.category(c) == "Cc" and c not in _LAYOUT for c in text):
         return None
     return None if is_blank(text) else text.strip()

@@ -23,7 +23,7 @@ class QueryCommand(TyperCommand):
         return super().parse_args(ctx, [f" {word}" if _COMMENT.match(word) else word for word in args])
 
 
-_COMMENT = re.compile(r"--(\s|\S*\s*\n)")
+_COMMENT = re.compile(r"--(\s|(?![a-z-]+=).*\n)")
 
 
 def sql(
