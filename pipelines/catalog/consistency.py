@@ -19,9 +19,12 @@ Problem = tuple[Location, str]
 SQL_VIEWS = ("samples", "labels", "shards", "failures", "runs", "metrics", "epochs", "predictions", "findings")
 """Names that SQL gives to other things than feature views."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
-_USED_BY = {"window": ("audio", "video"), "step": ("audio", "video"), "sample_rate": ("audio",)} | dict.fromkeys(
-    ("fps", "min_face_share"), ("video",)
-)
+_USED_BY = {
+    "window": ("audio", "video"),
+    "step": ("audio", "video"),
+    "sample_rate": ("audio",),
+    "down_mix": ("audio",),
+} | dict.fromkeys(("fps", "min_face_share"), ("video",))
 """Key of a view -> modalities that read it."""
 _TOGETHER = ("loco", "cross_corpus")
 _SEVERAL_LABELS = ("single", "ablation")
