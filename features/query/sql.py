@@ -1,16 +1,20 @@
 """SQL over the store: an in-memory DuckDB connection whose views scan committed Parquet files through Arrow.
 
-The connection has no reach to files or the network: DuckDB sees only what is registered here.
+The connection has no reach to files or the network: DuckDB sees only what is registered here. Rows come in batches, so
+that an answer may be larger than the memory.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 import pyarrow as pa
 
 from merloco.features.query.columns import unique_names
+from merloco.features.query.portable import portable_type, quoted
 from merloco.features.query.views import Store, connect, view_names
 from merloco.pipelines.errors import DataError, suggest
 
@@ -19,16 +23,24 @@ _READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.St
 _UNKNOWN_TABLE = re.compile(r"Table with name (\w+) does not exist")
 
 
+BATCH = 2048
+"""Rows that DuckDB computes at a time, and that are handed over at a time."""
+
+
 def run_query(store: Store, query: str) -> duckdb.DuckDBPyRelation:
     """Run one query on a fresh connection.
 
     Raises:
         DataError: DuckDB refuses the query; the sentence carries its reason and, for an unknown name, the views.
     """
-    connection = connect(store, query)
+    return _relation(store, connect(store, query), query)
+
+
+def _relation(store: Store, connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
+    query = _without_end(query)
     try:
         _check_statements(connection.extract_statements(query))
-        relation = _with_unique_names(connection.sql(query))
+        return _with_unique_names(connection.sql(query))
     except duckdb.CatalogException as error:
         reason = _reason(error).split(" Did you mean")[0].rstrip("!. ")
         unknown = _UNKNOWN_TABLE.search(reason)
@@ -36,7 +48,17 @@ def run_query(store: Store, query: str) -> duckdb.DuckDBPyRelation:
         raise DataError(f"SQL: {reason}; {hint}views here: {', '.join(view_names(store))}") from None
     except duckdb.Error as error:
         raise DataError(f"SQL: {_reason(error)}") from None
-    return relation
+
+
+def _without_end(query: str) -> str:
+    """A query without what ends it (`;`, comments): DuckDB puts it into another one, where that would be in the way."""
+    text = query.encode()
+    end = len(text)
+    for start, kind in reversed(duckdb.tokenize(query)):
+        if kind != duckdb.token_type.comment and text[start:end].strip() != b";":
+            break
+        end = start
+    return text[:end].decode()
 
 
 def _with_unique_names(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
@@ -44,12 +66,7 @@ def _with_unique_names(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRela
     names = unique_names(relation.columns)
     if names == relation.columns:
         return relation
-    columns = (f"#{number} as {_quoted(name)}" for number, name in enumerate(names, 1))
-    return relation.project(", ".join(columns))
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return relation.project(", ".join(f"#{number} as {quoted(name)}" for number, name in enumerate(names, 1)))
 
 
 def _check_statements(statements: list[duckdb.Statement]) -> None:
@@ -62,15 +79,51 @@ def _check_statements(statements: list[duckdb.Statement]) -> None:
         )
 
 
-def execute(store: Store, query: str) -> pa.Table:
-    """Run one query to its end; raises `DataError` also for what goes wrong only while rows are computed."""
+def stream(store: Store, query: str, kept: frozenset[str]) -> Iterator[pa.RecordBatch]:
+    """Run one query and give its rows as they are computed, a batch at a time; the first batch is empty.
+
+    Args:
+        store: The store.
+        query: The query.
+        kept: Types whose values stay as they are; all others come as text (`merloco.features.query.portable`).
+
+    Raises:
+        DataError: DuckDB refuses the query, or fails while it computes rows.
+    """
+    connection = connect(store, query)
+    return _interruptible(connection, _batches(store, connection, query, kept))
+
+
+def _interruptible(
+    connection: duckdb.DuckDBPyConnection, batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """DuckDB computes in a thread, so that Ctrl-C ends every query: by itself it sees signals now and then."""
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            while (batch := thread.submit(next, batches, None).result()) is not None:
+                yield batch
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise
+
+
+def _batches(
+    store: Store, connection: duckdb.DuckDBPyConnection, query: str, kept: frozenset[str]
+) -> Iterator[pa.RecordBatch]:
+    relation = _relation(store, connection, query)
+    columns = (
+        f"#{number}::{portable_type(kind, kept)} as {quoted(name)}"
+        for number, (name, kind) in enumerate(zip(relation.columns, relation.types, strict=True), 1)
+    )
     try:
-        return run_query(store, query).to_arrow_table()
-    except duckdb.Error as error:
+        reader = relation.project(", ".join(columns)).to_arrow_reader(BATCH)
+        yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+        yield from reader
+    except (duckdb.Error, OSError) as error:  # of what goes wrong within a batch Arrow makes an OSError
         raise DataError(f"SQL: {_reason(error)}") from None
 
 
-def _reason(error: duckdb.Error) -> str:
+def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = [line for line in lines if not line.startswith(("^", "LINE "))]
     return re.sub(r"\s+", " ", " ".join(reason))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import tempfile
+import uuid
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -53,21 +57,44 @@ SHARDS_SCHEMA = pa.schema(
 FAILURES_SCHEMA = pa.schema([(name, pa.string()) for name in ("view", "sample_id", "status", "error", "shard")])
 
 
+MEMORY_SHARE = "50%"
+"""Of the memory of the machine, or of its control group where that is less; what a query needs beyond goes to disk."""
+_LISTING = re.compile(r"\b(information_schema|pg_\w+|sqlite_\w+|duckdb_\w+)\b")
+"""Words of queries that look at all views; `show` and `describe` do where they name none."""
+_SHOWING = frozenset({"show", "describe", "desc"})
+
+
+@cache
+def _spill_folder() -> tempfile.TemporaryDirectory:
+    """A folder of this process that nobody else may read; it goes when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="merloco-sql-")
+
+
 def connect(store: Store, query: str = "") -> duckdb.DuckDBPyConnection:
-    """A connection on which the store's views are registered; with a query, only those that its text mentions."""
+    """A connection on which the store's views are registered; with a query, only those that it may use."""
     connection = duckdb.connect(
-        ":memory:", config={"autoinstall_known_extensions": "false", "python_enable_replacements": "false"}
+        ":memory:",
+        config={
+            "autoinstall_known_extensions": "false",
+            "python_enable_replacements": "false",
+            "memory_limit": MEMORY_SHARE,
+            # DuckDB makes the folder when it has to and removes it with the connection.
+            "temp_directory": os.path.join(_spill_folder().name, uuid.uuid4().hex),
+        },
     )
     mentioned = set(re.findall(r"\w+", query.lower()))
-
-    def wanted(name: str) -> bool:
-        return not query or name.lower() in mentioned
-
-    for name in view_names(store):
-        if wanted(name):
+    named = [name for name in view_names(store) if mentioned.issuperset(re.findall(r"\w+", name.lower()))]
+    listing = not query or _LISTING.search(query.lower()) or (not named and mentioned & _SHOWING)
+    wanted = view_names(store) if listing else named
+    for name in wanted:
+        try:
             connection.register(name, _FIXED[name](store) if name in _FIXED else _view(store, name))
+        except DataError as error:
+            if not listing:
+                raise
+            warnings.warn(f"view {name} is left out: {error}", ViewWarning, stacklevel=2)
     if MEAN in mentioned or not query:
-        _add_mean(connection, [_width(store, name) for name in store.catalog.views if wanted(name)])
+        _add_mean(connection, [_width(store, name) for name in wanted if name in store.catalog.views])
     connection.execute("set enable_external_access = false; set lock_configuration = true")
     return connection
 
@@ -132,8 +159,8 @@ def view_folders(store: Store) -> list[tuple[str, Path, bool]]:
     return folders
 
 
-class NewestFolderWarning(UserWarning):
-    """A view's weights are not here, so that its newest folder answers in place of the one that the catalog means."""
+class ViewWarning(UserWarning):
+    """A view is not what its name says, for example another folder answers than the one that the catalog means."""
 
 
 def current_folder(store: Store, name: str, warn: bool = False) -> Path | None:
@@ -147,7 +174,7 @@ def current_folder(store: Store, name: str, warn: bool = False) -> Path | None:
         newest = sorted(on_disk, key=lambda path: path.stat().st_mtime)[-1]
         if warn:
             message = f"view {name}: the newest folder answers, fingerprint {newest.name}, because {error}"
-            warnings.warn(message, NewestFolderWarning, stacklevel=2)
+            warnings.warn(message, ViewWarning, stacklevel=2)
         return newest
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import typer
@@ -19,14 +18,16 @@ from merloco.flows.cli.commands.ingest import ingest
 from merloco.flows.cli.commands.maintenance import delete, gc
 from merloco.flows.cli.commands.predict import predict
 from merloco.flows.cli.commands.report import report
-from merloco.flows.cli.commands.sql import sql
+from merloco.flows.cli.commands.sql import QueryCommand, sql
 from merloco.flows.cli.commands.train import experiment, loco, train
 from merloco.flows.cli.commands.transcribe import transcribe
+from merloco.flows.cli.interruptions import ClosedPipeError, Commands, InterruptedCommand, closed_pipe_code
 from merloco.models.errors import ModelError
 from merloco.pipelines.errors import DataError
 
 app = typer.Typer(
     name="merloco",
+    cls=Commands,
     help="Multi-corpus emotion recognition, leave one corpus out: build a feature store, ask it, retrain the fusion.",
     no_args_is_help=True,
     add_completion=False,
@@ -37,7 +38,7 @@ for command in (
     *(demo, ingest, plan, extract, sql, gc, delete, stats, train, loco, experiment),
     *(compare, report, predict, transcribe, finetune, export),
 ):
-    app.command()(command)
+    app.command(cls=QueryCommand if command is sql else None)(command)
 app.add_typer(check_app)
 app.add_typer(labels_app)
 app.add_typer(checkpoints, name="checkpoints")
@@ -54,11 +55,28 @@ EXTRAS = {
 
 def main() -> None:
     """Run the command line: exit 0 on success, 1 on a data problem, 2 on wrong usage, 130 when interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be no text
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except (ClosedPipeError, BrokenPipeError):
+        closed = closed_pipe_code()
+        if closed is None:
+            raise
+        code = closed
+    sys.exit(code)
+
+
+def _run() -> int | str | None:
+    """Run the command that the arguments name; the exit code."""
     try:
         app()
+    except SystemExit as exit_:
+        return exit_.code
     except (DataError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(getattr(error, "exit_code", 1))
+        return getattr(error, "exit_code", 1)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
@@ -68,18 +86,16 @@ def main() -> None:
             f"run `pip install 'merloco[{extra}]'`",
             file=sys.stderr,
         )
-        sys.exit(1)
+        return 1
     except OSError as error:
-        if isinstance(error, BrokenPipeError):  # the reader of a pipe (`| head`) has enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return
         if error.filename is None:
             raise
         print(f"error: {str(error.filename)!r}: {error.strerror}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted: what was committed stays; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+        return 1
+    except InterruptedCommand as interruption:
+        print(f"interrupted: {interruption}", file=sys.stderr)
+        return 130
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
 from merloco.features.query.columns import unique_names
-from merloco.pipelines.errors import UsageError
+from merloco.flows.cli.formats import write_csv, write_json, write_jsonl, write_parquet
+from merloco.flows.cli.values import plain_columns
 
-Format = Literal["table", "csv", "json", "parquet"]
+Format = Literal["table", "csv", "jsonl", "json", "parquet"]
+MAX_ROWS = 1000
+"""Rows of a printed table. Machine-readable formats are never cut."""
 MAX_CELL = 60
-"""Widest text cell of a wide printed table; longer ones end in an ellipsis. Machine-readable formats are never cut."""
+"""Widest text cell of a wide printed table; longer ones end in an ellipsis."""
 MAX_WIDTH = 200
 """A table of at most this many columns of text is printed whole."""
+WRITERS = {"csv": write_csv, "jsonl": write_jsonl, "json": write_json, "parquet": write_parquet}
 
 
 def show(table: pa.Table, output: Format = "table", title: str | None = None) -> None:
@@ -29,43 +30,22 @@ def show(table: pa.Table, output: Format = "table", title: str | None = None) ->
     Columns of the same name get names of their own (`unique_names`): no format may lose one.
     """
     table = table.rename_columns(unique_names(table.column_names))
-    if output == "parquet":
-        import pyarrow.parquet as pq
+    show_batches(table.schema, iter(table.to_batches()), output, title)
 
-        if sys.stdout.isatty():
-            raise UsageError("--format parquet writes bytes: send them to a file, for example `> answer.parquet`")
-        sink = io.BytesIO()
-        pq.write_table(table, sink)
-        sys.stdout.buffer.write(sink.getvalue())
+
+def show_batches(
+    schema: pa.Schema, batches: Iterator[pa.RecordBatch], output: Format = "table", title: str | None = None
+) -> None:
+    """Print rows of distinct columns as they come; of a table no more are taken than it prints."""
+    if output != "table":
+        WRITERS[output](schema, batches)
         return
-    rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-    if output == "json":
-        records = [{name: _plain(value) for name, value in zip(table.column_names, row, strict=True)} for row in rows]
-        print(json.dumps(records, indent=2, ensure_ascii=False, allow_nan=False))
-    elif output == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(table.column_names)
-        writer.writerows([_plain_cell(value) for value in row] for row in rows)
-    else:
-        print_rows(table.column_names, rows, title)
-
-
-def _plain(value: Any) -> Any:
-    """A value that JSON can hold: maps come from Arrow as lists of pairs, and JSON has no NaN and no infinity."""
-    if isinstance(value, list) and value and all(isinstance(item, tuple) and len(item) == 2 for item in value):
-        value = {key if isinstance(key, str) else str(key): item for key, item in value}
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def _plain_cell(value: Any) -> Any:
-    value = _plain(value)
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+    rows: list[tuple[Any, ...]] = []
+    for batch in batches:
+        rows += zip(*plain_columns(batch.slice(0, MAX_ROWS + 1 - len(rows))), strict=True)
+        if len(rows) > MAX_ROWS:
+            break
+    print_rows(schema.names, rows, title)
 
 
 Key = str | tuple[str, str]
@@ -86,15 +66,16 @@ def print_records(records: Sequence[Mapping[K, Any]], title: str | None = None) 
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
-    """Print rows as an aligned table: numbers to the right, text to the left, `-` for nothing."""
+    """Print rows, at most `MAX_ROWS`, as an aligned table: numbers to the right, text to the left, `-` for nothing."""
+    cut, rows = len(rows) > MAX_ROWS, rows[:MAX_ROWS]
     cells = [[cell_text(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     if sum(widths) + 2 * len(widths) > MAX_WIDTH:
         cells = [[text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…" for text in line] for line in cells]
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     numeric = [
-        any(isinstance(row[i], (int, float)) for row in rows)
-        and all(isinstance(row[i], (int, float, type(None))) or row[i] in ("-", "") for row in rows)
+        any(isinstance(row[i], (int, float, Decimal)) for row in rows)
+        and all(isinstance(row[i], (int, float, Decimal, type(None))) or row[i] in ("-", "") for row in rows)
         for i in range(len(columns))
     ]
 
@@ -108,6 +89,8 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str
     print("  ".join("-" * width for width in widths))
     for values in cells:
         print(line(values))
+    if cut:
+        note(f"only the first {MAX_ROWS:,} rows are printed: --format csv, jsonl, json or parquet gives all of them")
 
 
 def cell_text(value: Any) -> str:
@@ -118,9 +101,13 @@ def cell_text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}" if abs(value) >= 10000 else str(value)
+    if isinstance(value, Decimal):
+        return f"{value:,f}" if abs(value) >= 10000 else f"{value:f}"
     if isinstance(value, float):
-        return "-" if value != value else f"{value:.3g}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
-    return " ".join(str(_plain_cell(value)).split())
+        usual = value == 0 or 0.001 <= abs(value) < 1e15
+        return "-" if value != value else f"{value:.3f}" if usual else f"{value:.3g}"
+    text = " ".join(str(value).split())
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from merloco.features.shards.format import OK
 from merloco.features.store import FeatureStore
 from merloco.features.views import FeatureView
 from merloco.flows.experiments.plan import train_config
+from merloco.flows.experiments.prediction_inputs import PredictionInput, spoken
 from merloco.models.encoders.base import Encoder
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.fusion.prediction import contributions, predict
@@ -24,15 +25,6 @@ from merloco.pipelines.catalog.entries import Training
 from merloco.pipelines.errors import DataError
 
 NO_ROWS = np.zeros(0, dtype=np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionInput:
-    """One thing to predict: a media file, a sentence, or a file with its transcript."""
-
-    name: str
-    path: Path | None = None
-    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +158,12 @@ def _width(result: RunResult, modality: str) -> int:
 def _record(source: PredictionInput) -> dict[str, Any]:
     """The source as a row of the samples table would describe it."""
     path = None if source.path is None else str(source.path)
+    text = spoken(source.text)
     media = OK if path else "missing_media"
     return {
         "sample_id": source.name,
-        "text": source.text,
-        "text_status": OK if source.text else "no_text",
+        "text": text,
+        "text_status": "no_text" if text is None else OK,
         "video_side": "full",
         **{f"{m}_{part}": None for m in ("audio", "video") for part in ("start", "end")},
         **{f"{m}_path": path for m in ("audio", "video")},

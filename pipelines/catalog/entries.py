@@ -16,13 +16,21 @@ DROP = "drop"
 class Entry(BaseModel):
     """An entry of the catalog."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
+    # Strict: text is no number and a number is no truth value. Lists of a catalog come as tuples.
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
 
 
 class MultiLabel(Entry):
     """How intensities become a multi-label target and one dominant label."""
 
-    presence: float = 0.0
+    presence: float = Field(0.0, ge=0)
     """An emotion is present if its intensity is above this."""
     ties: Literal["drop", "first"] = "drop"
     """What the single label is where two intensities are highest."""
@@ -51,6 +59,18 @@ class LabelMap(Entry):
                 raise ValueError(f"label {native!r} maps to unknown class {name!r}: {suggest(name, self.classes)}")
         return self
 
+    @model_validator(mode="after")
+    def _some_label_counts(self) -> Self:
+        if len(set(self.classes)) < len(self.classes) or DROP in self.classes:
+            raise ValueError(f"classes {', '.join(self.classes)}: expected each once, none called {DROP!r}")
+        if not self.annotated:
+            raise ValueError("no label maps to a class: every sample would be dropped")
+        if self.multi and self.multi.all_zero not in (DROP, *self.classes):
+            raise ValueError(f"multi.all_zero: {self.multi.all_zero!r} is no class of it: {', '.join(self.classes)}")
+        if self.undecided and not {"xxx", "hap"} <= self.labels.keys():
+            raise ValueError(f"undecided: {self.undecided} is a rule for the labels 'xxx' and 'hap' of IEMOCAP")
+        return self
+
     @property
     def annotated(self) -> tuple[str, ...]:
         """Classes that this corpus can have at all, in class order."""
@@ -68,7 +88,15 @@ class Validation(Entry):
     fraction: float = Field(0.1, gt=0, lt=1)
     size: int | None = Field(None, gt=0)
     """Exact number of utterances instead of a fraction (only with `by: utterance`)."""
-    seed: int = 7
+    seed: int = Field(7, ge=0)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.size is not None and self.by != "utterance":
+            raise ValueError(f"size {self.size} by {self.by}: whole groups take a fraction; a size needs by: utterance")
+        if self.size is not None and "fraction" in self.model_fields_set:
+            raise ValueError("a size and a fraction: expected one of them")
+        return self
 
 
 class MediaRules(Entry):
@@ -77,8 +105,14 @@ class MediaRules(Entry):
     known_bad: dict[str, str] = {}
     near_empty: tuple[str, ...] = ()
     over_long: tuple[str, ...] = ()
-    min_seconds: float | None = None
-    max_seconds: float | None = None
+    min_seconds: float | None = Field(None, gt=0)
+    max_seconds: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _limits_leave_clips(self) -> Self:
+        if self.min_seconds is not None and self.max_seconds is not None and self.min_seconds >= self.max_seconds:
+            raise ValueError(f"min_seconds {self.min_seconds:g} is not below max_seconds {self.max_seconds:g}")
+        return self
 
 
 class CorpusEntry(Entry):
@@ -131,6 +165,12 @@ class EncoderEntry(Entry):
     parameters: dict[str, Any] = {}
     """Further parameters of the kind."""
 
+    @model_validator(mode="after")
+    def _revision_of_something(self) -> Self:
+        if self.revision is not None and self.hub_id is None:
+            raise ValueError(f"revision {self.revision!r} of no model: expected a hub_id beside it")
+        return self
+
 
 class ViewEntry(Entry):
     """A feature view: encoder + windows (seconds) + pooling over the segments."""
@@ -153,6 +193,13 @@ class ViewEntry(Entry):
     min_face_share: float = Field(0.0, ge=0, le=1)
     """Share of a clip's frames that must show a face: a face found in two frames of a landscape is no talking head."""
 
+    @model_validator(mode="after")
+    def _step_within_window(self) -> Self:
+        if self.step is not None and (self.window is None or self.step > self.window):
+            window = "no window" if self.window is None else f"a window of {self.window:g} s"
+            raise ValueError(f"a step of {self.step:g} s with {window}: expected a window of that length or longer")
+        return self
+
 
 class FeatureSet(Entry):
     """One view per modality."""
@@ -160,6 +207,12 @@ class FeatureSet(Entry):
     audio: str | None = None
     video: str | None = None
     text: str | None = None
+
+    @model_validator(mode="after")
+    def _has_a_view(self) -> Self:
+        if not self.views:
+            raise ValueError("no view: expected audio, video or text")
+        return self
 
     @property
     def views(self) -> dict[str, str]:

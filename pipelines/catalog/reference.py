@@ -26,7 +26,13 @@ SECTIONS: dict[str, type[BaseModel]] = {
 HEAD = """# Catalog reference
 
 Written by `make docs` from the models in `pipelines/catalog/entries.py`, which refuse unknown keys and name the nearest
-known one. A value may hold `${VARIABLE}` or `${VARIABLE:-default}`, filled in from the environment.
+known one. A value may hold `${VARIABLE}` or `${VARIABLE:-default}`, filled in from the environment as text.
+
+The file is YAML 1.2: `true` and `false` are the only truth values, `no`, `1:30` and `2024-01-01` are text, and every
+key is a name as it is written, so that labels may be called `no`, `null` or `1`. A number that begins with a zero is
+refused, and so are text where a number is wanted and a number where text is wanted: quote it. Values that contradict
+each other or can do nothing (a step longer than its window, an experiment that names a corpus twice) are refused with
+their line; keys that a parser does not read and ids of no sample are notes of the ingest's audit.
 """
 
 

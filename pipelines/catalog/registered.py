@@ -131,7 +131,7 @@ def _check(
 
 def _with_paths(entry: EncoderEntry, folder: Path) -> dict[str, Any]:
     """The entry as a catalog would write it, its files found from the working folder."""
-    written = entry.model_dump(mode="json", exclude_defaults=True)
+    written = entry.model_dump(exclude_defaults=True)
     if entry.checkpoint:
         written["checkpoint"] = str(folder / entry.checkpoint)
     files = {name: str(folder / entry.parameters[name]) for name in PATH_PARAMETERS if entry.parameters.get(name)}

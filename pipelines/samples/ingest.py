@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from merloco.pipelines.catalog.entries import CorpusEntry
+from merloco.pipelines.catalog.unused_values import unused_values
 from merloco.pipelines.corpora.base import parse_corpus
 from merloco.pipelines.errors import BrokenFileError, DataError
 from merloco.pipelines.files.atomic import require_writable
@@ -91,6 +92,7 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
         return last
     require_writable(store / "samples")
     parsed = parse_corpus(name, entry, root)
+    parsed.notes += unused_values(entry, parsed.samples)
     if not parsed.samples:
         reasons = ", ".join(f"{code} {n}" for code, n in counted(error.code for error in parsed.errors).items())
         first = "; ".join(f"{e.file}:{e.line}: {e.message}" for e in [*parsed.left_out, *parsed.errors][:1])

@@ -1,6 +1,7 @@
 """`predict` on new files: a clip, a sound, a sentence, a file that cannot be read."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,66 @@ def test_a_sentence_alone_and_a_text_file(
     other = predicted(capsys, demo_run, str(tmp_path / "said.txt"))
     assert one["probabilities"] == pytest.approx(other["probabilities"])
     assert one["statuses"]["audio"] == "missing_media"
+
+
+SAID = "Où est le café? You ruined it!"
+
+
+@pytest.mark.parametrize("name", ["said.txt", "UP.TXT", "two.Txt"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_a_text_file_keeps_its_letters_in_every_usual_encoding(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, tmp_path: Path, name: str, encoding: str
+) -> None:
+    (tmp_path / name).write_bytes(f"{SAID}\r\n".encode(encoding))
+    row = predicted(capsys, demo_run, str(tmp_path / name))
+    assert row["probabilities"] == pytest.approx(predicted(capsys, demo_run, "--text", SAID)["probabilities"])
+    assert row["statuses"]["text"] == "ok"
+
+
+@pytest.mark.parametrize("blank", ["   ", "\n\t", "\u200b", ""])
+def test_blank_text_changes_nothing(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, demo_corpora: dict[str, Path], blank: str
+) -> None:
+    clip = str(clip_of(demo_corpora))
+    row = predicted(capsys, demo_run, clip, "--text", blank)
+    assert row["statuses"]["text"] == "no_text" and row["contributions"]["text"] is None
+    assert row["probabilities"] == predicted(capsys, demo_run, clip)["probabilities"]
+    code, _, err = merloco(capsys, "predict", "--text", blank, "--store", str(demo_run.root))
+    assert code == 2 and "nothing to predict: --text is blank" in the_sentence(err)
+
+
+@pytest.mark.parametrize("raw", [b"  \n", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"])
+def test_a_file_without_text_is_one_sentence(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, tmp_path: Path, raw: bytes
+) -> None:
+    (tmp_path / "said.txt").write_bytes(raw)
+    code, _, err = merloco(capsys, "predict", str(tmp_path / "said.txt"), "--store", str(demo_run.root))
+    assert code == 1 and "said.txt: nothing to predict from" in the_sentence(err) and "text: no_text" in err
+
+
+def test_a_folder_is_walked(
+    capsys: pytest.CaptureFixture, demo_run: FeatureStore, demo_corpora: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "b" / ".hidden").mkdir(parents=True)
+    shutil.copy(clip_of(demo_corpora), tmp_path / "b" / "CLIP.MP4")
+    (tmp_path / "b" / ".hidden" / "x.txt").write_text(SAID)
+    (tmp_path / "a.TXT").write_text(SAID)
+    (tmp_path / "notes.json").write_text("{}")
+    arguments = ("predict", str(tmp_path), "--store", str(demo_run.root), "--format", "jsonl")
+    code, out, err = merloco(capsys, *arguments)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and [Path(row["file"]).name for row in rows] == ["a.TXT", "CLIP.MP4"]
+    assert [row["statuses"]["video"] for row in rows] == ["missing_media", "ok"]
+    assert f"neither media nor text, not predicted: 1 ({tmp_path / 'notes.json'})" in err
+
+
+def test_what_is_not_there_costs_itself(capsys: pytest.CaptureFixture, demo_run: FeatureStore, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(SAID)
+    (tmp_path / "empty").mkdir()
+    arguments = ("nowhere.mp4", str(tmp_path / "empty"), str(tmp_path / "a.txt"), "--store", str(demo_run.root))
+    code, out, err = merloco(capsys, "predict", *arguments, "--format", "csv")
+    assert code == 1 and len(out.splitlines()) == 2
+    assert "error: nowhere.mp4: no such file" in err and "empty: no media and no .txt file in this folder" in err
 
 
 def test_a_corrupt_file_is_one_sentence_and_the_others_are_predicted(

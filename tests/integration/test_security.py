@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from merloco.features.cards.corpus import write_card
-from merloco.features.query.sql import execute
+from merloco.features.query.portable import NUMBERS
+from merloco.features.query.sql import stream
 from merloco.features.runs import run_path
 from merloco.features.store import FeatureStore
 from merloco.flows.report.write import write_report
@@ -175,7 +176,7 @@ def test_a_query_reaches_no_file_no_network_no_environment_and_changes_nothing(
     secret = tmp_path / "secret.csv"
     secret.write_text("a\n1\n")
     with pytest.raises(DataError) as error:
-        execute(store, query.format(secret=secret, folder=tmp_path, new=tmp_path / "new"))
+        list(stream(store, query.format(secret=secret, folder=tmp_path, new=tmp_path / "new"), NUMBERS))
     assert str(error.value).startswith("SQL: ") and "\n" not in str(error.value)
     assert [p.name for p in tmp_path.iterdir()] == ["secret.csv"]
 

@@ -75,8 +75,8 @@ def test_a_damaged_audit_is_set_aside_and_written_anew(tmp_path: Path) -> None:
     first = ingest_corpus("meld", ENTRY, root, store)
     audit_path(store, "meld").write_text("{")
     again = ingest_corpus("meld", ENTRY, root, store)
-    assert again.notes == ["meld.audit.json was broken and is set aside as meld.audit.json.broken"]
-    assert replace(again, notes=[]) == first and cached_audit("meld", ENTRY, root, store) == again
+    assert again.notes == [*first.notes, "meld.audit.json was broken and is set aside as meld.audit.json.broken"]
+    assert replace(again, notes=first.notes) == first and cached_audit("meld", ENTRY, root, store) == again
     assert (store / "samples" / "meld.audit.json.broken").read_text() == "{"
 
 

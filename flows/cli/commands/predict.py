@@ -10,11 +10,14 @@ import typer
 from merloco.flows.arguments import find_device
 from merloco.flows.cli.console import MAX_CELL, Format, note, print_records, print_rows, show
 from merloco.flows.cli.options import CATALOG, CatalogOption, DeviceOption, FormatOption, StoreOption, open_store
-from merloco.pipelines.errors import DataError, UsageError
+from merloco.pipelines.errors import DataError
+
+MAX_NAMED = 5
+"""Files that a note names."""
 
 
 def predict(
-    files: Annotated[list[Path] | None, typer.Argument(help="Video, audio or .txt files.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="Video, audio or .txt files, or folders of them.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="A sentence, or the transcript of the one file.")] = None,
     run: Annotated[
         str | None, typer.Option("--run", help="Name of a run.", show_default="the newest of train or loco")
@@ -30,36 +33,22 @@ def predict(
     """
     from merloco.features.runs import find_run, read_config
     from merloco.flows.experiments.prediction import Prediction, predict_sources
+    from merloco.flows.experiments.prediction_inputs import find_inputs
 
-    sources = _sources(files or [], text)
+    found = find_inputs(files or [], text)
     opened = open_store(catalog, store)
     folder = find_run(opened.root, run, trained=True, default=("loco", "train"))
-    outcomes = predict_sources(opened, folder, sources, find_device(device))
+    if found.skipped:
+        named = ", ".join(found.skipped[:MAX_NAMED]) + (", ..." if len(found.skipped) > MAX_NAMED else "")
+        note(f"neither media nor text, not predicted: {len(found.skipped)} ({named})")
+    outcomes = predict_sources(opened, folder, found.inputs, find_device(device)) if found.inputs else []
     done = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
     _print_predictions(done, folder, read_config(folder)["config"], output)
-    failed = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    failed = [*found.problems, *(outcome for outcome in outcomes if isinstance(outcome, str))]
     for sentence in failed[:-1]:
         note(f"error: {sentence}")
     if failed:
         raise DataError(failed[-1])
-
-
-def _sources(files: list[Path], text: str | None) -> list:
-    from merloco.flows.experiments.prediction import PredictionInput
-
-    if not files and not text:
-        raise UsageError("nothing to predict: name files, or give a sentence with --text")
-    if text and len(files) > 1:
-        raise UsageError(f"--text is the transcript of one file, not of {len(files)}")
-    sources = []
-    for path in files:
-        if not path.is_file():
-            raise DataError(f"{path}: no such file")
-        if path.suffix == ".txt":
-            sources.append(PredictionInput(str(path), text=path.read_text(encoding="utf-8", errors="replace").strip()))
-        else:
-            sources.append(PredictionInput(str(path), path, text))
-    return sources or [PredictionInput("--text", text=text)]
 
 
 def _print_predictions(predictions: list, folder: Path, config: dict[str, Any], output: Format) -> None:

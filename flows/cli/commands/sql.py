@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import textwrap
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from merloco.flows.cli.console import note, show
+from merloco.flows.cli.console import note, show, show_batches
 from merloco.flows.cli.options import CATALOG, CatalogOption, FormatOption, StoreOption, open_store
 
 
+class QueryCommand(TyperCommand):
+    """A command whose argument may begin with an SQL comment, which is no option although it begins with `--`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Set a comment apart from options by a blank before it."""
+        return super().parse_args(ctx, [f" {word}" if _COMMENT.match(word) else word for word in args])
+
+
+_COMMENT = re.compile(r"--(\s|(?![a-z-]+=).*\n)")
+
+
 def sql(
-    query: Annotated[str | None, typer.Argument(help="A DuckDB query; without one, the views are listed.")] = None,
+    query: Annotated[
+        str | None, typer.Argument(help="A DuckDB query, or `-` to read it from standard input; without, the views.")
+    ] = None,
     catalog: CatalogOption = CATALOG,
     store: StoreOption = None,
     output: FormatOption = "table",
@@ -26,8 +42,9 @@ def sql(
     """
     import pyarrow as pa
 
-    from merloco.features.query.sql import execute
-    from merloco.features.query.views import NewestFolderWarning, describe_views
+    from merloco.features.query.portable import NUMBERS, PARQUET
+    from merloco.features.query.sql import stream
+    from merloco.features.query.views import ViewWarning, describe_views
 
     opened = open_store(catalog, store)
     if query is None:
@@ -38,9 +55,12 @@ def sql(
         else:
             show(pa.Table.from_pylist(rows), output)
         return
+    if query == "-":
+        query = sys.stdin.read()
+    kept = PARQUET if output == "parquet" else NUMBERS
     with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always", NewestFolderWarning)
-        table = execute(opened, query)
+        warnings.simplefilter("always", ViewWarning)
+        batches = stream(opened, query, kept)
     for warning in warned:
         note(str(warning.message))
-    show(table, output)
+    show_batches(next(batches).schema, batches, output)
