@@ -9,11 +9,9 @@ from pathlib import Path
 
 from merloco.pipelines.errors import UsageError
 from merloco.pipelines.files.text import decode_text, is_blank
+from merloco.pipelines.media.endings import AUDIO_ENDINGS, VIDEO_ENDINGS
 
-MEDIA = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp"}
-    | {".ogv", ".wav", ".mp3", ".flac", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".amr"}
-)
+MEDIA = frozenset((*VIDEO_ENDINGS, *AUDIO_ENDINGS))
 """Endings by which a folder's media are known; a file that is named is taken for media whatever its ending."""
 TEXT = ".txt"
 

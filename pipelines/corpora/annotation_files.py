@@ -1,24 +1,12 @@
-"""Annotation files as lines: a damaged line costs itself, never the lines around it.
-
-Copies of a release differ in encoding (UTF-8 with or without a byte order mark, UTF-16, Windows-1252) and in line ends;
-one odd byte must not change how the rest of a file reads.
-"""
+"""Annotation files as lines, and files that are no annotations at all."""
 
 from __future__ import annotations
 
 import codecs
 from pathlib import Path
 
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins like that of UTF-16
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-_EXAMINED = 4096
-"""Bytes of a file by which UTF-16 without a byte order mark is known."""
-_MIN_ZERO_SHARE = 0.4
-"""Share of zero bytes on one side of the pairs: text of another script than Latin has fewer and is not certain."""
+from merloco.pipelines.files.text import EXAMINED, decode_lines, wide_encoding
+
 _SIGNATURES = (
     (b"PK\x03\x04", "a spreadsheet or a ZIP archive: save it as CSV"),
     (b"\xd0\xcf\x11\xe0", "an old spreadsheet: save it as CSV"),
@@ -30,66 +18,14 @@ _SIGNATURES = (
 
 
 def read_lines(path: Path) -> list[str]:
-    """Lines of a text file without their ends, see `decode_lines`; raises `OSError` where it cannot be read."""
+    """Lines of a text file without their ends (`decode_lines`); raises `OSError` where it cannot be read."""
     return decode_lines(path.read_bytes())[0]
-
-
-def decode_lines(raw: bytes) -> tuple[list[str], list[str]]:
-    r"""Lines of a text without their ends (`\n`, `\r\n`, or `\r` where there is no other).
-
-    The encoding is UTF-16 or UTF-32 where a byte order mark or the zero bytes say so, else UTF-8; a line that is not
-    UTF-8 is Windows-1252. A byte order mark is not part of the text.
-
-    Returns:
-        The lines; then, for the audit, what is other than UTF-8.
-    """
-    encoding = wide_encoding(raw)
-    if encoding is not None:
-        text = raw.decode(encoding, errors="replace").removeprefix("\ufeff")
-        return _split(text), [f"in {encoding.upper()}"]
-    remarks = ["begins with a byte order mark"] if raw.startswith(codecs.BOM_UTF8) else []
-    raw = raw.removeprefix(codecs.BOM_UTF8)
-    try:
-        return _split(raw.decode("utf-8")), remarks
-    except UnicodeDecodeError:
-        pass
-    parts = raw.split(b"\n") if b"\n" in raw else raw.split(b"\r")
-    decoded = [_decode(part.rstrip(b"\r")) for part in parts]
-    remarks.append(f"lines in Windows-1252: {sum(odd for _, odd in decoded)}")
-    return [line for line, _ in decoded], remarks
-
-
-def wide_encoding(raw: bytes) -> str | None:
-    """The encoding of two or four bytes per character that a text certainly has, else null."""
-    for mark, encoding in _BYTE_ORDER_MARKS:
-        if raw.startswith(mark):
-            return encoding
-    head = raw[: min(_EXAMINED, len(raw) // 2 * 2)]
-    even, odd = head[::2].count(0), head[1::2].count(0)
-    if not even and odd > _MIN_ZERO_SHARE * len(head) / 2:
-        return "utf-16-le"
-    if not odd and even > _MIN_ZERO_SHARE * len(head) / 2:
-        return "utf-16-be"
-    return None
 
 
 def foreign_content(raw: bytes) -> str | None:
     """What a file is whose first bytes say that it is no text of a table, and what to do; null where they do not."""
     if not raw.strip():
         return "empty"
-    head = raw[:_EXAMINED].removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    head = raw[:EXAMINED].removeprefix(codecs.BOM_UTF8).lstrip().lower()
     zeros = "no text: it holds zero bytes" if b"\0" in head and wide_encoding(raw) is None else None
     return next((what for signature, what in _SIGNATURES if head.startswith(signature.lower())), zeros)
-
-
-def _split(text: str) -> list[str]:
-    lines = text.split("\n") if "\n" in text else text.split("\r")
-    return [line.rstrip("\r") for line in lines]
-
-
-def _decode(line: bytes) -> tuple[str, bool]:
-    """A line, and whether it is not UTF-8."""
-    try:
-        return line.decode("utf-8"), False
-    except UnicodeDecodeError:
-        return line.decode("cp1252", errors="replace"), True

@@ -13,8 +13,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from merloco.pipelines.corpora.annotation_files import decode_lines, foreign_content
+from merloco.pipelines.corpora.annotation_files import foreign_content
 from merloco.pipelines.errors import DataError
+from merloco.pipelines.files.text import decode_lines
 
 Row = dict[str, str]
 """Column -> cell as it stands in the file."""

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-VIDEO_ENDINGS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
-AUDIO_ENDINGS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac")
+from merloco.pipelines.media.endings import AUDIO_ENDINGS, VIDEO_ENDINGS
+
 FIRST_NAMES = 3
 """Names that a note gives."""
 MIN_LIKENESS = 0.6

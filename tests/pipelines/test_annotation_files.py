@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from merloco.pipelines.corpora.annotation_files import decode_lines, foreign_content, read_lines
+from merloco.pipelines.corpora.annotation_files import foreign_content, read_lines
+from merloco.pipelines.files.text import decode_lines
 
 TEXT = "a,b\r\nHi,You’re\r\n"
 
