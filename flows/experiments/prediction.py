@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from merloco.features.extraction.encoder import encode_items
-from merloco.features.extraction.reader import make_reader
+from merloco.features.extraction.reader import decoders, make_reader
 from merloco.features.runs import read_config
 from merloco.features.shards.format import OK
 from merloco.features.store import FeatureStore
@@ -23,6 +23,7 @@ from merloco.models.fusion.prediction import contributions, predict
 from merloco.models.fusion.spec import RunResult, RunSpec
 from merloco.pipelines.catalog.entries import Training
 from merloco.pipelines.errors import DataError
+from merloco.pipelines.media.pool import TIME_LIMIT
 
 NO_ROWS = np.zeros(0, dtype=np.int64)
 
@@ -108,11 +109,12 @@ def _predict(
     features, present, statuses, errors = {}, {}, {}, []
     frames, faces = None, None
     for modality, view in views.items():
-        item = make_reader(view, Path())(_record(source))
+        item = make_reader(view, Path(), decoders(TIME_LIMIT))(_record(source))
         row = encode_items(view, encoders[modality], [item])[0]
         width = _width(result, modality)
         statuses[modality] = row.status
-        errors += [row.error] if row.error else []
+        if row.error and row.status not in ("no_audio", "no_video"):  # no news of a file without that stream
+            errors.append(row.error)
         if row.frames is not None:
             frames, faces = row.frames, row.face_frames
         features[modality] = np.zeros((1, width), np.float32) if row.pooled is None else row.pooled[None]

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from merloco.features.shards.format import plan_shards, read_rows
 from merloco.features.store import FeatureStore
 from merloco.features.views import FeatureView
 from merloco.models.encoders.base import Encoding, ModelError
-from merloco.pipelines.media.clips import AudioClip, Frames
+from merloco.pipelines.media.clips import AudioClip, DecodeInfo, Frames
 from merloco.pipelines.media.pool import Decoder, DecoderPool, InlineDecoder
 from merloco.pipelines.samples.schema import Sample
 from tests.helpers.corpora_files import store_of
 from tests.helpers.decoders import POISON
-from tests.helpers.media_files import clicks, write_media
+from tests.helpers.media_files import Track, clicks, write_media, write_streams
 
 
 class Loudness:
@@ -258,3 +259,37 @@ def test_a_queue_lets_a_large_thing_pass_alone_and_refuses_when_cancelled() -> N
     queue.cancel()
     with pytest.raises(QueueCancelled):
         queue.put("late")
+
+
+def test_the_row_of_a_sample_says_how_it_was_decoded(tmp_path: Path) -> None:
+    root = tmp_path / "clips"
+    root.mkdir()
+    times = [i / 25 for i in range(50)]
+    tone = clicks(2.0, [0.5, 1.5], channels=1)
+    write_streams(root / "plain.mp4", times, [Track(np.tile(tone, (6, 1)))])
+    write_streams(root / "cancels.mp4", times, [Track(np.concatenate([tone, -tone]))], codecs=("libx264", "flac"))
+    write_streams(root / "tracks.mp4", times, [Track(0 * tone), Track(tone)])
+    write_streams(root / "wide.mp4", times, aspect=Fraction(2, 1))
+    write_media(root / "cut.mp4").write_bytes(b"\0" * 100)
+    store = store_with(tmp_path / "store", "plain", "cancels", "tracks", "wide", "cut")
+    sound, picture = store.view("prosody"), store.view("face_hog")
+    targets = [
+        target_of(store, sound, Loudness(), store.root / "views" / sound.fingerprint),
+        target_of(store, picture, Brightness(), store.root / "views" / picture.fingerprint),
+    ]
+    extract(root, targets)
+
+    def rows(target: ShardTarget) -> dict[str, tuple[str, DecodeInfo]]:
+        return {r.sample_id.rpartition("/")[2]: (r.status, r.info) for r in read_rows(target.folder, target.shard.name)}
+
+    heard, seen = rows(targets[0]), rows(targets[1])
+    assert {name: status for name, (status, _) in heard.items()} == {
+        "plain": "ok", "cancels": "ok", "tracks": "ok", "wide": "no_audio", "cut": "decode_error",
+    }  # fmt: skip
+    assert heard["plain"][1].n_channels == 6 and heard["plain"][1].decode_notes is None
+    assert -60 < heard["plain"][1].level_dbfs < -10 and heard["plain"][1].clipped_share == 0
+    assert heard["cancels"][1].decode_notes == "the down-mix cancels: channel 1 of 2 alone"
+    assert heard["tracks"][1].decode_notes == "sound track 2 of 2"
+    assert (seen["plain"][1].decoder, seen["wide"][1].decoder) == ("decord", "pyav")
+    assert seen["wide"][1].decode_notes == "pixels that are not square"
+    assert seen["cut"] == ("decode_error", DecodeInfo())
