@@ -8,6 +8,7 @@ sound stays beside its pictures; a file that gives nothing raises `MediaError` w
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from merloco.pipelines.media.probe import (
     stream_end,
 )
 
+BLOCK = 64
+"""Frames that are mixed at a time."""
 GAP = 0.1
 """Seconds without sound from which a gap between stamps is filled: containers round them, some by a packet's length."""
 PADDING = 1.0
@@ -71,11 +74,7 @@ def read_audio(
 
     if start is not None and end is not None and end - start > MAX_SECONDS:
         raise _too_long(path)
-    with open_container(path) as container:
-        tracks = [stream.index for stream in sound_tracks(container)]
-    if not tracks:
-        raise MediaError("no_audio", f"{path.name} has no audio stream")
-    sound, notes = _first_with_signal(path, tracks, max(start or 0.0, 0.0), end, down_mix)
+    sound, notes = _first_with_signal(path, max(start or 0.0, 0.0), end, down_mix)
     if not np.isfinite(sound.wave).all():
         raise MediaError("not_finite", f"{path.name}: the sound holds NaN or infinity")
     wave = sound.wave if sound.rate == sample_rate else soxr.resample(sound.wave, sound.rate, sample_rate)
@@ -92,71 +91,76 @@ def read_audio(
     return AudioClip(wave, sample_rate, info)
 
 
-def _first_with_signal(
-    path: Path, tracks: list[int], begin: float, end: float | None, down_mix: DownMix
-) -> tuple[_Sound, list[str]]:
+def _first_with_signal(path: Path, begin: float, end: float | None, down_mix: DownMix) -> tuple[_Sound, list[str]]:
     """The first track that has a signal, or else the first that decodes, and notes about the choice."""
     chosen: tuple[_Sound, list[str]] | None = None
     error: MediaError | None = None
-    for track in tracks:
-        note = [f"sound track {sorted(tracks).index(track) + 1} of {len(tracks)}"] if len(tracks) > 1 else []
-        try:
-            sound, notes = _mixed(path, track, begin, end, down_mix)
-        except MediaError as problem:
-            error = error or problem
-            continue
-        if not is_silent(sound.wave):
-            return sound, note + notes
-        chosen = chosen or (sound, note + notes)
+    with open_container(path) as container:
+        tracks = [stream.index for stream in sound_tracks(container)]
+        if not tracks:
+            raise MediaError("no_audio", f"{path.name} has no audio stream")
+        for number, track in enumerate(tracks):
+            note = [f"sound track {sorted(tracks).index(track) + 1} of {len(tracks)}"] if len(tracks) > 1 else []
+            try:
+                with nullcontext(container) if number == 0 else open_container(path) as fresh:
+                    sound, notes = _mixed(path, fresh, track, begin, end, down_mix)
+            except MediaError as problem:
+                error = error or problem
+                continue
+            if not is_silent(sound.wave):
+                return sound, note + notes
+            chosen = chosen or (sound, note + notes)
     if chosen is None:
         assert error is not None
         raise error
     return chosen
 
 
-def _mixed(path: Path, track: int, begin: float, end: float | None, down_mix: DownMix) -> tuple[_Sound, list[str]]:
-    """One track, read again where its first reading shows that the mixer does it no right."""
+def _mixed(
+    path: Path, container: Any, track: int, begin: float, end: float | None, down_mix: DownMix
+) -> tuple[_Sound, list[str]]:
+    """One track, read again where a seek missed its interval, or where the mixer turns out to do it no right."""
     mixer, notes = Mixer(down_mix), list[str]()
+    sound = _read_track(container, track, begin, end, mixer, path, from_start=False)
+    from_start = sound is None
     while True:
-        sound = _read_track(path, track, begin, end, mixer, from_start=False)
-        sound = sound or _read_track(path, track, begin, end, mixer, from_start=True)
-        assert sound is not None
-        better = mixer.better()
-        if better is None:
-            return sound, notes
-        mixer = better[0]
-        notes.append(better[1])
+        if sound is not None:
+            better = mixer.better()
+            if better is None:
+                return sound, notes
+            mixer, note = better
+            notes.append(note)
+        with open_container(path) as again:
+            sound = _read_track(again, track, begin, end, mixer, path, from_start)
 
 
 def _read_track(
-    path: Path, track: int, begin: float, end: float | None, mixer: Mixer, from_start: bool
+    container: Any, track: int, begin: float, end: float | None, mixer: Mixer, path: Path, from_start: bool
 ) -> _Sound | None:
-    """Decode the interval of a track; None where the container went to a packet behind its begin."""
-    with open_container(path) as container:
-        stream = container.streams[track]
-        zero = container_start(container)
-        sought = not from_start and seek(container, stream, zero + begin)
-        clock = Clock(zero, leaps_out=end is None, begin=None if sought else 0.0)
-        recording, errors = _Recording(begin, end), 0
-        for packet in packets(container, stream):
-            try:
-                frames = packet.decode() if packet is not None else []
-                errors += packet is None
-            except Exception:  # one bad packet costs its own samples: PyAV raises a dozen types for them
-                errors += 1
-                continue
-            times = [clock.read(frame.time, frame.samples / frame.rate) for frame in frames]
-            if sought and times and times[0] > begin + GAP:
-                return None
-            sought = sought and not times
-            for frame, time in zip(frames, times, strict=True):
-                recording.add(time, frame, mixer)
-            if recording.seconds > MAX_SECONDS:
-                raise _too_long(path)
-            if times and end is not None and times[-1] >= end:
-                break
-        header_end = stream_end(stream, container)
-    wave = recording.cut(header_end)
+    """Decode the interval of a track of a fresh container; None where a seek went to a packet behind its begin."""
+    stream = container.streams[track]
+    zero = container_start(container)
+    sought = not from_start and seek(container, stream, zero + begin)
+    clock = Clock(zero, leaps_out=end is None, begin=None if sought else 0.0)
+    recording, errors = _Recording(begin, end, mixer), 0
+    for packet in packets(container, stream):
+        try:
+            frames = packet.decode() if packet is not None else []
+            errors += packet is None
+        except Exception:  # one bad packet costs its own samples: PyAV raises a dozen types for them
+            errors += 1
+            continue
+        times = [clock.read(frame.time, frame.samples / frame.rate) for frame in frames]
+        if sought and times and times[0] > begin + GAP:
+            return None
+        sought = sought and not times
+        for frame, time in zip(frames, times, strict=True):
+            recording.add(time, frame)
+        if recording.seconds > MAX_SECONDS:
+            raise _too_long(path)
+        if times and end is not None and times[-1] >= end:
+            break
+    wave = recording.cut(stream_end(stream, container))
     if len(wave) == 0:
         interval = f"the interval {begin:.3f}-{end} s" if begin or end else "the file"
         raise MediaError("decode_error", f"{path.name}: no sound decodes in {interval} ({errors} bad packets)")
@@ -166,12 +170,15 @@ def _read_track(
 class _Recording:
     """Mono sound put on the time line, frame by frame, from the frame that holds `begin` to the one before `end`."""
 
-    def __init__(self, begin: float, end: float | None) -> None:
+    def __init__(self, begin: float, end: float | None, mixer: Mixer) -> None:
         self.begin = begin
         self.end = end
+        self.mixer = mixer
         self.rate = 0
         self._first = 0.0
         self._pieces: list[np.ndarray] = []
+        self._frames: list[Any] = []
+        """Not mixed yet: a block of frames is mixed at a time, for they are short."""
         self._length = 0
         self._later = False
 
@@ -180,7 +187,7 @@ class _Recording:
         """Length of what is held."""
         return self._length / self.rate if self.rate else 0.0
 
-    def add(self, time: float, frame: Any, mixer: Mixer) -> None:
+    def add(self, time: float, frame: Any) -> None:
         """Put a frame at its time; a gap before it is silence."""
         if time + frame.samples / frame.rate <= self.begin:
             return
@@ -188,23 +195,36 @@ class _Recording:
         if self.end is not None and time >= self.end:
             self._later = True
             return
-        if not self._pieces:
+        if not self._length:
             self._first = time
         elif time - self._first - self.seconds > GAP:
-            self._append(np.zeros(round((time - self._first) * self.rate) - self._length, np.float32))
-        self._append(mixer.mix(frame))
+            self._silence_until(time)
+        if self._frames and frame.layout.nb_channels != self._frames[0].layout.nb_channels:
+            self._mix()
+        self._frames.append(frame)
+        self._length += frame.samples
+        if len(self._frames) == BLOCK:
+            self._mix()
 
-    def _append(self, piece: np.ndarray) -> None:
-        self._pieces.append(piece)
-        self._length += len(piece)
+    def _mix(self) -> None:
+        if self._frames:
+            self._pieces.append(self.mixer.mix(self._frames))
+            self._frames = []
+
+    def _silence_until(self, time: float) -> None:
+        self._mix()
+        silence = np.zeros(round((time - self._first) * self.rate) - self._length, np.float32)
+        self._pieces.append(silence)
+        self._length += len(silence)
 
     def cut(self, header_end: float | None) -> np.ndarray:
         """The interval's sound; of a whole file without what decoders add behind its end by the header."""
-        if not self._pieces:  # before the sound begins there is silence
+        if not self._length:  # before the sound begins there is silence
             silence = (self.end or 0.0) - self.begin if self._later else 0.0
             return np.zeros(max(round(silence * self.rate), 0), np.float32)
         if self._later and self.end is not None and self.end - self._first - self.seconds > GAP:
-            self._append(np.zeros(round((self.end - self._first) * self.rate) - self._length, np.float32))
+            self._silence_until(self.end)
+        self._mix()
         wave = np.concatenate(self._pieces)
         offset = round((self.begin - self._first) * self.rate)
         wave = wave[offset:] if offset >= 0 else np.concatenate([np.zeros(-offset, np.float32), wave])

@@ -8,6 +8,7 @@ nothing clips and two channels are their mean. A file that names no places gets 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -63,11 +64,13 @@ class Mixer:
         self._clipped = 0
         self._samples = 0
 
-    def mix(self, frame: Any) -> np.ndarray:
-        """float32 (n,) of a PyAV frame, full scale 1."""
-        array = _samples(frame) / np.float32(self.scale)
-        if len(array) != len(self.names):  # the first frame; a broadcast changes its channels between programmes
-            self._begin([channel.name for channel in frame.layout.channels])
+    def mix(self, frames: Sequence[Any]) -> np.ndarray:
+        """float32 (n,) of PyAV frames with the same channels, full scale 1."""
+        array = _samples(frames)
+        if self.scale != 1.0:
+            array /= np.float32(self.scale)
+        if len(array) != len(self.names):  # the first frames; a broadcast changes its channels between programmes
+            self._begin([channel.name for channel in frames[0].layout.channels])
         mono = self._weights @ array
         self._energy += np.einsum("ij,ij->i", array, array)
         self._mixed += float(mono @ mono)
@@ -104,14 +107,16 @@ class Mixer:
         return None
 
 
-def _samples(frame: Any) -> np.ndarray:
-    """Samples of a PyAV frame, float32 (channels, n); integers by their full scale."""
-    array = frame.to_ndarray()
-    channels = frame.layout.nb_channels
-    if not frame.format.is_planar and channels > 1:
-        array = array.reshape(-1, channels).T
+def _samples(frames: Sequence[Any]) -> np.ndarray:
+    """Samples of PyAV frames, float32 (channels, n); integers by their full scale."""
+    channels, planar = frames[0].layout.nb_channels, frames[0].format.is_planar
+    arrays = [frame.to_ndarray() for frame in frames]
+    if planar or channels == 1:
+        array = np.concatenate([part.reshape(channels, -1) for part in arrays], axis=1)
+    else:
+        array = np.ascontiguousarray(np.concatenate(arrays, axis=1).reshape(-1, channels).T)
     if array.dtype.kind in "iu":
         info = np.iinfo(array.dtype)
         middle = 128.0 if array.dtype.kind == "u" else 0.0
         array = (array.astype(np.float32) - middle) / (128.0 if array.dtype.kind == "u" else float(info.max) + 1.0)
-    return np.asarray(array.reshape(channels, -1), dtype=np.float32)
+    return np.asarray(array, dtype=np.float32)
