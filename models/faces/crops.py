@@ -21,11 +21,13 @@ DETECTORS = ("mtcnn", "retinaface")
 DEFAULTS: dict[str, Any] = {
     "detector": "retinaface",
     "detector_checkpoint": None,
+    "input": None,
     "faces": "mean_all",
     "threshold": 0.8,
     "min_face": 40,
 }
-"""Parameters of the face side, as the paper has them. `min_face` (pixels) is MTCNN's smallest search size."""
+"""Parameters of the face side, as the paper has them. `min_face` (pixels) is MTCNN's smallest search size; `input` is
+what RetinaFace's weights want, `imagenet` or `bgr_mean` (None: as known of the file, else `imagenet`)."""
 WHOLE_FRAME = "none"
 """The policy that takes the frame as it is."""
 
@@ -47,7 +49,8 @@ def face_identity(parameters: Mapping[str, Any], policies: Sequence[str] = POLIC
     if detector == "mtcnn":
         return {**about, "detector": mtcnn.IDENTITY, "min_face": parameters["min_face"]}
     sizes = {"longest": retinaface.LONGEST, "overlap": retinaface.OVERLAP}
-    return {**about, **sizes, "detector_weights": sha256_of(_detector_checkpoint(parameters))}
+    weights = sha256_of(_detector_checkpoint(parameters))
+    return {**about, **sizes, "detector_weights": weights, "input": retinaface.input_layout(parameters, weights)}
 
 
 def _detector_checkpoint(parameters: Mapping[str, Any]) -> Path:
@@ -68,7 +71,9 @@ def build_detector(parameters: Mapping[str, Any], device: str) -> Detector:
     """
     if parameters["detector"] == "mtcnn":
         return Mtcnn(device, parameters["threshold"], parameters["min_face"])
-    return retinaface.RetinaFace(_detector_checkpoint(parameters), device, parameters["threshold"])
+    checkpoint = _detector_checkpoint(parameters)
+    layout = retinaface.input_layout(parameters, sha256_of(checkpoint))
+    return retinaface.RetinaFace(checkpoint, device, parameters["threshold"], layout)
 
 
 @dataclass(frozen=True, slots=True)

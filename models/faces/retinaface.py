@@ -1,7 +1,14 @@
-"""RetinaFace over batches of frames: network and geometry of retinaface-pytorch, not its one-image predictor."""
+"""RetinaFace over batches of frames: network and geometry of retinaface-pytorch, not its one-image predictor.
+
+Released weights come in two layouts with the same keys: those of retinaface-pytorch want RGB as ImageNet networks do,
+those of Pytorch_Retinaface (`Resnet50_Final.pth`, which the published method uses) BGR of which only the mean is taken.
+With the wrong one hardly a face is found, so a new detector has to find the one of a photograph first.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +17,23 @@ import numpy as np
 
 from merloco.models.checkpoints.state_dict import load_into, load_state_dict
 from merloco.models.errors import ModelError
-from merloco.models.faces.detection import NO_FACE, Faces
+from merloco.models.faces.detection import NO_FACE, Faces, iou
 
 if TYPE_CHECKING:
     import torch
 
+_log = logging.getLogger(__name__)
+
+INPUTS = ("imagenet", "bgr_mean")
+"""`imagenet`: RGB in [0, 1], minus `MEAN`, divided by `STD`. `bgr_mean`: BGR in [0, 255], minus `BGR_MEAN`."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BGR_MEAN = (104.0, 117.0, 123.0)
+KNOWN = {"6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d": "bgr_mean"}
+"""sha256 of released weights -> their input: `Resnet50_Final.pth` (`detection_Resnet50_Final.pth` of facexlib)."""
+PORTRAIT = Path(__file__).with_name("portrait.jpg")
+"""Eileen Collins, photographed by NASA in 1993, public domain."""
+PORTRAIT_FACE = (82.0, 61.0, 173.0, 183.0)
+"""Where her face is: x0, y0, x1, y1 in pixels."""
 VARIANCE = (0.1, 0.2)
 LONGEST = 1280
 """Longest side in pixels that the network sees; larger pictures are scaled down."""
@@ -26,15 +44,45 @@ OVERLAP = 0.4
 class RetinaFace:
     """Finds faces with the ResNet-50 RetinaFace (paper: threshold 0.8)."""
 
-    def __init__(self, checkpoint: str | Path, device: str, threshold: float = 0.8) -> None:
+    def __init__(
+        self, checkpoint: str | Path, device: str, threshold: float = 0.8, input_layout: str = "imagenet"
+    ) -> None:
+        """Load the weights; `input_layout` is one of `INPUTS`.
+
+        Raises:
+            ModelError: They do not fit, or they find the face of a photograph only with the other input.
+        """
         network = make_network()
         load_into(network, load_state_dict(checkpoint), checkpoint, "RetinaFace with a ResNet-50 backbone")
         self.network = network.eval().to(device)
         self.device = device
         self.threshold = threshold
+        self.input_layout = input_layout
+        self._require_input(checkpoint)
+
+    def _require_input(self, checkpoint: str | Path) -> None:
+        (other,) = set(INPUTS) - {self.input_layout}
+        if self._finds_portrait(self.input_layout):
+            return
+        if self._finds_portrait(other):
+            raise ModelError(
+                f"{checkpoint}: these RetinaFace weights find no face in a photograph with the input "
+                f"{self.input_layout!r}, and the right one with {other!r}: set the encoder's parameter input: {other}"
+            )
+        _log.warning("%s: these RetinaFace weights find no face in a photograph with either input", checkpoint)
+
+    def _finds_portrait(self, input_layout: str) -> bool:
+        from PIL import Image
+
+        picture = np.array(Image.open(PORTRAIT).convert("RGB"))
+        (faces,) = self._detect(picture[None], input_layout)
+        return len(faces.boxes) > 0 and float(iou(np.array(PORTRAIT_FACE), faces.boxes[:1])[0]) > 0.3
 
     def detect(self, frames: np.ndarray) -> list[Faces]:
         """Faces of RGB frames of one size, uint8 (n, height, width, 3); boxes in pixels, clipped to the picture."""
+        return self._detect(frames, self.input_layout)
+
+    def _detect(self, frames: np.ndarray, input_layout: str) -> list[Faces]:
         import cv2
         import torch
 
@@ -46,9 +94,8 @@ class RetinaFace:
         if scale < 1.0:
             frames = np.stack([cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR) for frame in frames])
         with torch.inference_mode():
-            images = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float() / 255
-            shift, spread = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (MEAN, STD))
-            location, logits, landmarks = self.network((images - shift) / spread)
+            images = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float()
+            location, logits, landmarks = self.network(_normalize(images, input_layout))
             scores = logits.softmax(-1)[..., 1]
             grid = _grid(*size).to(self.device)
             return [
@@ -85,6 +132,30 @@ class RetinaFace:
             scores=scores[likely][kept].cpu().numpy(),
             landmarks=(points[kept].view(-1, 5, 2) * back).cpu().numpy(),
         )
+
+
+def _normalize(images: torch.Tensor, input_layout: str) -> torch.Tensor:
+    """Network input of RGB pictures in [0, 255], float32 (n, 3, height, width)."""
+    import torch
+
+    def vector(values: tuple[float, ...]) -> torch.Tensor:
+        return torch.tensor(values, device=images.device).view(1, 3, 1, 1)
+
+    if input_layout == "bgr_mean":
+        return images.flip(1) - vector(BGR_MEAN)
+    return (images / 255 - vector(MEAN)) / vector(STD)
+
+
+def input_layout(parameters: Mapping[str, Any], weights_sha256: str) -> str:
+    """The input of weights: as the parameter `input` says, else as known of the file, else `imagenet`.
+
+    Raises:
+        ModelError: The parameter names no input.
+    """
+    chosen = parameters["input"]
+    if chosen is not None and chosen not in INPUTS:
+        raise ModelError(f"unknown input {chosen!r} of detector 'retinaface': known: {', '.join(INPUTS)}")
+    return str(chosen or KNOWN.get(weights_sha256, "imagenet"))
 
 
 def make_network() -> Any:

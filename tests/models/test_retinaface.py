@@ -5,14 +5,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from retinaface.box_utils import decode, decode_landm
 from retinaface.prior_box import priorbox
 from skimage.data import astronaut
 from torchvision.ops import nms
 
 from merloco.models.errors import ModelError
-from merloco.models.faces.detection import Faces
-from merloco.models.faces.retinaface import MEAN, STD, RetinaFace, make_network
+from merloco.models.faces.crops import DEFAULTS, face_identity
+from merloco.models.faces.detection import Faces, iou
+from merloco.models.faces.retinaface import (
+    INPUTS,
+    KNOWN,
+    MEAN,
+    PORTRAIT,
+    PORTRAIT_FACE,
+    STD,
+    RetinaFace,
+    _grid,
+    _normalize,
+    input_layout,
+    make_network,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -86,3 +100,51 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     torch.save({"fc.weight": torch.zeros(2, 2)}, path)
     with pytest.raises(ModelError, match=r"other\.pth"):
         RetinaFace(path, "cpu")
+
+
+def trained_for(path: Path, layout: str) -> Path:
+    """Weights that find the portrait's face with one input: random features, and a class head fitted to them."""
+    torch.manual_seed(0)
+    network = make_network().eval()
+    picture = np.array(Image.open(PORTRAIT).convert("RGB"))
+    images = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+    with torch.no_grad():
+        pyramid = network.fpn(network.body(_normalize(images, "imagenet")))
+        features = [ssh(level) for ssh, level in zip((network.ssh1, network.ssh2, network.ssh3), pyramid, strict=True)]
+        for head in (*network.BboxHead, *network.LandmarkHead):  # boxes are the anchors themselves
+            for parameter in head.parameters():
+                parameter.zero_()
+    anchors = _grid(*picture.shape[:2]).numpy() * np.array([*picture.shape[1::-1]] * 2)
+    corners = np.concatenate([anchors[:, :2] - anchors[:, 2:] / 2, anchors[:, :2] + anchors[:, 2:] / 2], axis=1)
+    truth = torch.from_numpy((iou(np.array(PORTRAIT_FACE), corners) > 0.45).astype(np.int64))
+    assert truth.any()
+    optimizer = torch.optim.Adam(network.ClassHead.parameters(), 0.05)
+    for _ in range(150):
+        logits = torch.cat([head(level) for head, level in zip(network.ClassHead, features, strict=True)], dim=1)[0]
+        loss = torch.nn.functional.cross_entropy(logits, truth, weight=torch.tensor([1.0, 50.0]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    if layout == "bgr_mean":  # the same network for the other input, but for the means, which are nearly the same
+        first = network.body["conv1"].weight
+        first.data = (first / (255 * torch.tensor(STD).view(1, 3, 1, 1))).flip(1)
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("layout", INPUTS)
+def test_weights_for_the_other_input_are_refused_with_its_name(tmp_path: Path, layout: str) -> None:
+    path = trained_for(tmp_path / "weights.pth", layout)
+    (other,) = set(INPUTS) - {layout}
+    assert RetinaFace(path, "cpu", 0.8, layout)._finds_portrait(layout)
+    with pytest.raises(ModelError, match=f"no face in a photograph with the input '{other}'.*input: {layout}"):
+        RetinaFace(path, "cpu", 0.8, other)
+
+
+def test_the_input_is_in_the_fingerprint_and_known_files_have_theirs(checkpoint: Path) -> None:
+    parameters = {**DEFAULTS, "detector_checkpoint": str(checkpoint)}
+    assert face_identity(parameters)["input"] == "imagenet"
+    assert face_identity({**parameters, "input": "bgr_mean"})["input"] == "bgr_mean"
+    assert input_layout(parameters, next(iter(KNOWN))) == "bgr_mean"
+    with pytest.raises(ModelError, match="unknown input 'rgb' of detector 'retinaface': known: imagenet, bgr_mean"):
+        face_identity({**parameters, "input": "rgb"})
