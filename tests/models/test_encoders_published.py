@@ -175,13 +175,27 @@ def test_face_values_do_not_depend_on_the_batch(face_encoder: Encoder) -> None:
 def test_windows_are_scaled_where_the_checkpoints_preprocessor_says_so(tmp_path: Path) -> None:
     checkpoint = save_audio(tmp_path)
     spec = EncoderSpec("wav2vec2_projector", str(checkpoint))
-    as_it_is = build(spec).encode([waves(1, 16000)])[0].vectors
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_normalize": True}))
     scaled = build(spec).encode([waves(1, 16000)])[0].vectors
-    assert registered(spec.kind).identity(spec)["normalize"] is True
+    assert registered(spec.kind).identity(spec)["normalize"] is True, "without a preprocessor, as the published code"
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_normalize": False}))
+    as_it_is = build(spec).encode([waves(1, 16000)])[0].vectors
+    assert registered(spec.kind).identity(spec)["normalize"] is False
     assert np.abs(scaled - as_it_is).max() > 1e-3
-    overruled = build(replace(spec, parameters={"normalize": False})).encode([waves(1, 16000)])[0].vectors
-    np.testing.assert_array_equal(overruled, as_it_is)
+    overruled = build(replace(spec, parameters={"normalize": True})).encode([waves(1, 16000)])[0].vectors
+    np.testing.assert_array_equal(overruled, scaled)
+
+
+@pytest.mark.parametrize("level", [-25, -45, -65])
+def test_quiet_windows_are_scaled_as_the_hubs_feature_extractor_scales_them(tmp_path: Path, level: int) -> None:
+    from transformers import Wav2Vec2FeatureExtractor
+
+    wave = waves(1, 16000)
+    wave *= 10 ** (level / 20) / np.sqrt(np.mean(wave**2))
+    encoder = build(EncoderSpec("wav2vec2_projector", str(save_audio(tmp_path))))
+    (scaled,) = Wav2Vec2FeatureExtractor()(wave[0], sampling_rate=16000)["input_values"]
+    plain = build(EncoderSpec("wav2vec2_projector", str(tmp_path / "audio.pt"), parameters={"normalize": False}))
+    expected = plain.encode([scaled[None]])[0].vectors
+    np.testing.assert_allclose(encoder.encode([wave])[0].vectors, expected, atol=1e-4)
 
 
 def test_window_below_one_frame_of_sound_is_not_valid(tmp_path: Path) -> None:

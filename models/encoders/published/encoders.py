@@ -27,7 +27,7 @@ VIDEO_DEFAULTS: dict[str, Any] = {**FACE_DEFAULTS, "precision": FULL}
 """`precision`: of the network; faces are detected in float32."""
 AUDIO_DEFAULTS: dict[str, Any] = {"config": None, "normalize": None, "precision": FULL}
 """`config`: a config.json (None: the one beside the checkpoint, else wav2vec2-base). `normalize`: scale every window to
-mean 0 and variance 1 (None: as preprocessor_config.json beside the checkpoint says, else no)."""
+mean 0 and variance 1 (None: as preprocessor_config.json beside the checkpoint says, else yes)."""
 TEXT_DEFAULTS: dict[str, Any] = {"config": None, "tokenizer": None, "max_tokens": 512, "precision": FULL}
 """`config`: a config.json (None: the one beside the checkpoint, else distilroberta-base). `tokenizer`: a folder (None:
 the checkpoint's, else the hub model's)."""

@@ -31,12 +31,13 @@ def find_config(path: Path, config: str | None = None) -> dict[str, Any] | None:
 
 
 def find_normalize(path: Path) -> bool:
-    """Whether the checkpoint's preprocessor_config.json scales windows to mean 0 and variance 1; without one: no.
+    """Whether windows are scaled to mean 0 and variance 1: as preprocessor_config.json beside the checkpoint says.
 
-    A bare state dict says nothing of its input, and the published outputs are those of the wave as it is.
+    Without one: yes. The published code calls the hub model's feature extractor for every window, and one of wav2vec2
+    scales unless it is told not to.
     """
     file = settings_folder(path) / "preprocessor_config.json"
-    return bool(read_json(file).get("do_normalize", False)) if file.is_file() else False
+    return bool(read_json(file).get("do_normalize", True)) if file.is_file() else True
 
 
 def network_for(state: Mapping[str, Tensor], config: Mapping[str, Any] | None) -> Wav2Vec2ForSequenceClassification:
