@@ -14,7 +14,7 @@ from merloco.models.fusion.spec import TrainConfig
 from merloco.models.protocols import Cell, ablation_cells, cross_corpus_cells, grid_cells, loco_cells, single_cells
 from merloco.pipelines.catalog.entries import Training
 
-RUN_VERSION = 3
+RUN_VERSION = 4
 """Raised when training or scoring code changes results."""
 
 

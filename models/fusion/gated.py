@@ -155,13 +155,13 @@ class GatedFeatureLayer(nn.Module):
         self.WF2 = nn.Parameter(torch.empty(dim2, gated_dim))
         self.WF = nn.Parameter(torch.empty(dim1 + dim2, gated_dim))
         for weight in (self.WF1, self.WF2, self.WF):
-            nn.init.xavier_normal_(weight, generator=generator)
+            nn.init.xavier_uniform_(weight, generator=generator)
 
 
 def _linear(width: int, out: int, generator: torch.Generator | None) -> nn.Linear:
-    """A linear layer with weights as torch draws them, but from a generator: the layer would take the global one."""
+    """A linear layer as published (Xavier weights, torch's own biases) from a generator: torch would take the global one."""
     layer: nn.Linear = nn.utils.skip_init(nn.Linear, width, out, device=torch.get_default_device())
-    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+    nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.uniform_(layer.bias, -1 / math.sqrt(width), 1 / math.sqrt(width), generator=generator)
     return layer
 

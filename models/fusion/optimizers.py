@@ -20,31 +20,38 @@ SCHEDULES = ("none", "cosine_restarts", "step")
 BETA1, BETA2 = 0.9, 0.999
 LION_BETA1, LION_BETA2 = 0.9, 0.99
 EPSILON = 1e-8
-MOMENTUM = 0.9
-PERIOD = 10
-"""Epochs until the cosine restarts, and between two steps of the step schedule."""
-DECAY = 0.1
-"""Factor of the step schedule."""
+PERIOD, GROWTH = 10, 20
+"""Epochs until the cosine restarts for the first time, and by what the time to the next restart grows each time."""
+STEP, DECAY = 30, 0.1
+"""Epochs between two steps of the step schedule, and their factor."""
 
 
-def learning_rate(base: float, schedule: str, epoch: int) -> float:
-    """Learning rate of an epoch (from 1): constant, cosine annealing with warm restarts, or steps.
+def learning_rate(base: float, schedule: str, batch: int, batches: int) -> float:
+    """Learning rate of a batch: constant, cosine annealing with warm restarts, or steps, with the published settings.
+
+    Args:
+        base: The rate to begin with.
+        schedule: One of `SCHEDULES`.
+        batch: Batches of all epochs before this one.
+        batches: Batches of an epoch.
 
     Raises:
         ModelError: No such schedule.
     """
-    passed = epoch - 1
     if schedule == "none":
         return base
-    if schedule == "cosine_restarts":
-        return base * (1 + math.cos(math.pi * (passed % PERIOD) / PERIOD)) / 2
+    if schedule == "cosine_restarts":  # set after every batch for the next one, as torch's own is used there
+        passed, period = max(batch - 1, 0) / batches, PERIOD
+        while passed >= period:
+            passed, period = passed - period, period * GROWTH
+        return base * (1 + math.cos(math.pi * passed / period)) / 2
     if schedule == "step":
-        return base * DECAY ** (passed // PERIOD)
+        return base * DECAY ** (batch // batches // STEP)
     raise ModelError(f"unknown schedule {schedule!r}: known: {', '.join(SCHEDULES)}")
 
 
 class Optimizer:
-    """Adam (L2 in the gradient), AdamW and Lion (decoupled decay), or SGD with momentum (L2).
+    """Adam (L2 in the gradient), AdamW and Lion (decoupled decay), or SGD (L2).
 
     Updates are torch's functional ones: the first `torch.optim.Optimizer` of a process imports torch's compiler, which
     takes longer than a small training; and weights can be updated part by part, while their gradients are in the cache.
@@ -62,7 +69,8 @@ class Optimizer:
             raise ModelError(f"unknown optimizer {config.optimizer!r}: known: {', '.join(OPTIMIZERS)}")
         self.kind, self.learning_rate, self.weight_decay = config.optimizer, config.learning_rate, config.weight_decay
         self.parameters = parameters
-        self.first = {name: torch.zeros_like(weight) for name, weight in parameters.items()}
+        first = {} if self.kind == "sgd" else parameters
+        self.first = {name: torch.zeros_like(weight) for name, weight in first.items()}
         second = parameters if self.kind in ("adam", "adamw") else {}
         self.second = {name: torch.zeros_like(weight) for name, weight in second.items()}
         self.steps = {name: torch.zeros((), device=weight.device) for name, weight in second.items()}
@@ -72,12 +80,14 @@ class Optimizer:
         """Update some parameters from their gradients, which are dropped."""
         pairs = [(name, gradient) for name in names if (gradient := self.parameters[name].grad) is not None]
         named, gradients = [name for name, _ in pairs], [gradient for _, gradient in pairs]
-        weights, first = [self.parameters[name].detach() for name in named], [self.first[name] for name in named]
+        weights = [self.parameters[name].detach() for name in named]
+        first = [self.first[name] for name in named if name in self.first]
         settings: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "maximize": False}
         if self.kind == "lion":
             _lion(weights, gradients, first, self.learning_rate, self.weight_decay)
         elif self.kind == "sgd":
-            sgd(weights, gradients, [*first], momentum=MOMENTUM, dampening=0.0, nesterov=False, fused=True, **settings)
+            nothing: list[Tensor | None] = [None] * len(weights)
+            sgd(weights, gradients, nothing, momentum=0.0, dampening=0.0, nesterov=False, fused=True, **settings)
         else:
             update, second = adam if self.kind == "adam" else adamw, [self.second[name] for name in named]
             update(

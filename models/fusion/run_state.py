@@ -63,10 +63,10 @@ class RunState:
         """Batches until the end of the epoch."""
         return len(self.batches) - self.step
 
-    @property
-    def learning_rate(self) -> float:
-        """Learning rate of this epoch."""
-        return scheduled_rate(self.spec.config.learning_rate, self.spec.config.schedule, self.epoch)
+    def learning_rate(self, batch: int) -> float:
+        """Learning rate of a batch of this epoch, counted from 0."""
+        config, batches = self.spec.config, len(self.batches)
+        return scheduled_rate(config.learning_rate, config.schedule, (self.epoch - 1) * batches + batch, batches)
 
     def next_batches(self, count: int) -> tuple[Tensor, Tensor]:
         """Rows and what they count of the next batches, each (count, B)."""
@@ -83,7 +83,8 @@ class RunState:
         self.history.append({"epoch": self.epoch, "loss": loss / len(self.rows), "val_uar": uar})
         if uar > self.best_uar:
             self.best_uar, self.best_epoch = uar, self.epoch
-        stops = self.epoch - self.best_epoch >= self.spec.config.patience or self.epoch >= self.spec.config.epochs
+        # As published: after `patience` epochs without a gain, the next one may still bring it.
+        stops = self.epoch - self.best_epoch > self.spec.config.patience or self.epoch >= self.spec.config.epochs
         if not stops:
             self._begin_epoch()
         return not stops

@@ -177,11 +177,12 @@ def _train(
         if step % BLOCK == 0 and noise is not None:
             _draw(noise, states, config.dropout)
         count = min(BLOCK - step % BLOCK, *(state.steps_remaining for state in states))
+        rates = [states[0].learning_rate(states[0].step + i) for i in range(count)]
         batches = [state.next_batches(count) for state in states]
         rows, counts = (torch.stack(parts, dim=1).to(device) for parts in zip(*batches, strict=True))
-        optimizer.learning_rate = states[0].learning_rate
         finite = []
         for i in range(count):
+            optimizer.learning_rate = rates[i]
             drops = None if noise is None else _by_place(noise[:, (step + i) % BLOCK], networks.dropout_widths)
             features = {m: table.rows(rows[i], scaler, m) for m in table.modalities}
             logits, sums = networks(features, table.presence(rows[i]), drops)
