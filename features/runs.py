@@ -64,7 +64,7 @@ NAMES = frozenset({"experiment", "protocol", "feature_set"})
 """Keys of a config that say what a run is for, not what comes out of it."""
 CORPORA = ("train", "test", "also", "selected_on_test")
 """Keys of a config that list corpora: rows come in the order of the samples, whatever the order of these."""
-SCORES = ("uar", "macro_f1", "weighted_f1", "accuracy", "wacc", "f1")
+SCORES = ("uar", "published_uar", "macro_f1", "weighted_f1", "accuracy", "wacc", "f1")
 
 
 def run_name(config: Mapping[str, Any]) -> str:

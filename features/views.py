@@ -86,6 +86,8 @@ def resolve_view(catalog: Catalog, name: str) -> FeatureView:
         definition["down_mix"] = entry.down_mix
     if encoder.modality == "video":
         definition["fps"] = entry.fps
+        if entry.faceless_frames == "drop":
+            definition["faceless_frames"] = "drop"
         if entry.min_face_share:
             definition["min_face_share"] = entry.min_face_share
     return FeatureView(name, encoder.modality, spec, definition, encoder.trained_on)

@@ -84,7 +84,10 @@ def _row(view: FeatureView, item: Item, encoding: Encoding | Exception | None) -
     counts: dict[str, Any] = {"info": item.info}
     if view.modality == "video":
         window, step = view.window_and_step(view.definition["fps"])
-        segments = frame_segments(encoding.vectors, encoding.valid, window, step)
+        vectors, valid = encoding.vectors, encoding.valid
+        if view.definition.get("faceless_frames") == "drop":
+            vectors, valid = vectors[valid], valid[valid]
+        segments = frame_segments(vectors, valid, window, step)
         frames, faces = len(encoding.valid), int(encoding.valid.sum())
         counts |= {"frames": frames, "face_frames": faces}
         if faces < view.min_face_share * frames:

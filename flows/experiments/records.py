@@ -50,7 +50,7 @@ def metrics_table(evaluations: Sequence[Evaluation]) -> pa.Table:
         base = {"run": None, "split": e.split, "corpus": e.corpus, "class": None, "n": len(e.rows)}
         known = e.intervals
         for name, value in e.scores.items():
-            bounds = {} if known is None else _bounds(known.metrics[name], known.resampled)
+            bounds = {} if known is None else _bounds(known.metrics.get(name), known.resampled)
             rows.append({**base, "metric": name, "value": value, **bounds})
         for metric, values in (("recall", e.recall), ("wacc", e.wacc)):
             for name, value in values.items():

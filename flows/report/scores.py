@@ -14,6 +14,7 @@ from merloco.flows.report.style import QUIET, SERIES_COLOURS
 from merloco.flows.results.notes import REPORT_NOTES
 from merloco.flows.results.tables import ResultTable
 from merloco.flows.results.text import SHORT_TITLES, mean_and_std, number
+from merloco.models.metrics.evaluation import PUBLISHED_UAR
 from merloco.models.metrics.intervals import resampling_sentence
 from merloco.models.metrics.resampling import Interval
 from merloco.models.metrics.statistics import mean_std
@@ -65,7 +66,9 @@ def error_bars(intervals: Sequence[Interval]) -> dict[str, Any]:
 
 def _score_table(experiment: ExperimentResults) -> ResultTable:
     present = dict.fromkeys(metric for row in experiment.rows for metric in row.scores)
-    metrics = [m for m in SHORT_TITLES if m in present] + [m for m in present if m not in SHORT_TITLES]
+    metrics = [m for m in SHORT_TITLES if m in present] + [
+        m for m in present if m not in (*SHORT_TITLES, PUBLISHED_UAR)
+    ]
     modalities = [m for m in MODALITIES if any(m in row.coverage for row in experiment.rows)]
     initials = "/".join(modality[0].upper() for modality in modalities)
     conditions = {

@@ -14,9 +14,9 @@ from merloco.flows.experiments.plan import RunSummary
 from merloco.flows.results.notes import result_notes
 from merloco.flows.results.scores import Score, scores_of, tested_scores
 from merloco.flows.results.tables import ResultTable
-from merloco.flows.results.text import TITLES, number
+from merloco.flows.results.text import PUBLISHED_TITLE, TITLES, number
 from merloco.models.fusion.gated import ORDER
-from merloco.models.metrics.evaluation import MULTI, SINGLE
+from merloco.models.metrics.evaluation import MULTI, PUBLISHED_UAR, SINGLE
 from merloco.models.metrics.statistics import mean_std
 from merloco.models.protocols import Cell
 
@@ -81,8 +81,20 @@ def _mean(values: Iterable[float]) -> float:
     return mean_std(list(values))[0]
 
 
-def _text(score: Score | None, show_leaks: bool) -> str:
-    return "-" if score is None else score.text(show_leaks=show_leaks)
+def _text(score: Score | None, show_leaks: bool, metric: str = "uar") -> str:
+    return "-" if score is None else score.text(_own(score, metric), show_leaks)
+
+
+def _own(score: Score, metric: str) -> str:
+    """The metric, or the plain UAR for several labels at once, which have no other."""
+    return metric if metric in score.first else "uar"
+
+
+def _metric(reasons: Sequence[str]) -> tuple[str, str]:
+    """Which UAR a table has, and what it is called: the published one where published values stand beside ours."""
+    if reasons:
+        return "uar", "UAR, %"
+    return PUBLISHED_UAR, "UAR as published, % (a class that is predicted and has no true row counts with recall 0)"
 
 
 def _by_feature_set(outcomes: Sequence[RunSummary]) -> dict[str, list[RunSummary]]:
@@ -99,6 +111,8 @@ def loco_tables(outcomes: Sequence[RunSummary], show_leaks: bool) -> list[Result
     rows = []
     averaged: dict[str, list[float]] = {column: [] for column in columns}
     groups = _by_feature_set(outcomes)
+    reasons = differences(tested_scores(outcomes), PUBLISHED["classes"]["shared"], PUBLISHED["corpora"])
+    metric, title_of_metric = _metric(reasons)
     for name, group in groups.items():
         scores = scores_of(group)
         row = {"features": name}
@@ -107,25 +121,24 @@ def loco_tables(outcomes: Sequence[RunSummary], show_leaks: bool) -> list[Result
             fold = [s for s in scores if s.cell == cell]
             unseen = next((s for s in fold if s.corpus == corpus), None)
             leaked = unseen is not None and unseen.leaked
-            seen = _mean(s.mean() for s in fold if s.corpus != corpus)
+            seen = _mean(s.mean(_own(s, metric)) for s in fold if s.corpus != corpus)
             row[f"w/o {corpus}"] = "-" if leaked and not show_leaks else number(seen)
-            row[f"LOCO {corpus}"] = _text(unseen, show_leaks)
+            row[f"LOCO {corpus}"] = _text(unseen, show_leaks, metric)
             if unseen is not None and not leaked:
                 averaged[f"w/o {corpus}"].append(seen)
-                averaged[f"LOCO {corpus}"].append(unseen.mean())
+                averaged[f"LOCO {corpus}"].append(unseen.mean(_own(unseen, metric)))
         rows.append(row)
     if len(groups) > 1:
         means = {column: number(_mean(values)) for column, values in averaged.items()}
         rows.append({"features": f"average of the {len(groups)} feature sets", **means})
-    reasons = differences(tested_scores(outcomes), PUBLISHED["classes"]["shared"], PUBLISHED["corpora"])
     if not reasons:
         published = {f"encoders tuned on {name}": cells for name, cells in PUBLISHED["loco"]["encoders"].items()}
         for name, cells in {**published, "average over the encoders": PUBLISHED["loco"]["average"]}.items():
             values = [value for corpus in corpora for value in cells.get(corpus, (NAN, NAN))]
             rows.append({"features": f"published, {name}", **dict(zip(columns, map(number, values), strict=True))})
     about = (
-        "UAR, %. w/o X: trained without X, mean over the test parts of its training corpora; LOCO X: the same model "
-        "on the unseen X."
+        f"{title_of_metric}. w/o X: trained without X, mean over the test parts of its training corpora; LOCO X: the "
+        "same model on the unseen X."
     )
     title = "Leave one corpus out (the paper's Table 4)"
     return [ResultTable(title, rows, [about, *_omitted(reasons), *result_notes(outcomes, show_leaks)])]
@@ -138,20 +151,21 @@ def cross_corpus_tables(outcomes: Sequence[RunSummary], show_leaks: bool) -> lis
         scores = {(s.cell.fold.train[0], s.corpus): s for s in scores_of(group)}
         trained = list(dict.fromkeys(t for t, _ in scores))
         tested = list(dict.fromkeys(t for _, t in scores))
+        reasons = differences(list(scores.values()), PUBLISHED["classes"]["shared"], PUBLISHED["corpora"])
+        metric, title_of_metric = _metric(reasons)
         values = {(a, b): NAN for a in trained for b in tested}
-        values |= {pair: s.mean() for pair, s in scores.items() if not s.leaked}
-        cells = {a: {b: _text(scores.get((a, b)), show_leaks) for b in tested} for a in trained}
+        values |= {pair: s.mean(_own(s, metric)) for pair, s in scores.items() if not s.leaked}
+        cells = {a: {b: _text(scores.get((a, b)), show_leaks, metric) for b in tested} for a in trained}
         others = {a: _mean(values[a, b] for b in tested if b != a) for a in trained}
         columns = {b: _mean(values[a, b] for a in trained if a != b) for b in tested}
         gaps = {b: values.get((b, b), NAN) - columns[b] for b in tested}
         rows = _cross_corpus_rows("", cells, others, columns, gaps)
-        reasons = differences(list(scores.values()), PUBLISHED["classes"]["shared"], PUBLISHED["corpora"])
         if not reasons:
             published = PUBLISHED["cross_corpus"]
             cells = {a: {b: number(published["cells"][a][b]) for b in tested} for a in tested}
             averages = published["row_averages"], published["column_averages"]
             rows += _cross_corpus_rows("published, ", cells, *averages, published["gaps"])
-        about = "UAR, %. The diagonal is a corpus tested on its own test part; averages leave it out."
+        about = f"{title_of_metric}. The diagonal is a corpus tested on its own test part; averages leave it out."
         notes = [about, *_omitted(reasons), *result_notes(group, show_leaks)]
         tables.append(ResultTable(f"Cross-corpus, features {name} (the paper's Table 3)", rows, notes))
     return tables
@@ -183,13 +197,18 @@ def single_tables(outcomes: Sequence[RunSummary], show_leaks: bool) -> list[Resu
         for score in tested_scores(group):
             loss = dict(score.cell.overrides)["loss"]
             row = {"corpus": score.corpus, "features": score.cell.feature_set, "loss": loss, "n": str(score.first["n"])}
-            rows.append({**row, **{TITLES[m]: score.text(m, show_leaks) for m in metrics}})
+            texts = {TITLES[m]: score.text(m, show_leaks) for m in metrics}
+            if metrics is SINGLE:
+                texts[PUBLISHED_TITLE] = score.text(PUBLISHED_UAR, show_leaks)
+            rows.append({**row, **texts})
             published = PUBLISHED["single"].get(score.corpus, {}).get(loss)
             if published:
                 mismatches = differences([score], PUBLISHED["classes"]["own"], balanced=False)
                 reasons += mismatches
                 if not mismatches:
                     values = {TITLES[m]: number(published.get(m, NAN)) for m in metrics}
+                    if metrics is SINGLE:
+                        values |= {TITLES["uar"]: "-", PUBLISHED_TITLE: values[TITLES["uar"]]}
                     rows.append({**row, "features": "published", "n": "", **values})
         if rows:
             title = f"Single corpus, {what} per utterance (the paper's Table 5)"
@@ -220,15 +239,21 @@ def ablation_tables(outcomes: Sequence[RunSummary], show_leaks: bool) -> list[Re
         scores = scores_of(group)
         for corpus in dict.fromkeys(o.cell.fold.test[0] for o in group):
             variants = _variants([s for s in scores if s.corpus == corpus])
-            rows.append({"corpus": corpus, **{column: _text(variants.get(column), show_leaks) for column in columns}})
-            if corpus in PUBLISHED["ablation"]:
-                mismatches = differences([variants["all"]], PUBLISHED["classes"]["own"])
+            compared = corpus in PUBLISHED["ablation"]
+            mismatches = differences([variants["all"]], PUBLISHED["classes"]["own"]) if compared else ["not published"]
+            metric, _ = _metric(mismatches)
+            texts = {column: _text(variants.get(column), show_leaks, metric) for column in columns}
+            rows.append({"corpus": corpus, **texts})
+            if compared:
                 reasons += mismatches
                 if not mismatches:
                     values = {column: number(value) for column, value in PUBLISHED["ablation"][corpus].items()}
                     rows.append({"corpus": f"{corpus}, published", **values})
             recalls += _recall_changes(corpus, variants)
-        about = "UAR, %, balanced loss. Nullified: zeros in place of the modality; excluded: trained without it."
+        about = (
+            "UAR, %, balanced loss (beside a published row: as published). Nullified: zeros in place of the modality; "
+            "excluded: trained without it."
+        )
         title = f"Modality ablation, features {name} (the paper's Table 2)"
         tables.append(ResultTable(title, rows, [about, *_omitted(reasons), *result_notes(group, show_leaks)]))
     about = f"In %; {ARROWS[1]} and {ARROWS[-1]}: higher and lower than with all modalities by a point or more."

@@ -12,6 +12,8 @@ TITLES = {
 }
 SHORT_TITLES = {**TITLES, "macro_f1": "mF1", "weighted_f1": "wF1", "accuracy": "Acc"}
 """As in the paper's tables."""
+PUBLISHED_TITLE = "UAR as published"
+"""Of `PUBLISHED_UAR`, which stands in tables beside published values alone."""
 
 
 def number(value: float) -> str:

@@ -159,7 +159,7 @@ class GatedFeatureLayer(nn.Module):
 
 
 def _linear(width: int, out: int, generator: torch.Generator | None) -> nn.Linear:
-    """A linear layer as published (Xavier weights, torch's own biases) from a generator: torch would take the global one."""
+    """A linear layer as published, Xavier weights and torch's biases, from a generator: torch takes the global one."""
     layer: nn.Linear = nn.utils.skip_init(nn.Linear, width, out, device=torch.get_default_device())
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.uniform_(layer.bias, -1 / math.sqrt(width), 1 / math.sqrt(width), generator=generator)

@@ -17,6 +17,8 @@ from merloco.models.metrics.scores import majority, masked_prediction, score
 from merloco.models.metrics.statistics import chance
 
 SINGLE = ("uar", "macro_f1", "weighted_f1", "accuracy")
+PUBLISHED_UAR = "published_uar"
+"""Of single-label scores: for tables beside published values alone (`merloco.models.metrics.scores.Scores`)."""
 MULTI = ("wacc", "weighted_f1", "accuracy", "f1", "uar")
 PRESENT = 0.5
 """Probability above which a class counts as present in a multi-label prediction."""
@@ -34,7 +36,7 @@ class Evaluation:
     prediction: np.ndarray
     """int64 (n,): the most probable class that the corpus annotates."""
     scores: dict[str, float]
-    """Metric -> value: those of `SINGLE`, or of `MULTI` for a run with several labels at once."""
+    """Metric -> value: those of `SINGLE` and `PUBLISHED_UAR`, or of `MULTI` for a run with several labels at once."""
     recall: dict[str, float]
     """Annotated class -> recall; NaN for a class without true rows."""
     support: dict[str, int]
@@ -88,7 +90,9 @@ def evaluate(dataset: Dataset, result: RunResult, corpus: str, split: str, nulli
             score(truth, prediction, classes, mask),
             majority(dataset.label[seen], truth, classes, mask),
         )
-        scores, most = ({name: float(getattr(s, name)) for name in SINGLE} for s in (single, always_one))
+        scores, most = (
+            {name: float(getattr(s, name)) for name in (*SINGLE, PUBLISHED_UAR)} for s in (single, always_one)
+        )
         recall, support, guessed = single.recall, single.support, chance(list(single.support.values()))
         names = np.array(classes)
         if split == "test":

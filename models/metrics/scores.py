@@ -17,6 +17,8 @@ class Scores:
     accuracy: float
     uar: float
     """Mean recall over the annotated classes that have true rows."""
+    published_uar: float
+    """As the published code has it: a class that is predicted and has no true row counts with recall 0."""
     macro_f1: float
     weighted_f1: float
     recall: dict[str, float]
@@ -67,6 +69,7 @@ def score(
         n=n,
         accuracy=float(hits.sum() / n) if n else float("nan"),
         uar=float(recall[there].mean()) if there.any() else float("nan"),
+        published_uar=float(np.nan_to_num(recall[support + predicted > 0]).mean()) if n else float("nan"),
         macro_f1=float(f1[there].mean()) if there.any() else float("nan"),
         weighted_f1=float((f1 * support).sum() / n) if n else float("nan"),
         recall={name: float(recall[i]) for i, name in enumerate(classes) if annotated[i]},

@@ -192,6 +192,9 @@ class ViewEntry(Entry):
     mean where a file names no places), their plain mean, or the first alone."""
     min_face_share: float = Field(0.0, ge=0, le=1)
     """Share of a clip's frames that must show a face: a face found in two frames of a landscape is no talking head."""
+    faceless_frames: Literal["keep", "drop"] = "keep"
+    """Whether frames without a face keep their place in time when windows are cut, or are taken out before, as the
+    published code does."""
 
     @model_validator(mode="after")
     def _step_within_window(self) -> Self:

@@ -5,7 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from merloco.features.extraction.encoder import _row
+from merloco.features.extraction.reader import Item
 from merloco.features.extraction.segments import audio_windows, bounds, frame_segments, pool, pooled_dim, repeat_to
+from merloco.features.views import FeatureView
+from merloco.models.encoders.base import EncoderSpec, Encoding
 
 
 def test_a_tail_shorter_than_one_step_is_dropped_unless_it_is_the_first() -> None:
@@ -50,3 +54,17 @@ def test_mean_std_is_the_population_std() -> None:
 @pytest.mark.parametrize(("pooling", "width"), [("none", 5), ("mean", 5), ("mean_std", 10)])
 def test_pooled_dim_is_the_width_of_pool(pooling: str, width: int) -> None:
     assert pooled_dim(5, pooling) == width == len(pool(np.ones((1, 5), dtype=np.float32), pooling))
+
+
+@pytest.mark.parametrize(("faceless", "segments"), [("keep", [[5.0], [15.0]]), ("drop", [[10.0]])])
+def test_frames_without_a_face_are_taken_out_before_windows_where_the_view_says_so(
+    faceless: str, segments: list[list[float]]
+) -> None:
+    vectors = np.arange(20, dtype=np.float32)[:, None]
+    valid = np.arange(20) % 2 == 1
+    definition = {"modality": "video", "fps": 5.0, "window": 2.0, "step": 2.0, "pooling": "mean"}
+    if faceless == "drop":
+        definition["faceless_frames"] = "drop"
+    view = FeatureView("faces", "video", EncoderSpec("any"), definition)
+    row = _row(view, Item("a", np.zeros(1)), Encoding(vectors, valid))
+    assert row.segments is not None and row.segments.tolist() == segments

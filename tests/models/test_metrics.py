@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from merloco.models.metrics.scores import balanced_weights, majority, masked_prediction, score
@@ -27,6 +29,15 @@ def test_equal_to_scikit_learn() -> None:
     assert s.macro_f1 == pytest.approx(sk.f1_score(truth, prediction, average="macro"))
     assert s.weighted_f1 == pytest.approx(sk.f1_score(truth, prediction, average="weighted"))
     assert list(s.recall.values()) == pytest.approx(sk.recall_score(truth, prediction, average=None).tolist())
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3)), min_size=1, max_size=30))
+def test_the_published_uar_also_averages_predicted_classes_without_a_true_row(pairs: list[tuple[int, int]]) -> None:
+    truth, prediction = (np.array(side) for side in zip(*pairs, strict=True))
+    report = sk.classification_report(truth, prediction, output_dict=True, zero_division=0)
+    s = score(truth, prediction, CLASSES)
+    assert s.published_uar == pytest.approx(report["macro avg"]["recall"])
+    assert s.published_uar <= s.uar + 1e-9
 
 
 def test_only_annotated_classes_are_predicted_and_scored() -> None:

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from merloco.models.errors import ModelError
+from merloco.models.fusion.gated import FusionNet
 from merloco.models.fusion.prediction import contributions, predict
 from merloco.models.fusion.trainer import train_run
 from merloco.models.metrics.evaluation import evaluate
@@ -60,7 +62,20 @@ def test_early_stopping_keeps_the_best_epoch() -> None:
     result = train_run(data, run_spec(data, Fold(("a", "b"), ("c",)), CONFIG, 0))
     uars = [row["val_uar"] for row in result.history]
     assert result.best_epoch == int(np.argmax(uars)) + 1
-    assert len(uars) == min(result.best_epoch + CONFIG.patience, CONFIG.epochs)
+    # As published: training ends after the first epoch in which `patience` is exceeded.
+    assert len(uars) == min(result.best_epoch + CONFIG.patience + 1, CONFIG.epochs)
+
+
+def test_weights_begin_as_published() -> None:
+    network = FusionNet({"audio": 512, "video": 1024, "text": 768}, 128, 7, generator=torch.Generator().manual_seed(0))
+    for name, weight in network.named_parameters():
+        if name.endswith("bias"):
+            bound = 1 / np.sqrt(dict(network.named_parameters())[name.replace("bias", "weight")].shape[1])
+        else:
+            bound = np.sqrt(6 / sum(weight.shape))  # Xavier-uniform
+        assert float(weight.abs().max()) <= bound + 1e-6, name
+        if weight.numel() > 5000:
+            assert float(weight.std()) == pytest.approx(bound / np.sqrt(3), rel=0.03), name
 
 
 @pytest.mark.parametrize("modalities", [("text",), ("audio", "text"), ("audio", "video", "text")])
