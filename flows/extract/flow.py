@@ -20,7 +20,7 @@ from merloco.features.shards.commit import Commit
 from merloco.features.store import FeatureStore
 from merloco.flows.arguments import device_list
 from merloco.flows.extract.jobs import Progress, ShardJob, summarize
-from merloco.flows.extract.runners import Runner, make_runner, reachable_api
+from merloco.flows.extract.runners import Runner, cluster_name, make_runner, reachable_api
 from merloco.flows.extract.service import extract_locked, plan_extraction
 from merloco.flows.extract.shard_queue import BACK_OFF, RETRIES, Extracted, ShardQueue, is_transient
 from merloco.flows.tasks.display import corpus_tags, feature_tags, record_table, tag_flow_run
@@ -56,7 +56,9 @@ def extract_task(job: ShardJob, progress: Progress | None = None) -> list[Commit
 
 
 @flow(name="extract", validate_parameters=False, log_prints=False)
-def extract_flow(queue: ShardQueue, features: str, devices: list[str], inside: bool = True) -> Extracted:
+def extract_flow(
+    queue: ShardQueue, features: str, devices: list[str], inside: bool = True, cluster: str = ""
+) -> Extracted:
     """Extract the shards of a queue, a task each.
 
     Args:
@@ -64,6 +66,7 @@ def extract_flow(queue: ShardQueue, features: str, devices: list[str], inside: b
         features: The feature set whose views they are of.
         devices: A device per task that may run at the same time.
         inside: Whether tasks run in this process and can move the queue's progress bar themselves.
+        cluster: What other processes are reached by, for the error when it is gone.
     """
     tag_flow_run(corpus_tags(queue_corpora(queue)) | feature_tags([features]))
     share = _progress_artifact(queue)
@@ -78,7 +81,7 @@ def extract_flow(queue: ShardQueue, features: str, devices: list[str], inside: b
         return tagged.submit(job, queue.progress if inside else None)
 
     try:
-        done = queue.run(submit, devices, finished)
+        done = queue.run(submit, devices, finished, cluster)
     finally:  # shards that are done are in the store although others have failed
         share()
         views = [queue.store.view(name) for name in sorted({name for job in queue.jobs for name in job.views})]
@@ -116,7 +119,7 @@ def run_extract_flow(
     title = f"extract {features} {', '.join(queue_corpora(queue))}"
     named = extract_flow.with_options(task_runner=task_runner, flow_run_name=lambda: title)
     with reachable_api(runner, address):
-        return named(queue, features, slots, runner == "threads")
+        return named(queue, features, slots, runner == "threads", cluster_name(runner, address))
 
 
 def _progress_artifact(queue: ShardQueue) -> Callable[[], None]:
@@ -153,10 +156,15 @@ def extract_store_flow(
 
     Returns:
         Shards, rows, statuses and seconds per stage of what was done.
+
+    Raises:
+        UsageError: The catalog has no such feature set or corpus: said before any task.
     """
     opened = FeatureStore.open(store, load_catalog(catalog, store))
+    opened.catalog.feature_set(features)
+    chosen = opened.corpora(corpora)
     views = list(opened.views(features, modalities).values())
-    tag_flow_run(corpus_tags(opened.corpora(corpora)) | feature_tags([features]))
+    tag_flow_run(corpus_tags(chosen) | feature_tags([features]))
     verified = (lambda _: None) if verify else None
     _, jobs = plan_extraction(opened, catalog, views, corpora, {}, device, retry_failed=retry_failed, verified=verified)
     devices = [device] if address else device_list(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,8 +75,8 @@ def extract_jobs(
             groups.setdefault((p.shard.name, media_source(p.view.modality, p.shard)), []).append(p)
     return [
         ShardJob(
-            catalog=catalog_path,
-            store=str(store.root),
+            catalog=os.path.abspath(catalog_path),  # workers may have been started in another folder
+            store=os.path.abspath(store.root),
             views=tuple(p.view.name for p in group),
             corpus=group[0].shard.corpus,
             shard=shard,

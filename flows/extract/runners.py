@@ -19,7 +19,8 @@ from merloco.pipelines.errors import DataError, UsageError
 Runner = Literal["threads", "processes", "dask", "ray"]
 """The names of Prefect's task runners that an extraction can use."""
 
-INSTALL = {"dask": "prefect-dask", "ray": "prefect-ray"}
+PACKAGES = {"dask": ("prefect_dask", "distributed"), "ray": ("prefect_ray", "ray")}
+"""Cluster -> the modules that it needs; the extra of the same name installs them."""
 
 
 def make_runner(
@@ -38,9 +39,13 @@ def make_runner(
         UsageError: The runner's package is not installed, or an address was given to a runner of this machine.
         DataError: No scheduler answers at the address.
     """
-    if name in INSTALL and importlib.util.find_spec(INSTALL[name].replace("-", "_")) is None:
-        raise UsageError(f"--runner {name} needs the package {INSTALL[name]}: pip install {INSTALL[name]}")
-    if address and name not in INSTALL:
+    for module in PACKAGES.get(name, ()):
+        if importlib.util.find_spec(module) is None:
+            raise UsageError(
+                f"--runner {name} needs the package of the module {module!r}, which is not installed: "
+                f"run `pip install 'merloco[{name}]'`"
+            )
+    if address and name not in PACKAGES:
         raise UsageError(f"--address {address!r}: --runner {name} is of this machine; expected --runner dask or ray")
     number = workers or (_cluster_workers(name, address) if address else len(devices))
     slots = list(islice(cycle(devices), number))
@@ -49,6 +54,12 @@ def make_runner(
     if name == "processes":
         return ProcessPoolTaskRunner(max_workers=number), slots
     return (_dask if name == "dask" else _ray)(number, address), slots
+
+
+def cluster_name(name: Runner, address: str | None) -> str:
+    """What an error calls the scheduler of a runner, for example `the Dask scheduler at 'tcp://node1:8786'`."""
+    where = f" at {address!r}" if address else " of this command"
+    return {"dask": "the Dask scheduler", "ray": "the Ray cluster"}.get(name, "the runner") + where
 
 
 def _dask(number: int, address: str | None) -> TaskRunner[Any]:
@@ -63,12 +74,17 @@ def _dask(number: int, address: str | None) -> TaskRunner[Any]:
 
 
 def _ray(number: int, address: str | None) -> TaskRunner[Any]:
+    if not address:
+        # As its node's address Ray takes one that other machines reach, even where 127.0.0.1 is asked for, and listens
+        # on every network. This switch, read when Ray is first imported, keeps all its servers on loopback.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     from prefect_ray import RayTaskRunner
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address:
         return RayTaskRunner(address=address)
-    return RayTaskRunner(init_kwargs={"num_cpus": number, "include_dashboard": False})
+    # `local`: neither a cluster that happens to run here nor the one of RAY_ADDRESS.
+    settings = {"num_cpus": number, "include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    return RayTaskRunner(address="local", init_kwargs=settings)
 
 
 def _cluster_workers(name: Runner, address: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -98,7 +99,11 @@ def extract_locked(job: ShardJob, progress: Progress | None = None) -> list[Comm
 
     Returns:
         The commit records that were written, or None while somebody else works on the shard.
+
+    Raises:
+        DataError: This machine does not see the files of the job.
     """
+    require_visible(job)
     with _LOAD_LOCK:
         _begin(job.run)
         store = _store(job.catalog, job.store)
@@ -107,6 +112,38 @@ def extract_locked(job: ShardJob, progress: Progress | None = None) -> list[Comm
             return None
         left = pending(store, job)
         return [] if left is None else extract_one(replace(left, device=find_device(left.device)), progress)
+
+
+def require_visible(job: ShardJob) -> None:
+    """Refuse a job whose catalog, store or corpus this process does not see, before anything is written.
+
+    A cluster may have workers on which a file system is not mounted: a folder is not there, or there and empty, and every
+    sample of the shard would count as one whose media are lost.
+
+    Raises:
+        DataError: Which worker, and which path.
+        OSError: A fault that may pass.
+    """
+    needed = [("catalog", job.catalog, job.catalog), ("store", job.store, os.path.join(job.store, "store.json"))]
+    if job.root:
+        needed.append((f"corpus {job.corpus!r}", job.root, job.root))
+    for what, path, probed in needed:
+        if reason := _why_unseen(probed):
+            raise DataError(
+                f"the worker on {platform.node()!r} (process {os.getpid()}) does not see the {what} at {path!r} "
+                f"({reason}): mount it there under this path, or stop that worker; then run the same command again"
+            )
+
+
+def _why_unseen(path: str) -> str | None:
+    try:
+        if os.path.isfile(path):
+            with open(path, "rb"):
+                return None
+        with os.scandir(path) as entries:
+            return None if any(entries) else "an empty folder"
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        return error.strerror
 
 
 _RUN: list[str] = [""]

@@ -93,16 +93,18 @@ class ShardQueue:
         submit: Callable[[ShardJob], Submitted],
         devices: Sequence[str],
         finished: Callable[[ShardJob], None] | None = None,
+        cluster: str = "",
     ) -> Extracted:
         """Hand jobs to workers, one at a time per device; a shard that fails does not keep the others from being tried.
 
-        What speaks against all that are left ends the run after the shards in hand: no room, no workers, too many
-        failed samples, or as many failed shards in a row as `MAX_FAILED_IN_A_ROW`.
+        What speaks against all that are left ends the run after the shards in hand: no room, no workers, a cluster that
+        is gone, too many failed samples, or as many failed shards in a row as `MAX_FAILED_IN_A_ROW`.
 
         Args:
             submit: Starts a job, whose device is filled in, and returns its future.
             devices: A device per job that may run at the same time; a device may be named more than once.
             finished: Called with every job that was done here, when it is done.
+            cluster: What the workers are reached by, for the error when it is gone.
 
         Returns:
             The commit records that were written, and the number of shards that others wrote.
@@ -120,7 +122,12 @@ class ShardQueue:
             try:
                 while free and not stopped and (job := self._next(running.values())):
                     job = replace(job, device=free.popleft())
-                    future = submit(job)
+                    try:
+                        future = submit(job)
+                    except Exception as caught:
+                        self.waiting.appendleft(job)
+                        free.append(job.device)
+                        raise readable_error(caught, job, cluster) from None
                     running[future] = job
                     future.add_done_callback(ended.put)
             except DataError as caught:
@@ -133,9 +140,9 @@ class ShardQueue:
                 try:
                     commits = future.result()
                 except Exception as caught:
-                    errors.append(readable_error(caught, job))
+                    errors.append(readable_error(caught, job, cluster))
                     in_a_row += 1
-                    stopped = stopped or in_a_row == MAX_FAILED_IN_A_ROW or isinstance(caught, BrokenExecutor)
+                    stopped = stopped or in_a_row == MAX_FAILED_IN_A_ROW or ends_workers(caught)
                     continue
                 in_a_row = 0
                 try:
@@ -215,9 +222,28 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, OSError)
 
 
-def readable_error(error: Exception, job: ShardJob) -> Exception:
-    """A fault of storage or of a worker process as an error that the command line prints; others as they are."""
-    if isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker":
+KILLED_WORKER = ("distributed.scheduler.KilledWorker", "ray.exceptions.WorkerCrashedError")
+LOST_CLUSTER = ("distributed.client.ClosedClientError", "distributed.client.FutureCancelledError")
+"""Errors of Dask and Ray by their names: neither need be installed."""
+
+
+def _is_one_of(error: Exception, names: Sequence[str]) -> bool:
+    return f"{type(error).__module__}.{type(error).__qualname__}" in names
+
+
+def ends_workers(error: Exception) -> bool:
+    """Whether nobody is left who could work on the other shards."""
+    return isinstance(error, BrokenExecutor) or _is_one_of(error, LOST_CLUSTER)
+
+
+def readable_error(error: Exception, job: ShardJob, cluster: str = "") -> Exception:
+    """A fault of storage, worker or cluster as an error that the command line prints; others as they are."""
+    if _is_one_of(error, LOST_CLUSTER):
+        return DataError(
+            f"{cluster} was lost: what was finished stays in the store; see that it runs, then run the same command "
+            "again to go on"
+        )
+    if isinstance(error, BrokenExecutor) or _is_one_of(error, KILLED_WORKER):
         return DataError(
             f"shard {job.label}: its worker process was killed (out of memory?): run the same command again to go on, "
             "with fewer --workers if it happens again"

@@ -52,9 +52,11 @@ def finetune_encoder_flow(
 
     Returns:
         Name and feature set of the encoder, validation UAR before and after.
+
+    Raises:
+        UsageError: The catalog has no such corpus, feature set or encoder: said before any task.
     """
+    job = plan_job(catalog, store, modality, corpus, base=base, features=features, device=find_device(device))
     tag_flow_run(corpus_tags([corpus]) | feature_tags([features]))
-    outcome = finetune_flow(
-        plan_job(catalog, store, modality, corpus, base=base, features=features, device=find_device(device))
-    )
+    outcome = finetune_flow(job)
     return {"encoder": outcome.name, "feature_set": outcome.feature_set, "val_uar": outcome.about["val_uar"]}

@@ -46,13 +46,15 @@ def ingest_flow(catalog: str, store: str, roots: dict[str, str]) -> dict[str, Au
         An audit per corpus in the order of `roots`.
 
     Raises:
-        UsageError: No corpus has a root.
+        UsageError: The catalog has no such corpus, or no corpus has a root: said before any task.
         TasksFailedError: Corpora could not be read; it holds the audits of the others.
     """
-    entries = load_catalog(catalog, store).corpora
-    roots = roots or {name: entry.root for name, entry in entries.items() if entry.root}
+    known = load_catalog(catalog, store)
+    roots = roots or {name: entry.root for name, entry in known.corpora.items() if entry.root}
+    for name in roots:
+        known.corpus(name)
     if not roots:
-        variables = ", ".join(f"{name.upper()}_ROOT" for name in entries)
+        variables = ", ".join(f"{name.upper()}_ROOT" for name in known.corpora)
         raise UsageError(f"no corpus to ingest: give the parameter roots (corpus: folder), or set {variables}")
     tag_flow_run(corpus_tags(list(roots)))
     tasks = {

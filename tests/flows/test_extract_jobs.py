@@ -1,10 +1,15 @@
 """Jobs of an extraction: one shard of the views that read the same media."""
 
+import platform
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from merloco.flows.extract.jobs import ShardJob, extract_jobs
-from merloco.flows.extract.service import clear_caches, extract_one
+from merloco.flows.extract.service import clear_caches, extract_locked, extract_one
+from merloco.pipelines.errors import DataError
 from merloco.pipelines.samples.schema import Sample
 from tests.helpers.corpora_files import store_of
 from tests.helpers.media_files import clicks, write_media
@@ -61,3 +66,55 @@ def test_a_sample_that_takes_longer_than_the_time_limit_has_a_status(tmp_path: P
     (job,) = jobs_of([clip_sample(tmp_path / "root", "a")], tmp_path, ("prosody",))
     (commit,) = extract_one(replace(job, time_limit=0.001))
     assert commit.statuses == {"timeout": 1}
+
+
+def test_workers_find_the_catalog_and_the_store_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "root").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (job,) = jobs_of([clip_sample(tmp_path / "root", "a")], Path(), ("minilm",))
+    assert (job.catalog, job.store) == (str(CATALOG), str(tmp_path / "store"))
+
+
+def another_store(job: ShardJob, folder: Path) -> ShardJob:
+    (folder / "mount").mkdir()  # of a file system that is not mounted
+    return replace(job, store=str(folder / "mount"))
+
+
+def empty_root(job: ShardJob, folder: Path) -> ShardJob:
+    (folder / "mount").mkdir()
+    return replace(job, root=str(folder / "mount"))
+
+
+UNSEEN: dict[str, tuple[Callable[[ShardJob, Path], ShardJob], str]] = {
+    "no catalog": (lambda job, folder: replace(job, catalog=str(folder / "no.yaml")), r"the catalog at '.*no\.yaml'"),
+    "no store": (lambda job, folder: replace(job, store=str(folder / "gone")), "the store at '.*gone'"),
+    "a store that is a file": (lambda job, folder: replace(job, store=job.catalog), r"the store at '.*catalog\.yaml'"),
+    "an empty store": (another_store, "the store at '.*mount'"),
+    "no corpus": (lambda job, folder: replace(job, root=str(folder / "gone")), "the corpus 'meld' at '.*gone'"),
+    "a corpus below a file": (
+        lambda job, folder: replace(job, root=f"{job.catalog}/x"),
+        "the corpus 'meld' at '.*catalog.yaml/x'",
+    ),
+    "an empty corpus": (empty_root, r"the corpus 'meld' at '.*mount' \(an empty folder\)"),
+}
+
+
+@pytest.mark.parametrize("case", UNSEEN)
+def test_a_worker_that_does_not_see_the_files_of_a_job_says_so_and_writes_nothing(tmp_path: Path, case: str) -> None:
+    (tmp_path / "root").mkdir()
+    (job,) = jobs_of([clip_sample(tmp_path / "root", "a")], tmp_path, ("prosody",))
+    change, sentence = UNSEEN[case]
+    unseen = change(job, tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match=rf"^the worker on '{platform.node()}' \(process \d+\) does not see {sentence}"):
+        extract_locked(unseen)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_job_of_texts_needs_no_release(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (job,) = jobs_of([clip_sample(tmp_path / "root", "a")], tmp_path, ("minilm",))
+    (commit,) = extract_locked(replace(job, root="")) or ()
+    assert commit.statuses == {"ok": 1}

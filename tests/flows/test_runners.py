@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
@@ -22,7 +25,7 @@ from merloco.features.shards.commit import Commit
 from merloco.features.store import FeatureStore
 from merloco.flows.arguments import device_list
 from merloco.flows.extract.jobs import ShardJob, extract_jobs
-from merloco.flows.extract.runners import make_runner, reachable_api
+from merloco.flows.extract.runners import cluster_name, make_runner, reachable_api
 from merloco.flows.extract.shard_queue import ShardQueue
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError, UsageError
@@ -155,16 +158,114 @@ def test_wrong_runners_are_one_sentence() -> None:
         device_list("tpu")
 
 
-@pytest.mark.skipif(find_spec("prefect_ray") is not None, reason="prefect-ray is installed")
-def test_a_runner_that_is_not_installed_says_how_to_install_it() -> None:
-    with pytest.raises(UsageError, match="--runner ray needs the package prefect-ray: pip install prefect-ray"):
-        make_runner("ray", ["cpu"])
+@pytest.mark.parametrize(("runner", "module"), [("dask", "prefect_dask"), ("dask", "distributed"), ("ray", "ray")])
+def test_a_runner_that_is_not_installed_says_how_to_install_it(
+    runner: Literal["dask", "ray"], module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError, match=rf"--runner {runner} needs the package .*`pip install 'merloco\[{runner}\]'`"):
+        make_runner(runner, ["cpu"])
+
+
+LISTENING = """
+import json
+import psutil
+from merloco.flows.extract.runners import make_runner
+
+with make_runner("ray", ["cpu"])[0]:
+    me = psutil.Process()
+    everyone = [me, *me.children(recursive=True)]
+    sockets = [socket for process in everyone for socket in process.net_connections() if socket.status == "LISTEN"]
+print(json.dumps([socket.laddr.ip for socket in sockets]))
+"""
+
+
+@pytest.mark.slow
+def test_a_temporary_ray_cluster_listens_on_loopback_alone() -> None:
+    pytest.importorskip("ray")
+    pytest.importorskip("prefect_ray")
+    environment = {**os.environ, "RAY_ADDRESS": "192.0.2.1:6379"}  # another cluster, which was not asked for
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING], env=environment, capture_output=True, text=True, check=True, timeout=300
+    )
+    addresses = json.loads(done.stdout.splitlines()[-1])
+    assert addresses and all(ip_address(a.removeprefix("::ffff:")).is_loopback for a in addresses)
+
+
+def test_a_ray_cluster_of_ones_own_is_used_as_it_is() -> None:
+    pytest.importorskip("prefect_ray")
+    runner, slots = make_runner("ray", ["cuda"], workers=3, address="ray://node1:10001")
+    assert (runner.address, slots) == ("ray://node1:10001", ["cuda"] * 3)
 
 
 @needs_dask
 def test_a_scheduler_that_does_not_answer_is_one_sentence() -> None:
     with pytest.raises(DataError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"):
         make_runner("dask", ["cpu"], address="tcp://127.0.0.1:9")
+
+
+@needs_dask
+@pytest.mark.parametrize("when", ["a shard is handed over", "shards are in hand"])
+def test_a_cluster_that_is_gone_is_one_sentence_and_ends_the_run(tmp_path: Path, when: str) -> None:
+    from distributed.client import ClosedClientError, FutureCancelledError
+
+    store = make_store(tmp_path, n=1000, extracted=False)
+    jobs = extract_jobs(store, str(CATALOG), store.plan([store.view("minilm")]), {"meld": "."}, "cpu", False)
+    handed: list[ShardJob] = []
+
+    def submit(job: ShardJob) -> Future:
+        handed.append(job)
+        if when == "a shard is handed over":
+            raise ClosedClientError("Client is closed. Can't send update-graph message.")
+        lost: Future = Future()
+        lost.set_exception(FutureCancelledError(job.shard, "scheduler-connection-lost"))
+        return lost
+
+    name = cluster_name("dask", "tcp://node1:8786")
+    with pytest.raises(DataError, match=r"^the Dask scheduler at 'tcp://node1:8786' was lost: .* command again"):
+        ShardQueue(store, jobs, 0.2).run(submit, ["cpu", "cpu"], cluster=name)
+    assert len(jobs) == 4 and len(handed) == (1 if when == "a shard is handed over" else 2)
+
+
+@needs_dask
+def test_a_scheduler_that_is_killed_is_one_sentence_and_what_was_done_stays(
+    api: str, kill_server: KillServer, release: Path, tmp_path: Path
+) -> None:
+    ingest, extract, _ = stages(tmp_path / "store", release)
+    assert kill_server(*ingest)["code"] == 0
+    found, environment = tmp_path / "scheduler.json", {**os.environ, "PREFECT_API_URL": api}
+    common = ["--host", "127.0.0.1", "--scheduler-file", str(found), "--no-dashboard"]
+    scheduler = start_dask("scheduler", *common, "--port", "0", environment=environment)
+    wait_for(found.is_file)
+    worker = start_dask("worker", *common, "--nthreads", "1", "--no-nanny", environment=environment)
+
+    def kill_the_scheduler() -> None:  # once a shard is in a worker's hands
+        wait_for(lambda: list((tmp_path / "store").rglob(".claim-*")), 120)
+        scheduler.kill()
+
+    killer = threading.Thread(target=kill_the_scheduler)
+    killer.start()
+    try:
+        address = wait_for(lambda: json.loads(found.read_text())["address"])
+        command = [word for word in extract if word != "--no-flow"] + ["--runner", "dask", "--workers", "1"]
+        done = kill_server(*command, "--address", address, environment={"PREFECT_API_URL": api})
+    finally:
+        killer.join()
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
+    assert done["code"] == 1 and "Traceback" not in done["output"], done["output"]
+    (sentence,) = [line for line in done["output"].splitlines() if "error: " in line]
+    assert f"the Dask scheduler at {address!r} was lost" in sentence and "run the same command again" in sentence
+    assert kill_server(*extract)["code"] == 0
+    assert check_store(FeatureStore.open(tmp_path / "store", load_catalog(CATALOG))) == []
+
+
+def start_dask(role: str, *options: str, environment: dict[str, str]) -> subprocess.Popen:
+    command = [sys.executable, "-m", f"distributed.cli.dask_{role}", *options]
+    return subprocess.Popen(
+        command, cwd=CATALOG.parent, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def test_workers_elsewhere_need_a_server_that_they_can_reach() -> None:
@@ -190,3 +291,36 @@ def test_a_deployed_extraction_refuses_parameters_out_of_range() -> None:
     for wrong in ({"max_failures": 2}, {"workers": 0}, {"runner": "slurm"}, {"modalities": ["smell"]}):
         with pytest.raises(Exception, match=next(iter(wrong))):
             flow.validate_parameters({"catalog": "catalog.yaml", "store": "store", **wrong})
+
+
+WRONG_NAMES = {
+    "flows/ingest/flow.py:ingest_flow": [({"roots": {"melt": "."}}, "unknown corpus 'melt': did you mean 'meld'")],
+    "flows/extract/flow.py:extract_store_flow": [
+        ({"features": "lihgt"}, "unknown feature set 'lihgt': did you mean 'light'"),
+        ({"corpora": ["melt"]}, "unknown corpus 'melt': did you mean 'meld'"),
+    ],
+    "flows/experiments/flow.py:experiment_flow": [({"name": "lcoo"}, "unknown experiment 'lcoo': did you mean 'loco'")],
+    "flows/finetune/flow.py:finetune_encoder_flow": [
+        ({"modality": "text", "corpus": "melt"}, "unknown corpus 'melt': did you mean 'meld'"),
+        ({"modality": "text", "corpus": "meld", "features": "lihgt"}, "unknown feature set 'lihgt'"),
+    ],
+}
+
+
+def test_every_deployment_is_tried_with_wrong_names() -> None:
+    assert {deployment["entrypoint"] for deployment in DEPLOYMENTS} == WRONG_NAMES.keys()
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "parameters", "sentence"),
+    [(entrypoint, *case) for entrypoint, cases in WRONG_NAMES.items() for case in cases],
+)
+def test_a_deployment_refuses_an_unknown_name_before_any_task(
+    tmp_path: Path, entrypoint: str, parameters: dict, sentence: str
+) -> None:
+    make_store(tmp_path, n=20, extracted=False)
+    before = sorted(tmp_path.rglob("*"))
+    flow = load_flow_from_entrypoint(str(CATALOG.parent / entrypoint))
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        flow.fn(str(CATALOG), str(tmp_path), **parameters)
+    assert sorted(tmp_path.rglob("*")) == before
