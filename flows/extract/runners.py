@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle, islice
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
@@ -21,6 +23,8 @@ Runner = Literal["threads", "processes", "dask", "ray"]
 
 PACKAGES = {"dask": ("prefect_dask", "distributed"), "ray": ("prefect_ray", "ray")}
 """Cluster -> the modules that it needs; the extra of the same name installs them."""
+ANSWER = 5
+"""Seconds that a running cluster has to answer."""
 
 
 def make_runner(
@@ -37,7 +41,7 @@ def make_runner(
 
     Raises:
         UsageError: The runner's package is not installed, or an address was given to a runner of this machine.
-        DataError: No scheduler answers at the address.
+        DataError: No scheduler answers at the address, or it has no workers.
     """
     for module in PACKAGES.get(name, ()):
         if importlib.util.find_spec(module) is None:
@@ -47,7 +51,12 @@ def make_runner(
             )
     if address and name not in PACKAGES:
         raise UsageError(f"--address {address!r}: --runner {name} is of this machine; expected --runner dask or ray")
-    number = workers or (_cluster_workers(name, address) if address else len(devices))
+    number = len(devices)
+    if address:
+        number = _cluster_workers(name, address)
+        if not (workers or number):
+            raise _no_workers(name, address)
+    number = workers or number
     slots = list(islice(cycle(devices), number))
     if name == "threads":  # jobs of one process take turns on a device, so it can have the next one ready
         return ThreadPoolTaskRunner(max_workers=JOBS_PER_DEVICE * number), slots * JOBS_PER_DEVICE
@@ -88,26 +97,47 @@ def _ray(number: int, address: str | None) -> TaskRunner[Any]:
 
 
 def _cluster_workers(name: Runner, address: str) -> int:
-    """How many workers a cluster has now."""
-    if name == "ray":
-        raise UsageError("--runner ray --address needs --workers: how many shards the cluster does at a time")
-    return _dask_workers(address)
+    """How many worker threads a running cluster has now; 0 of Ray, which counts no threads.
+
+    Raises:
+        UsageError: It is no address.
+        DataError: Nothing answers there.
+    """
+    return _dask_workers(address) if name == "dask" else _ray_workers(address)
 
 
 def _dask_workers(address: str) -> int:
-    """Number of threads that the workers of a Dask scheduler have now."""
     from distributed import Client
 
     try:
-        with Client(address, timeout="5s", set_as_default=False) as client:
-            workers = sum(client.nthreads().values())
+        with Client(address, timeout=f"{ANSWER}s", set_as_default=False) as client:
+            return sum(client.nthreads().values())
     except (OSError, ValueError) as error:
         raise DataError(
             f"no Dask scheduler answers at {address!r} ({error}): start one with `dask scheduler`"
         ) from None
-    if not workers:
-        raise DataError(f"the Dask scheduler at {address!r} has no workers: start some with `dask worker {address}`")
-    return workers
+
+
+def _ray_workers(address: str) -> int:
+    """Ray itself tries for minutes to reach a cluster, and then ends the process."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or not port:
+        raise UsageError(f"--address {address!r}: expected HOST:6379 of a Ray head, or ray://HOST:10001")
+    try:
+        socket.create_connection((host, port), timeout=ANSWER).close()
+    except OSError as error:
+        raise DataError(f"no Ray cluster answers at {address!r} ({error}): start one with `ray start --head`") from None
+    return 0
+
+
+def _no_workers(name: Runner, address: str) -> DataError:
+    if name == "ray":
+        return UsageError("--runner ray --address needs --workers: how many shards the cluster does at a time")
+    return DataError(f"the Dask scheduler at {address!r} has no workers: start some with `dask worker {address}`")
 
 
 @contextmanager

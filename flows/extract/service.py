@@ -117,8 +117,8 @@ def extract_locked(job: ShardJob, progress: Progress | None = None) -> list[Comm
 def require_visible(job: ShardJob) -> None:
     """Refuse a job whose catalog, store or corpus this process does not see, before anything is written.
 
-    A cluster may have workers on which a file system is not mounted: a folder is not there, or there and empty, and every
-    sample of the shard would count as one whose media are lost.
+    A cluster may have workers on which a file system is not mounted: a folder is not there, or there and empty, and
+    each sample of the shard would count as one whose media are lost.
 
     Raises:
         DataError: Which worker, and which path.

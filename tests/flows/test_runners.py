@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -192,16 +193,29 @@ def test_a_temporary_ray_cluster_listens_on_loopback_alone() -> None:
     assert addresses and all(ip_address(a.removeprefix("::ffff:")).is_loopback for a in addresses)
 
 
-def test_a_ray_cluster_of_ones_own_is_used_as_it_is() -> None:
+def test_a_ray_cluster_of_ones_own_is_used_as_it_is_if_it_answers() -> None:
+    pytest.importorskip("ray")
     pytest.importorskip("prefect_ray")
-    runner, slots = make_runner("ray", ["cuda"], workers=3, address="ray://node1:10001")
-    assert (runner.address, slots) == ("ray://node1:10001", ["cuda"] * 3)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"ray://127.0.0.1:{head.getsockname()[1]}"
+        runner, slots = make_runner("ray", ["cuda"], workers=3, address=address)
+        assert (runner.address, slots) == (address, ["cuda"] * 3)
+        with pytest.raises(UsageError, match="--runner ray --address needs --workers"):
+            make_runner("ray", ["cuda"], address=address)
+    for gone in (address, address.removeprefix("ray://")):
+        with pytest.raises(DataError, match=f"no Ray cluster answers at '{gone}'"):
+            make_runner("ray", ["cuda"], workers=3, address=gone)
+    for wrong in ("auto", "local", "node1", "node1:x", ":6379", "ray://node1"):
+        with pytest.raises(UsageError, match=f"--address '{wrong}': expected HOST:6379 of a Ray head"):
+            make_runner("ray", ["cuda"], workers=3, address=wrong)
 
 
 @needs_dask
-def test_a_scheduler_that_does_not_answer_is_one_sentence() -> None:
-    with pytest.raises(DataError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"):
-        make_runner("dask", ["cpu"], address="tcp://127.0.0.1:9")
+@pytest.mark.parametrize("workers", [None, 2])
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "127.0.0.1:9", "nonsense", "ftp://127.0.0.1:9"])
+def test_a_scheduler_that_does_not_answer_is_one_sentence(address: str, workers: int | None) -> None:
+    with pytest.raises(DataError, match=f"no Dask scheduler answers at '{address}'"):
+        make_runner("dask", ["cpu"], workers, address)
 
 
 @needs_dask
