@@ -1,26 +1,26 @@
-"""`merloco export`: pooled features with labels as one Parquet file or a Hugging Face folder."""
+"""`merloco export --to parquet`: labels and pooled features as one table, whose columns hold no null vector."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 
 from merloco.features.store import FeatureStore
 from merloco.features.views import FeatureView
+from merloco.pipelines.catalog.entries import LabelMap
 from merloco.pipelines.errors import DataError, UsageError
-from merloco.pipelines.files.atomic import atomic_folder
 from merloco.pipelines.files.formats import read_parquet, write_parquet
 from merloco.pipelines.samples.labels import apply_map
+from merloco.pipelines.samples.schema import SPLITS
 from merloco.pipelines.samples.table import read_samples
 from merloco.pipelines.samples.tombstones import drop_rows, locked_tombstones
 
 NOT_EXTRACTED = "not_extracted"
-HF_SPLITS = {"train": "train", "val": "validation", "test": "test", "none": "none"}
+COLUMNS = ["sample_id", "corpus", "split", "dialogue", "speaker", "text", "duration"]
 
 
 def refuse_existing(path: Path) -> None:
@@ -35,30 +35,52 @@ def export_table(
     """Labels and pooled features of samples, joined by id.
 
     Returns:
-        sample_id, corpus, split, dialogue, speaker, emotion (null where there is no single class), target and mask in
-        the order of the label map's classes, and for every view a column of its name (fixed-size float32 list, null
-        where there is no vector) and `<view>_status`, which says why.
+        `COLUMNS`, emotion (null where there is no single class), target and mask in the order of the label map's
+        classes (zeros and false where there is no usable annotation), and for every view a column of its name
+        (fixed-size float32 list), `<view>_present` and `<view>_status`. A vector that is not there is zeros, not null,
+        because vector stores and tensors know no null; `<view>_present` is its mask, `<view>_status` the reason.
 
     Raises:
-        DataError: A corpus has no samples, or nothing of a view is extracted.
+        DataError: A corpus has no samples, their label maps have different classes, or nothing of a view is extracted.
     """
     samples = store.samples(corpora)
-    labels = [apply_map(read_samples(store.root, n), n, _map(store, n)) for n in corpora]
-    if len({table.schema for table in labels}) > 1:
-        raise DataError("the label maps of these corpora have different numbers of classes: export them one by one")
-    table = samples.select(["sample_id", "corpus", "split", "dialogue", "speaker"])
-    labelled = pa.concat_tables(labels)
-    for name in ("emotion", "target", "mask"):
-        table = table.append_column(name, labelled[name])
+    classes = export_classes(store, corpora)
+    labelled = pa.concat_tables(apply_map(read_samples(store.root, n), n, active_map(store, n)) for n in corpora)
+    table = samples.select(COLUMNS).append_column("emotion", labelled["emotion"])
+    unlabelled = labelled["target"].is_null()
+    target = _dense(labelled["target"], len(classes))
+    mask = pc.if_else(unlabelled, pa.scalar([False] * len(classes), labelled["mask"].type), labelled["mask"])
+    table = table.append_column("target", target).append_column("mask", mask)
     for view in store.views(feature_set, modalities).values():
         vectors, status = _columns(store, view, corpora, table["sample_id"].combine_chunks())
-        table = table.append_column(view.name, vectors).append_column(f"{view.name}_status", status)
+        table = table.append_column(view.name, _dense(vectors, vectors.type.list_size))
+        table = table.append_column(f"{view.name}_present", vectors.is_valid())
+        table = table.append_column(f"{view.name}_status", status)
     return table
 
 
-def _map(store: FeatureStore, corpus: str) -> Any:
+def active_map(store: FeatureStore, corpus: str) -> LabelMap:
+    """The label map under which a corpus is exported."""
     entry = store.catalog.corpus(corpus)
     return entry.maps[entry.map]
+
+
+def export_classes(store: FeatureStore, corpora: Sequence[str]) -> tuple[str, ...]:
+    """The classes of the corpora's maps in their order; raises `DataError` where they differ."""
+    first, *others = [tuple(active_map(store, name).classes) for name in corpora]
+    if any(classes != first for classes in others):
+        raise DataError("the label maps of these corpora have different classes: export them one by one")
+    return first
+
+
+def _dense(vectors: pa.Array | pa.ChunkedArray, dim: int) -> pa.Array:
+    """Fixed-size lists with zeros in place of nulls."""
+    if isinstance(vectors, pa.ChunkedArray):
+        vectors = vectors.combine_chunks()
+    values = np.zeros((len(vectors), dim), dtype=np.float32)
+    valid = vectors.is_valid().to_numpy(zero_copy_only=False)
+    values[valid] = vectors.drop_null().flatten().to_numpy().reshape(-1, dim)
+    return pa.FixedSizeListArray.from_arrays(values.ravel(), dim)
 
 
 def _columns(
@@ -81,52 +103,10 @@ def write_one_parquet(store: FeatureStore, table: pa.Table, path: Path) -> dict[
     with locked_tombstones(store.root) as deleted:
         table = drop_rows(table, deleted.ids_in(table))
         write_parquet(path, table)
-    return _per_split(table)
+    return rows_per_split(table)
 
 
-def write_hf(store: FeatureStore, table: pa.Table, about: str, folder: Path) -> dict[str, int]:
-    """Write a folder that `datasets.load_dataset` reads: one Parquet file per split and a card with the text `about`.
-
-    `val` is called `validation`, as everywhere on the hub. The folder appears whole or not at all, without what was
-    deleted since. Returns rows per split.
-    """
-    refuse_existing(folder)
-    with locked_tombstones(store.root) as deleted, atomic_folder(folder) as temporary:
-        table = drop_rows(table, deleted.ids_in(table))
-        counts = {HF_SPLITS[split]: n for split, n in _per_split(table).items()}
-        for split, name in HF_SPLITS.items():
-            if name in counts:
-                write_parquet(temporary / "data" / f"{name}.parquet", table.filter(pc.equal(table["split"], split)))
-        (temporary / "README.md").write_text(f"---\n{_head(counts)}---\n{about}", encoding="utf-8")
-    return counts
-
-
-def _per_split(table: pa.Table) -> dict[str, int]:
+def rows_per_split(table: pa.Table) -> dict[str, int]:
+    """Rows of each split that has any, in the usual order."""
     counts = {row["values"]: row["counts"] for row in pc.value_counts(table["split"]).to_pylist()}
-    return {split: counts[split] for split in HF_SPLITS if split in counts}
-
-
-def _head(splits: Iterable[str]) -> str:
-    files = [{"split": name, "path": f"data/{name}.parquet"} for name in splits]
-    return yaml.safe_dump({"configs": [{"config_name": "default", "data_files": files}]}, sort_keys=False)
-
-
-def card(store: FeatureStore, feature_set: str, corpora: Sequence[str], modalities: Sequence[str] | None = None) -> str:
-    """What a peer has to know of an export: views with their fingerprints, classes, label maps."""
-    views = store.views(feature_set, modalities).values()
-    lines = [
-        f"# Pooled features of {', '.join(corpora)}",
-        "",
-        f"Feature set `{feature_set}` of a merloco store, one column per view. Where a view has no vector it is null,",
-        "and `<view>_status` says why.",
-        "",
-        *(f"- `{view.name}` ({view.modality}), fingerprint `{view.fingerprint}`" for view in views),
-        "",
-        f"Classes of `target` and `mask`, in order: {', '.join(_map(store, corpora[0]).classes)}. Label maps:",
-        "",
-        *(f"- {name}: `{store.catalog.corpus(name).map}`" for name in corpora),
-        "",
-        "The licences of the corpora hold for features made from them.",
-        "",
-    ]
-    return "\n".join(lines)
+    return {split: counts[split] for split in SPLITS if split in counts}

@@ -34,7 +34,7 @@ from merloco.pipelines.files.atomic import remove, remove_temporary_files, tempo
 from merloco.pipelines.files.formats import read_parquet, write_parquet
 from merloco.pipelines.samples.audit import DELETED, audit_path, make_audit, read_audit, write_audit
 from merloco.pipelines.samples.schema import from_table
-from merloco.pipelines.samples.table import ingested_table, samples_path
+from merloco.pipelines.samples.table import ingested_table, samples_path, write_samples
 from merloco.pipelines.samples.tombstones import (
     Tombstones,
     add_tombstones,
@@ -163,7 +163,7 @@ def _rewrite_samples(store: FeatureStore, corpus: str, ids: Collection[str]) -> 
     left = drop_rows(samples, ids)
     if rows := samples.num_rows - left.num_rows:
         _recount(store, corpus, left)
-        write_parquet(samples_path(root, corpus), left)
+        write_samples(root, corpus, left)
         yield _deleted_file(root, samples_path(root, corpus), rows)
 
 

@@ -13,12 +13,12 @@ from merloco.pipelines.catalog.unused_values import unused_values
 from merloco.pipelines.corpora.base import parse_corpus
 from merloco.pipelines.errors import BrokenFileError, DataError
 from merloco.pipelines.files.atomic import require_writable
-from merloco.pipelines.files.formats import quarantine, write_parquet
+from merloco.pipelines.files.formats import quarantine
 from merloco.pipelines.files.hashing import canonical_json, sha256_file, sha256_text
 from merloco.pipelines.samples.audit import DELETED, Audit, audit_path, counted, make_audit, read_audit, write_audit
 from merloco.pipelines.samples.label_counts import require_known_labels
 from merloco.pipelines.samples.schema import Sample, from_table, to_table
-from merloco.pipelines.samples.table import ingested_table, samples_path
+from merloco.pipelines.samples.table import ingested_table, samples_path, write_samples
 from merloco.pipelines.samples.tombstones import locked_tombstones, read_tombstones
 from merloco.pipelines.samples.transcripts import (
     append_transcripts,
@@ -111,7 +111,7 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
         in_table = [t for t in stored_transcripts(old, root) if t.sample_id not in known]
         append_transcripts(store, name, [*in_table, *compare_media(transcripts, samples, root, hash_file)])
         table = to_table(samples)
-        write_parquet(samples_path(store, name), table)
+        write_samples(store, name, table)
         joined = join_transcripts(store, name, table)
         require_known_labels(joined, name, entry.maps[entry.map], entry.map, parsed.places)
         audit = replace(make_audit(name, entry, root, parsed, joined), state=state + deleted.digest)

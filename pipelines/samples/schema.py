@@ -92,14 +92,24 @@ ARROW_SCHEMA = pa.schema(
 """Columns of `samples/<corpus>.parquet`; `native` is a JSON object."""
 
 
+STORED_INTENSITIES = pa.list_(pa.struct([pa.field("key", pa.string(), nullable=False), ("value", pa.float64())]))
+"""`intensities` on disk, because Hugging Face datasets know no map; Parquet lays both out alike."""
+
+
 NOT_NULL = frozenset({"sample_id", "corpus", "split", "video_side", "text_source", "native"}) | {
     f"{modality}_status" for modality in MODALITIES
 }
 """Columns in which null would say something that nobody knows."""
 
 
+def stored(table: pa.Table) -> pa.Table:
+    """A samples table as it is written."""
+    place = table.schema.get_field_index("intensities")
+    return table.set_column(place, "intensities", table["intensities"].cast(STORED_INTENSITIES))
+
+
 def conform(table: pa.Table) -> pa.Table:
-    """A samples table of another version in today's columns; one that was not there yet is null.
+    """A samples table from disk, of this or another version, in today's columns; one that was not there yet is null.
 
     Raises:
         DataError: It has a column or a type that this version does not know, or lacks one that cannot be null.
@@ -114,13 +124,23 @@ def conform(table: pa.Table) -> pa.Table:
         if field_.name not in table.schema.names:
             columns.append(pa.nulls(table.num_rows, field_.type))
             continue
+        column = table[field_.name]
+        if field_.name == "intensities" and column.type.equals(STORED_INTENSITIES):
+            columns.append(_as_map(column))
+            continue
         try:
-            columns.append(table[field_.name].cast(field_.type))
+            columns.append(column.cast(field_.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise DataError(
                 f"has the column {field_.name} as {table.schema.field(field_.name).type}, expected {field_.type}"
             ) from None
     return pa.Table.from_arrays(columns, schema=ARROW_SCHEMA)
+
+
+def _as_map(column: pa.ChunkedArray) -> pa.Array:
+    lists = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    keys, values = lists.values.field("key"), lists.values.field("value")
+    return pa.MapArray.from_arrays(lists.offsets, keys, values, mask=lists.is_null())
 
 
 def check_sample_id(sample_id: str) -> str:

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from merloco.pipelines.errors import BrokenFileError, DataError
 from merloco.pipelines.files.atomic import TEMPORARY
-from merloco.pipelines.files.formats import read_parquet
-from merloco.pipelines.samples.schema import ARROW_SCHEMA, conform
+from merloco.pipelines.files.formats import read_parquet, write_parquet
+from merloco.pipelines.samples.schema import conform, stored
 from merloco.pipelines.samples.tombstones import drop_rows, read_tombstones
 from merloco.pipelines.samples.transcripts import join_transcripts
 
@@ -17,6 +17,11 @@ from merloco.pipelines.samples.transcripts import join_transcripts
 def samples_path(store: Path, corpus: str) -> Path:
     """Where the samples table of a corpus lies."""
     return store / "samples" / f"{corpus}.parquet"
+
+
+def write_samples(store: Path, corpus: str, table: pa.Table) -> None:
+    """Replace the samples table of a corpus atomically."""
+    write_parquet(samples_path(store, corpus), stored(table))
 
 
 def not_ingested(store: Path, corpus: str) -> DataError:
@@ -58,8 +63,6 @@ def ingested_table(store: Path, corpus: str) -> pa.Table:
         table = read_parquet(path)
     except BrokenFileError as error:
         raise BrokenFileError(f"{error}: run `merloco ingest {corpus}` again") from None
-    if table.schema.equals(ARROW_SCHEMA):
-        return table
     try:
         return conform(table)
     except DataError as error:

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from merloco.features.export.huggingface import write_hf
 from merloco.features.export.mmsa import write_mmsa
-from merloco.features.export.parquet import export_table, write_hf, write_one_parquet
+from merloco.features.export.parquet import export_table, write_one_parquet
 from merloco.features.extraction.input_cache import cache_inputs
 from merloco.features.extraction.pipeline import Item, ShardTarget, extract_views
 from merloco.features.maintenance.check import check_store
@@ -253,7 +254,7 @@ def test_an_export_leaves_out_who_was_deleted_while_it_was_made(tmp_path: Path) 
     remove(store, GONE[:1])
     assert sum(write_one_parquet(store, table, tmp_path / "out.parquet").values()) == 19
     assert GONE[0] not in pq.read_table(tmp_path / "out.parquet")["sample_id"].to_pylist()
-    assert sum(write_hf(store, table, "", tmp_path / "hf").values()) == 19
+    assert sum(write_hf(store, table, "", store.catalog.label_order, tmp_path / "hf").values()) == 19
 
 
 def test_what_is_made_of_many_samples_is_refused_when_one_of_them_was_deleted(tmp_path: Path) -> None:

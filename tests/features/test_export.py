@@ -1,22 +1,27 @@
 """`merloco export`: peers read it with their own tools, rows are joined by id, nothing is a silent zero."""
 
-import pickle
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from merloco.features.export.parquet import card, export_table, write_hf
+from merloco.features.export.huggingface import card, write_hf
+from merloco.features.export.parquet import export_classes, export_table
 from merloco.features.store import FeatureStore
+from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.formats import write_parquet
 from merloco.pipelines.samples.schema import from_table, to_table
-from merloco.pipelines.samples.table import samples_path
+from merloco.pipelines.samples.table import samples_path, write_samples
 from tests.helpers.corpora_files import merloco
-from tests.helpers.store_files import add_sequences, make_store
+from tests.helpers.store_files import add_sequences, make_store, meld_samples
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +49,10 @@ def test_one_parquet_holds_labels_and_a_column_per_view(
     for sample_id, split, emotion, target, text, text_status, audio, audio_status in store.sql(query).fetchall():
         row = rows.pop(sample_id)
         assert (row["split"], row["emotion"], row["target"]) == (split, emotion, list(target))
-        assert (row["minilm"], row["minilm_status"]) == (None if text is None else list(text), text_status)
-        assert (row["prosody"], row["prosody_status"]) == (None if audio is None else list(audio), audio_status)
+        vectors = (("minilm", text, text_status), ("prosody", audio, audio_status))
+        for view, vector, status in vectors:
+            expected = [0.0] * len(row[view]) if vector is None else list(vector)
+            assert (row[view], row[f"{view}_present"], row[f"{view}_status"]) == (expected, vector is not None, status)
     assert rows == {}
     assert store.sql("select count(*) from minilm where pooled is null").fetchall()[0][0] > 0
 
@@ -59,83 +66,102 @@ def test_what_was_not_extracted_says_so(store: FeatureStore, tmp_path: Path) -> 
     )
     rows = {row["sample_id"]: row for row in export_table(grown, "light", ["meld"]).to_pylist()}
     new = rows["meld/train/dia999_utt0"]
-    assert (new["minilm"], new["minilm_status"]) == (None, "not_extracted")
+    assert (new["minilm_present"], new["minilm_status"]) == (False, "not_extracted")
 
 
-def test_the_hugging_face_folder_names_its_splits(store: FeatureStore, tmp_path: Path) -> None:
+def test_no_column_of_vectors_or_targets_has_a_null(store: FeatureStore, tmp_path: Path) -> None:
+    """Vector stores refuse null vectors, and tensors have none."""
+    samples = from_table(store.samples())
+    samples[0] = replace(samples[0], label=None)
+    shutil.copytree(store.root, tmp_path / "store")
+    write_parquet(samples_path(tmp_path / "store", "meld"), to_table(samples))
+    table = export_table(FeatureStore.open(tmp_path / "store", store.catalog), "light", ["meld"])
+    for name in ("target", "mask", "minilm", "prosody", "face_hog"):
+        column = table[name].combine_chunks()
+        assert column.null_count == 0 and column.flatten().null_count == 0 and pa.types.is_fixed_size_list(column.type)
+    row = table.to_pylist()[0]
+    assert (row["emotion"], row["target"], row["mask"]) == (None, [0.0] * 7, [False] * 7)
+    assert (row["text"], row["duration"]) == (samples[0].text, samples[0].duration)
+
+
+def test_maps_with_other_classes_are_not_one_table(store: FeatureStore, tmp_path: Path) -> None:
+    """As many classes are not the same classes."""
+    entry = store.catalog.corpora["iemocap"]
+    seven = entry.maps["seven"]
+    turned = {**entry.maps, "seven": seven.model_copy(update={"classes": seven.classes[::-1]})}
+    corpora = {**store.catalog.corpora, "iemocap": entry.model_copy(update={"maps": turned})}
+    shutil.copytree(store.root, tmp_path / "store")
+    write_parquet(samples_path(tmp_path / "store", "iemocap"), to_table([]))
+    catalog = store.catalog.model_copy(update={"corpora": corpora})
+    with pytest.raises(DataError, match="have different classes"):
+        export_table(FeatureStore.open(tmp_path / "store", catalog), "light", ["meld", "iemocap"])
+
+
+def hugging_face(store: FeatureStore, folder: Path) -> dict[str, int]:
     table = export_table(store, "light", ["meld"])
-    counts = write_hf(store, table, card(store, "light", ["meld"]), tmp_path / "hf")
+    return write_hf(store, table, card(store, "light", ["meld"]), export_classes(store, ["meld"]), folder)
+
+
+def test_the_hugging_face_folder_names_its_splits_and_its_source(store: FeatureStore, tmp_path: Path) -> None:
+    counts = hugging_face(store, tmp_path / "hf")
     text = (tmp_path / "hf" / "README.md").read_text()
     head = yaml.safe_load(text.split("---\n")[1])
     files = {f["split"]: tmp_path / "hf" / f["path"] for f in head["configs"][0]["data_files"]}
     assert list(files) == list(counts) == ["train", "validation", "test"]
     assert {split: pq.read_metadata(path).num_rows for split, path in files.items()} == counts
     assert store.view("prosody").fingerprint in text
+    assert head["license"] == "other" and "## Licence" in text and "poria2019meld" in text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["hf"]
+
+
+def test_a_hugging_face_emotion_is_a_place_in_the_label_order(store: FeatureStore, tmp_path: Path) -> None:
+    hugging_face(store, tmp_path / "hf")
+    read = pq.read_table(tmp_path / "hf" / "data" / "train.parquet")
+    names = json.loads(read.schema.metadata[b"huggingface"])["info"]["features"]["emotion"]["names"]
+    assert tuple(names) == store.catalog.label_order
+    emotions = dict(store.sql("select sample_id, emotion from labels").fetchall())
+    rows = read.to_pylist()
+    assert [names[row["emotion"]] for row in rows] == [emotions[row["sample_id"]] for row in rows]
 
 
 def test_datasets_reads_the_folder(store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs where the library is installed; merloco does not need it."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     datasets = pytest.importorskip("datasets")
-    table = export_table(store, "light", ["meld"])
-    counts = write_hf(store, table, card(store, "light", ["meld"]), tmp_path / "hf")
+    counts = hugging_face(store, tmp_path / "hf")
     read = datasets.load_dataset(str(tmp_path / "hf"), cache_dir=str(tmp_path / "cache"))
     assert {split: part.num_rows for split, part in read.items()} == counts
-    assert read["train"][0]["sample_id"] == next(r["sample_id"] for r in table.to_pylist() if r["split"] == "train")
+    assert tuple(read["train"].features["emotion"].names) == store.catalog.label_order
+    for row in read["train"].with_format("torch"):
+        assert row["prosody"].shape == (6,) and row["emotion"].ndim == 0
 
 
-def mmsa(capsys: pytest.CaptureFixture, store: FeatureStore, out: Path) -> tuple[dict, str]:
-    code, _, err = merloco(capsys, store, "export", "--to", "mmsa", "--corpora", "meld", "--out", str(out))
-    assert code == 0, err
-    with out.open("rb") as stream:
-        return pickle.load(stream), err  # what a peer does; merloco reads none
+def test_datasets_reads_a_samples_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    datasets = pytest.importorskip("datasets")
+    samples = [replace(s, label=None, intensities={"happy": 1.0}) for s in meld_samples(3)]
+    write_samples(tmp_path, "meld", to_table(samples))
+    path = str(samples_path(tmp_path, "meld"))
+    read = datasets.load_dataset("parquet", data_files=path, cache_dir=str(tmp_path / "cache"))["train"]
+    assert read[0]["intensities"] == [{"key": "happy", "value": 1.0}]
 
 
-def test_the_mmsa_pickle_has_the_parts_and_fields_that_its_loader_reads(
-    capsys: pytest.CaptureFixture, store: FeatureStore, tmp_path: Path
-) -> None:
-    parts, err = mmsa(capsys, store, tmp_path / "meld.pkl")
-    assert list(parts) == ["train", "valid", "test"]
-    rows = {row[0]: row for row in store.sql("select sample_id, split, text, label from samples").fetchall()}
-    segments = dict(store.sql("select sample_id, n_segments from prosody").fetchall())
-    seen = 0
-    for name, part in parts.items():
-        n = len(part["id"])
-        seen += n
-        assert (
-            part["audio"].shape == (n, 4, 3) and part["vision"].shape == (n, 4, 2) and part["text"].shape == (n, 1, 3)
-        )
-        assert all(part[field].dtype == np.float32 for field in ("audio", "vision", "text", "classification_labels"))
-        for i, id_ in enumerate(part["id"]):
-            sample_id = "meld/" + id_.replace("$_$", "/")
-            assert rows[sample_id][1:3] == ({"valid": "val"}.get(name, name), part["raw_text"][i])
-            length = part["audio_lengths"][i]
-            assert length == segments[sample_id]
-            assert part["audio"][i, :length].any(axis=1).all() and not part["audio"][i, length:].any()
-            assert store.catalog.label_order[int(part["classification_labels"][i])] == part["annotations"][i]
-        assert "regression_labels" not in part
-    assert seen < 300 and "Not in it: " in err and "no audio" in err
+def test_lancedb_takes_the_parquet_file_as_it_is(store: FeatureStore, tmp_path: Path) -> None:
+    lancedb = pytest.importorskip("lancedb")
+    table = export_table(store, "light", ["meld"])
+    wide = pa.array([[float(i)] * 16 for i in range(table.num_rows)], pa.list_(pa.float32(), 16))
+    data = table.set_column(table.schema.get_field_index("minilm"), "minilm", wide)
+    assert lancedb.connect(tmp_path / "db").create_table("meld", data=data).count_rows() == 300
 
 
-def test_sentiment_is_the_regression_label_where_every_row_has_one(
-    capsys: pytest.CaptureFixture, store: FeatureStore, tmp_path: Path
-) -> None:
-    shutil.copytree(store.root, tmp_path / "store")
-    samples = [replace(s, native={"sentiment": i / 100}) for i, s in enumerate(from_table(store.samples()))]
-    write_parquet(samples_path(tmp_path / "store", "meld"), to_table(samples))
-    parts, _ = mmsa(capsys, FeatureStore.open(tmp_path / "store", store.catalog), tmp_path / "meld.pkl")
-    sentiment = {s.sample_id: s.native["sentiment"] for s in samples}
-    for part in parts.values():
-        expected = [sentiment["meld/" + id_.replace("$_$", "/")] for id_ in part["id"]]
-        assert part["regression_labels"] == pytest.approx(expected)
-
-
-def test_several_corpora_are_no_mmsa_data_set(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
-    store = make_store(tmp_path / "store", n=5)
-    write_parquet(samples_path(store.root, "afew"), to_table([]))
-    code, _, err = merloco(capsys, store, "export", "--to", "mmsa", "--out", str(tmp_path / "x.pkl"))
-    assert code == 2 and "name one of meld, afew" in err
+def test_the_folders_of_a_store_are_data_sets_as_they_lie(store: FeatureStore) -> None:
+    """The lines of docs/interoperability.md."""
+    folder = store.folder(store.view("prosody"))
+    read = ds.dataset(folder, exclude_invalid_files=True).to_table()
+    assert read.num_rows == 300 and pa.types.is_fixed_size_list(read.schema.field("pooled").type)
+    assert len(pd.read_parquet(sorted(folder.glob("*.parquet")))) == 300
+    assert duckdb.sql(f"select count(*) from '{folder}/*.parquet'").fetchall() == [(300,)]
+    assert ds.dataset(store.root / "samples", exclude_invalid_files=True).to_table().num_rows == 300
 
 
 def test_an_export_overwrites_nothing_and_says_what_is_not_extracted(

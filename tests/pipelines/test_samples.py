@@ -3,16 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError
+from merloco.pipelines.files.formats import write_parquet
 from merloco.pipelines.samples.audit import audit_path
 from merloco.pipelines.samples.ingest import cached_audit, ingest_corpus
-from merloco.pipelines.samples.schema import SAMPLE_ID, Sample, from_table, to_table
-from merloco.pipelines.samples.table import ingested, read_samples, samples_path
+from merloco.pipelines.samples.schema import ARROW_SCHEMA, SAMPLE_ID, Sample, from_table, to_table
+from merloco.pipelines.samples.table import ingested, read_samples, samples_path, write_samples
 from tests.helpers.meld_release import csv_text, release, row
 from tests.helpers.store_files import CATALOG
 
@@ -130,3 +133,21 @@ def test_a_file_that_is_no_samples_table_says_what_to_run(tmp_path: Path) -> Non
     with pytest.raises(DataError, match="merloco ingest meld"):
         read_samples(tmp_path / "store", "meld")
     assert audit_path(tmp_path / "store", "meld").is_file()
+
+
+INTENSITIES = st.none() | st.dictionaries(st.text(min_size=1, max_size=5), st.floats(allow_nan=False), max_size=3)
+
+
+@given(st.lists(INTENSITIES, max_size=8))
+def test_intensities_are_kept_whichever_version_wrote_them(
+    tmp_path_factory: pytest.TempPathFactory, intensities: list[dict[str, float] | None]
+) -> None:
+    """As pairs on disk, which other tools read, and as the map of older stores."""
+    root = tmp_path_factory.mktemp("store")
+    samples = [Sample(f"a/b/{i}", "a", "train", intensities=value) for i, value in enumerate(intensities)]
+    table = to_table(samples)
+    write_samples(root, "a", table)
+    assert not pa.types.is_map(pq.read_schema(samples_path(root, "a")).field("intensities").type)
+    assert from_table(read_samples(root, "a")) == samples and read_samples(root, "a").schema.equals(ARROW_SCHEMA)
+    write_parquet(samples_path(root, "a"), table)
+    assert from_table(read_samples(root, "a")) == samples
