@@ -46,7 +46,7 @@ app.add_typer(checkpoints, name="checkpoints")
 EXTRAS = {
     **dict.fromkeys(("prefect", "fastapi"), "flows"),
     **dict.fromkeys(("decord", "cv2", "PIL", "requests", "skimage", "torchvision"), "video"),
-    **dict.fromkeys(("huggingface_hub", "transformers"), "text"),
+    **dict.fromkeys(("huggingface_hub", "tokenizers", "transformers"), "text"),
     **dict.fromkeys(("matplotlib", "plotly", "jinja2"), "report"),
     **dict.fromkeys(("dask", "distributed", "prefect_dask"), "dask"),
     **dict.fromkeys(("prefect_ray", "ray"), "ray"),

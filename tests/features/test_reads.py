@@ -18,7 +18,7 @@ from merloco.flows.cli import app as cli
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.formats import read_parquet, write_parquet
-from merloco.pipelines.samples.audit import audit_path
+from merloco.pipelines.samples.audit import Audit, audit_path
 from merloco.pipelines.samples.ingest import cached_audit, ingest_corpus
 from merloco.pipelines.samples.schema import ARROW_SCHEMA
 from merloco.pipelines.samples.table import read_samples, samples_path
@@ -29,6 +29,11 @@ from tests.helpers.store_files import CATALOG, make_store
 
 ENTRY = load_catalog(CATALOG).corpus("meld")
 NOBODY = 65534
+
+
+def own_notes(audit: Audit) -> list[str]:
+    """Notes of an audit but for those on the catalog, whose bad clips a few rows do not have."""
+    return [note for note in audit.notes if not note.startswith("catalog: ")]
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -132,10 +137,10 @@ def test_an_ingest_sets_a_broken_table_aside_and_says_so(harm: Callable[[bytes],
     whole = path.read_bytes()
     path.write_bytes(harm(whole))
     audit = ingest_corpus("meld", ENTRY, meld.parent / "meld", meld)
-    assert audit.notes == ["meld.parquet was broken and is set aside as meld.parquet.broken"]
+    assert own_notes(audit) == ["meld.parquet was broken and is set aside as meld.parquet.broken"]
     assert path.read_bytes() == whole and path.with_name("meld.parquet.broken").read_bytes() == harm(whole)
     path.write_bytes(b"broken again")
-    assert "meld.parquet.broken-2" in ingest_corpus("meld", ENTRY, meld.parent / "meld", meld).notes[0]
+    assert "meld.parquet.broken-2" in own_notes(ingest_corpus("meld", ENTRY, meld.parent / "meld", meld))[0]
     assert path.with_name("meld.parquet.broken").read_bytes() == harm(whole)
 
 
@@ -202,7 +207,7 @@ def test_an_audit_of_another_version_is_written_anew(meld: Path) -> None:
     before = files(meld)
     path = audit_path(meld, "meld")
     path.write_text(path.read_text().replace('"found"', '"found_rows"'))
-    assert ingest_corpus("meld", ENTRY, meld.parent / "meld", meld).notes == []
+    assert own_notes(ingest_corpus("meld", ENTRY, meld.parent / "meld", meld)) == []
     assert files(meld) == before
 
 
