@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from merloco.pipelines.media.audio import read_audio
 from merloco.pipelines.media.clock import MAX_GAP, MAX_OVERLAP, Clock
+from merloco.pipelines.media.frame_grid import open_clip
 from merloco.pipelines.media.probe import MediaError, probe
-from merloco.pipelines.media.video import _open, _with_pyav, read_frames
+from merloco.pipelines.media.video import _with_pyav, read_frames
 from tests.helpers.media_files import Track, clicks, write_streams
 
 TIMES = [i / 25 for i in range(50)]
@@ -51,7 +52,9 @@ def test_late_sound_stays_late(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts"])
-@pytest.mark.parametrize("read", [read_frames, lambda *a: _with_pyav(_open(*a, 5.0, "full"))], ids=["first", "pyav"])
+@pytest.mark.parametrize(
+    "read", [read_frames, lambda *a: _with_pyav(open_clip(*a, 5.0, "full"))], ids=["first", "pyav"]
+)
 def test_late_pictures_stay_late_and_none_is_made_up(tmp_path: Path, name: str, read: object) -> None:
     path = write_streams(tmp_path / name, [t + 1.0 for t in TIMES], [Track(clicks(3.0, [0.5]))])
     whole = read(path, None, None).frames
@@ -81,7 +84,7 @@ def test_a_leap_of_the_stamps_costs_what_the_clip_holds(tmp_path: Path, name: st
     path = write_streams(tmp_path / name, times, [Track(SOUND, gap=(1.0, leap))])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert len(read_audio(path).wave) / 16000 == pytest.approx(2.0, abs=0.1)
-    for clip in (read_frames(path), _with_pyav(_open(path, None, None, 5.0, "full"))):
+    for clip in (read_frames(path), _with_pyav(open_clip(path, None, None, 5.0, "full"))):
         assert len(clip.frames) in (10, 11) and clip.frames[-1].mean() > clip.frames[0].mean() + 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
 

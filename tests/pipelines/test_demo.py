@@ -16,8 +16,9 @@ from merloco.pipelines.demo.build import build_demo
 from merloco.pipelines.errors import UsageError
 from merloco.pipelines.files.formats import write_json
 from merloco.pipelines.media.audio import read_audio
+from merloco.pipelines.media.frame_grid import open_clip
 from merloco.pipelines.media.probe import probe
-from merloco.pipelines.media.video import _open, _with_decord, _with_pyav, read_frames
+from merloco.pipelines.media.video import _with_decord, _with_pyav, read_frames
 from merloco.pipelines.samples.ingest import ingest_corpus
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.schema import Sample, to_table
@@ -78,7 +79,7 @@ def test_either_decoder_gives_the_same_pictures_of_every_clip(corpus: str, demo_
     compared = 0
     for path in sorted(demo_corpora[corpus].rglob("*")):
         if path.suffix in (".mp4", ".avi") and not path.name.startswith("._") and path.name not in UNREADABLE:
-            clip = _open(path, 0.1, 1.3, 5.0, "full")
+            clip = open_clip(path, 0.1, 1.3, 5.0, "full")
             one, other = _with_decord(clip).frames, _with_pyav(clip).frames
             assert one.shape == other.shape and np.abs(one.astype(int) - other).max() <= 2, path.name
             compared += 1

@@ -8,8 +8,9 @@ import pytest
 import soundfile
 
 from merloco.pipelines.media.audio import read_audio
+from merloco.pipelines.media.frame_grid import open_clip
 from merloco.pipelines.media.probe import MediaError, probe
-from merloco.pipelines.media.video import _open, _pass, _with_decord, _with_pyav, read_frames
+from merloco.pipelines.media.video import _pass, _with_decord, _with_pyav, read_frames
 from tests.helpers.media_files import RATE, clicks, write_media
 
 
@@ -33,8 +34,8 @@ def test_frames_are_sampled_by_time_at_any_frame_rate(tmp_path: Path, fps: Fract
 def test_decord_and_pyav_give_the_same_frames(tmp_path: Path) -> None:
     path = write_media(tmp_path / "clip.mp4", seconds=3.0)
     for interval in ((None, None), (0.7, 2.1), (1.5, None)):
-        one = _with_decord(_open(path, *interval, 5.0, "full")).frames
-        other = _with_pyav(_open(path, *interval, 5.0, "full")).frames
+        one = _with_decord(open_clip(path, *interval, 5.0, "full")).frames
+        other = _with_pyav(open_clip(path, *interval, 5.0, "full")).frames
         assert one.shape == other.shape
         assert np.abs(one.astype(int) - other).max() <= 2
 
@@ -185,8 +186,8 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_the_fallback_shows_of_an_interval_what_it_shows_from_the_begin(
     containers: dict[str, Path], name: str, interval: tuple[float, float]
 ) -> None:
-    found = _with_pyav(_open(containers[name], *interval, 5.0, "full")).frames
-    whole, errors = _pass(_open(containers[name], *interval, 5.0, "full"), from_start=True) or (None, 1)
+    found = _with_pyav(open_clip(containers[name], *interval, 5.0, "full")).frames
+    whole, errors = _pass(open_clip(containers[name], *interval, 5.0, "full"), from_start=True) or (None, 1)
     assert whole is not None and np.array_equal(found, np.stack(whole.pictures)) and errors == 0
 
 
@@ -197,10 +198,10 @@ def test_the_fallback_does_not_read_beyond_its_interval(containers: dict[str, Pa
     content[begin:end] = np.random.default_rng(0).bytes(end - begin)
     torn = tmp_path / "torn.mp4"
     torn.write_bytes(content)
-    found = _with_pyav(_open(torn, 0.4, 1.2, 5.0, "full"))
+    found = _with_pyav(open_clip(torn, 0.4, 1.2, 5.0, "full"))
     assert found.info.decode_errors == 0, "what is torn lies behind the interval"
-    assert np.array_equal(found.frames, _with_pyav(_open(containers["clip.mp4"], 0.4, 1.2, 5.0, "full")).frames)
-    assert _with_pyav(_open(torn, 0.4, None, 5.0, "full")).info.decode_errors > 0
+    assert np.array_equal(found.frames, _with_pyav(open_clip(containers["clip.mp4"], 0.4, 1.2, 5.0, "full")).frames)
+    assert _with_pyav(open_clip(torn, 0.4, None, 5.0, "full")).info.decode_errors > 0
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.avi", "clip.ts", "old.ts"])

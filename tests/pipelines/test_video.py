@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from merloco.pipelines.media.frame_grid import MAX_BYTES, open_clip
 from merloco.pipelines.media.probe import MediaError, probe
-from merloco.pipelines.media.video import MAX_BYTES, _open, _with_decord, _with_pyav, read_frames
+from merloco.pipelines.media.video import _with_decord, _with_pyav, read_frames
 from tests.helpers.media_files import Track, clicks, write_streams
 
 TIMES = [i / 25 for i in range(50)]
@@ -39,7 +40,7 @@ def test_pictures_are_turned_as_the_file_says(
     tmp_path: Path, turned: int, shape: tuple[int, int], corner: str, interval: tuple[float | None, float | None]
 ) -> None:
     path = write_streams(tmp_path / "clip.mp4", TIMES, size=(128, 96), turned=turned)
-    for clip in (read_frames(path, *interval), _with_pyav(_open(path, *interval, 5.0, "full"))):
+    for clip in (read_frames(path, *interval), _with_pyav(open_clip(path, *interval, 5.0, "full"))):
         assert clip.frames.shape[1:3] == shape
         assert {red_corner(frame) for frame in clip.frames} == {corner}
 
@@ -67,7 +68,7 @@ def test_an_aspect_that_no_camera_has_is_not_believed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("colors", [(1, 1), (2, 1), (2, 5), (1, 9)], ids=["bt709", "full 709", "full 601", "bt2020"])
 def test_either_decoder_gives_the_same_colours(tmp_path: Path, colors: tuple[int, int]) -> None:
     path = write_streams(tmp_path / "clip.mp4", TIMES, size=(128, 96), colors=colors)
-    clip = _open(path, None, None, 5.0, "full")
+    clip = open_clip(path, None, None, 5.0, "full")
     one, other = _with_decord(clip), _with_pyav(clip)
     assert np.abs(one.frames.astype(int) - other.frames).max() <= 2
     assert (one.info.decoder, other.info.decoder) == ("decord", "pyav")
