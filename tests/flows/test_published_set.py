@@ -141,11 +141,13 @@ CHANGES: dict[str, tuple[str, Callable[[Catalog], Catalog]]] = {
     "step": ("wav2vec2_mer", lambda c: with_view(c, "wav2vec2_mer", step=1.0)),
     "pooling": ("wav2vec2_mer", lambda c: with_view(c, "wav2vec2_mer", pooling="mean")),
     "sample_rate": ("wav2vec2_mer", lambda c: with_view(c, "wav2vec2_mer", sample_rate=8000)),
+    "down_mix": ("wav2vec2_mer", lambda c: with_view(c, "wav2vec2_mer", down_mix="mean")),
+    "faceless_frames": ("resnet50_mer", lambda c: with_view(c, "resnet50_mer", faceless_frames="drop")),
     "fps": ("resnet50_mer", lambda c: with_view(c, "resnet50_mer", fps=10.0)),
     "faces": ("resnet50_mer", lambda c: with_encoder(c, "resnet50_mer", faces="largest")),
     "threshold": ("resnet50_mer", lambda c: with_encoder(c, "resnet50_mer", threshold=0.7)),
     "min_face": ("resnet50_mer", lambda c: with_encoder(c, "resnet50_mer", min_face=20)),
-    "normalize": ("wav2vec2_mer", lambda c: with_encoder(c, "wav2vec2_mer", normalize=True)),
+    "normalize": ("wav2vec2_mer", lambda c: with_encoder(c, "wav2vec2_mer", normalize=False)),
     "max_tokens": ("roberta_mer", lambda c: with_encoder(c, "roberta_mer", max_tokens=64)),
 }
 

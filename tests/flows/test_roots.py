@@ -123,7 +123,7 @@ def test_an_empty_mount_point_commits_nothing(capsys: pytest.CaptureFixture, wor
     (workspace / "afew").rename(workspace / "disk")
     (workspace / "afew").mkdir()
     code, _, err = run(capsys, workspace, *EXTRACT)
-    assert code == 1 and "not committed: mount the disk" in the_sentence(err)
+    assert code == 1 and "(an empty folder): mount it there" in the_sentence(err)
     assert states(workspace) == ["missing"]
 
 
