@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+FIRST_NAMES = 3
+"""Names that a sentence gives of many."""
 
 
 class DataError(Exception):
@@ -29,3 +32,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
     listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}known: {listed or 'none'}"
+
+
+def first_names(names: Sequence[str], shown: int = FIRST_NAMES) -> str:
+    """How many, and the first of them: ``5 (a, b, c, ...)``."""
+    return f"{len(names)} ({', '.join(names[:shown])}{', ...' if len(names) > shown else ''})"

@@ -46,7 +46,7 @@ def write_card(store: FeatureStore, comparison: Comparison, folder: Path) -> Pat
     corpus = comparison.stats.corpus
     entry = store.catalog.corpus(corpus)
     samples = read_samples(store.root, corpus) if comparison.samples is None else comparison.samples
-    labels = apply_map(samples, corpus, entry.maps[entry.map])
+    labels = apply_map(samples, corpus, entry.active_map)
     sections = [
         _head(corpus, entry, samples),
         _statistics(comparison),
@@ -79,7 +79,7 @@ def _counted(values: Iterable[str]) -> str:
 
 
 def _head(corpus: str, entry: CorpusEntry, samples: pa.Table) -> str:
-    about = f": {entry.maps[entry.map].about}" if entry.maps[entry.map].about else ""
+    about = f": {entry.active_map.about}" if entry.active_map.about else ""
     access = f"{ACCESS[corpus]} {TERMS}" if corpus in ACCESS else TERMS
     return (
         f"# Data card: {corpus}\n\n{samples.num_rows} samples. Label map `{entry.map}`{about}.\n\n## Access\n\n{access}"
@@ -118,7 +118,7 @@ def _splits(samples: pa.Table, labels: pa.Table) -> str:
 
 
 def _classes(corpus: str, entry: CorpusEntry, labels: pa.Table, folder: Path) -> list[str]:
-    label_map = entry.maps[entry.map]
+    label_map = entry.active_map
     counts: dict[str, dict[str, int]] = {}
     totals: dict[str, int] = {}
     for split in _used(labels):
@@ -134,7 +134,7 @@ def _classes(corpus: str, entry: CorpusEntry, labels: pa.Table, folder: Path) ->
 
 
 def _label_map(corpus: str, entry: CorpusEntry, samples: pa.Table) -> str:
-    counts = count_labels(samples, corpus, entry.maps[entry.map])
+    counts = count_labels(samples, corpus, entry.active_map)
     used = _used(samples)
     rows = [[c.native, c.shared, c.counted, *(c.per_split[split] for split in used), c.total] for c in counts]
     return f"## Label map\n\n{_table(rows, ['native', 'shared', 'counted', *used, 'total'])}"

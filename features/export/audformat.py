@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import yaml
 
 from merloco.features.cards.corpus import TERMS
-from merloco.features.export.parquet import active_map, refuse_existing, rows_per_split
+from merloco.features.export.parquet import refuse_existing, rows_per_split
 from merloco.features.store import FeatureStore
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import atomic_folder
@@ -43,7 +43,7 @@ def audformat_table(store: FeatureStore, corpus: str) -> pa.Table:
         "end": _duration(of_medium("end")),
         "split": samples["split"],
         "sample_id": samples["sample_id"],
-        "emotion": apply_map(samples, corpus, active_map(store, corpus))["emotion"],
+        "emotion": apply_map(samples, corpus, store.catalog.corpus(corpus).active_map)["emotion"],
         **{name: samples[name] for name in ("speaker", "dialogue", "text")},
     }
     table = pa.table(columns)
@@ -82,7 +82,7 @@ def write_audformat(store: FeatureStore, corpus: str, folder: Path) -> dict[str,
 def _header(store: FeatureStore, corpus: str, table: pa.Table, splits: list[str]) -> dict[str, Any]:
     columns = ("sample_id", "emotion", "speaker", "dialogue", "text")
     schemes: dict[str, Any] = {name: {"dtype": "str"} for name in columns}
-    schemes["emotion"]["labels"] = list(active_map(store, corpus).classes)
+    schemes["emotion"]["labels"] = list(store.catalog.corpus(corpus).active_map.classes)
     if speakers := pc.unique(table["speaker"]).drop_null().to_pylist():
         schemes["speaker"]["labels"] = sorted(speakers)
     kinds = [SPLIT_TYPES[split] for split in splits]

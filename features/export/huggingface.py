@@ -12,7 +12,7 @@ import yaml
 
 from merloco.features.cards.corpus import ACCESS, TERMS
 from merloco.features.export.citations import CITATIONS
-from merloco.features.export.parquet import active_map, export_classes, refuse_existing, rows_per_split
+from merloco.features.export.parquet import export_classes, refuse_existing, rows_per_split
 from merloco.features.store import FeatureStore
 from merloco.pipelines.files.atomic import atomic_folder
 from merloco.pipelines.files.formats import write_parquet
@@ -64,8 +64,9 @@ def card(store: FeatureStore, feature_set: str, corpora: Sequence[str], modaliti
     """What a peer has to know of an export: views with their fingerprints, classes, label maps, licence, citation."""
     views = store.views(feature_set, modalities).values()
     classes = ", ".join(export_classes(store, corpora))
-    maps = {name: f"`{store.catalog.corpus(name).map}` {active_map(store, name).about}" for name in corpora}
-    known = {name: store.catalog.corpus(name).parser for name in corpora}
+    entries = {name: store.catalog.corpus(name) for name in corpora}
+    maps = {name: f"`{entry.map}` {entry.active_map.about}" for name, entry in entries.items()}
+    known = {name: entry.parser for name, entry in entries.items()}
     lines = [
         f"# Pooled features of {', '.join(corpora)}",
         "",

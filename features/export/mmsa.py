@@ -72,7 +72,7 @@ def mmsa_data(
     views = store.views(feature_set, MODALITIES)
     samples = store.samples([corpus])
     entry = store.catalog.corpus(corpus)
-    label_map = entry.maps[entry.map]
+    label_map = entry.active_map
     emotions = apply_map(samples, corpus, label_map)["emotion"].to_pylist()
     records = samples.to_pylist()
     regression, values = regression_labels([json.loads(record["native"]) for record in records], emotions)

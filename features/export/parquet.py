@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from merloco.features.query.matrices import dense_matrix
 from merloco.features.store import FeatureStore
 from merloco.features.views import FeatureView
-from merloco.pipelines.catalog.entries import LabelMap
 from merloco.pipelines.errors import DataError, UsageError
 from merloco.pipelines.files.formats import read_parquet, write_parquet
 from merloco.pipelines.samples.labels import apply_map
 from merloco.pipelines.samples.schema import SPLITS
-from merloco.pipelines.samples.table import read_samples
 from merloco.pipelines.samples.tombstones import drop_rows, locked_tombstones
 
 NOT_EXTRACTED = "not_extracted"
@@ -45,47 +43,40 @@ def export_table(
     """
     samples = store.samples(corpora)
     classes = export_classes(store, corpora)
-    labelled = pa.concat_tables(apply_map(read_samples(store.root, n), n, active_map(store, n)) for n in corpora)
+    labelled = pa.concat_tables(
+        apply_map(samples.filter(pc.equal(samples["corpus"], name)), name, store.catalog.corpus(name).active_map)
+        for name in corpora
+    )
     table = samples.select(COLUMNS).append_column("emotion", labelled["emotion"])
     unlabelled = labelled["target"].is_null()
-    target = _dense(labelled["target"], len(classes))
+    target = _dense(labelled["target"])
     mask = pc.if_else(unlabelled, pa.scalar([False] * len(classes), labelled["mask"].type), labelled["mask"])
     table = table.append_column("target", target).append_column("mask", mask)
     for view in store.views(feature_set, modalities).values():
         vectors, status = _columns(store, view, corpora, table["sample_id"].combine_chunks())
-        table = table.append_column(view.name, _dense(vectors, vectors.type.list_size))
+        table = table.append_column(view.name, _dense(vectors))
         table = table.append_column(f"{view.name}_present", vectors.is_valid())
         table = table.append_column(f"{view.name}_status", status)
     return table
 
 
-def active_map(store: FeatureStore, corpus: str) -> LabelMap:
-    """The label map under which a corpus is exported."""
-    entry = store.catalog.corpus(corpus)
-    return entry.maps[entry.map]
-
-
 def export_classes(store: FeatureStore, corpora: Sequence[str]) -> tuple[str, ...]:
     """The classes of the corpora's maps in their order; raises `DataError` where they differ."""
-    first, *others = [tuple(active_map(store, name).classes) for name in corpora]
+    first, *others = [tuple(store.catalog.corpus(name).active_map.classes) for name in corpora]
     if any(classes != first for classes in others):
         raise DataError("the label maps of these corpora have different classes: export them one by one")
     return first
 
 
-def _dense(vectors: pa.Array | pa.ChunkedArray, dim: int) -> pa.Array:
+def _dense(vectors: pa.ChunkedArray) -> pa.Array:
     """Fixed-size lists with zeros in place of nulls."""
-    if isinstance(vectors, pa.ChunkedArray):
-        vectors = vectors.combine_chunks()
-    values = np.zeros((len(vectors), dim), dtype=np.float32)
-    valid = vectors.is_valid().to_numpy(zero_copy_only=False)
-    values[valid] = vectors.drop_null().flatten().to_numpy().reshape(-1, dim)
-    return pa.FixedSizeListArray.from_arrays(values.ravel(), dim)
+    values, _ = dense_matrix(vectors)
+    return pa.FixedSizeListArray.from_arrays(values.ravel(), values.shape[1])
 
 
 def _columns(
     store: FeatureStore, view: FeatureView, corpora: Sequence[str], ids: pa.StringArray
-) -> tuple[pa.Array, pa.Array]:
+) -> tuple[pa.ChunkedArray, pa.Array]:
     done = store.committed(view, corpora)
     if not done:
         raise DataError(f"view {view.name!r} has no features: run `merloco extract --modalities {view.modality}` first")
@@ -93,7 +84,7 @@ def _columns(
     rows = pa.concat_tables(read_parquet(path, ["sample_id", "status", "pooled"]) for path in paths)
     rows = rows.combine_chunks()
     rows = rows.take(pc.index_in(ids, value_set=rows["sample_id"].combine_chunks()))
-    vectors = rows["pooled"].combine_chunks().cast(pa.list_(pa.float32(), done[0].pooled_dim))
+    vectors = rows["pooled"].cast(pa.list_(pa.float32(), done[0].pooled_dim))
     return vectors, pc.fill_null(rows["status"].combine_chunks(), NOT_EXTRACTED)
 
 

@@ -63,8 +63,8 @@ def load_matrices(
     views = store.views(feature_set, modalities)
     samples = store.samples(corpora)
     labels = _labels(store, samples, corpora)
-    target, annotated = _label_matrix(labels["target"])
-    classes = store.catalog.corpus(corpora[0]).maps[store.catalog.corpus(corpora[0]).map].classes
+    target, annotated = dense_matrix(labels["target"])
+    classes = store.catalog.corpus(corpora[0]).active_map.classes
     ids = samples["sample_id"].combine_chunks()
     names = ids.to_pylist()
     row_of = {name: row for row, name in enumerate(names)}
@@ -84,7 +84,7 @@ def load_matrices(
         present=present,
         label=np.array([-1 if e is None else classes.index(e) for e in emotions], dtype=np.int64),
         target=target,
-        mask=_label_matrix(labels["mask"])[0] & annotated[:, None],
+        mask=dense_matrix(labels["mask"])[0] & annotated[:, None],
         classes=classes,
     )
 
@@ -93,7 +93,7 @@ def _labels(store: FeatureStore, samples: pa.Table, corpora: Sequence[str]) -> p
     tables, first = [], None
     for name in corpora:
         entry = store.catalog.corpus(name)
-        label_map = entry.maps[entry.map]
+        label_map = entry.active_map
         first = first or label_map.classes
         if label_map.classes != first:
             raise DataError(
@@ -104,7 +104,7 @@ def _labels(store: FeatureStore, samples: pa.Table, corpora: Sequence[str]) -> p
     return pa.concat_tables(tables)
 
 
-def _label_matrix(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+def dense_matrix(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """A column of fixed-size lists as a matrix (N, K), zeros where a list is null, and which are not (N,)."""
     present = pc.is_valid(column).to_numpy(zero_copy_only=False)
     values = column.drop_null().combine_chunks().flatten().to_numpy(zero_copy_only=False)

@@ -140,7 +140,7 @@ def _labels(store: Store) -> pa.Table:
     tables = []
     for name in store.corpora():
         entry = store.catalog.corpus(name)
-        tables.append(apply_map(read_samples(store.root, name), name, entry.maps[entry.map]))
+        tables.append(apply_map(read_samples(store.root, name), name, entry.active_map))
     widths = {table.schema.field("target").type.list_size for table in tables}
     if len(widths) > 1:  # maps over different classes: plain lists hold them side by side
         lists = {"target": pa.list_(pa.float32()), "mask": pa.list_(pa.bool_())}

@@ -134,7 +134,7 @@ def run_config(plan: Plan, cell: Cell, seed: int, data: DataDigests, dataset: Da
         "trained_on": {m: list(v.trained_on) for m, v in views.items()},
         "vectors": {m: {name: data.vectors(v, name) for name in sorted(set(corpora))} for m, v in views.items()},
         "rows": {name: data.rows(dataset, name) for name in sorted(set(corpora))},
-        "label_maps": {name: {"map": entry.map, **entry.maps[entry.map].model_dump()} for name, entry in maps.items()},
+        "label_maps": {name: {"map": entry.map, **entry.active_map.model_dump()} for name, entry in maps.items()},
         "training": training_settings(store, plan, cell).model_dump(),
         "selected_on_test": selected,
         "version": RUN_VERSION,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from merloco.pipelines.errors import UsageError
 from merloco.pipelines.files.text import decode_text, is_blank
+from merloco.pipelines.files.walk import walk_once
 from merloco.pipelines.media.endings import AUDIO_ENDINGS, VIDEO_ENDINGS
 
 MEDIA = frozenset((*VIDEO_ENDINGS, *AUDIO_ENDINGS))
@@ -81,13 +82,7 @@ def _add_folder(folder: Path, found: FoundInputs) -> None:
 
 def _walk(folder: Path) -> Iterator[Path]:
     """Files below a folder but for hidden ones; linked folders are followed, each once."""
-    visited: set[tuple[int, int]] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in visited:
-            folders.clear()
-            continue
-        visited.add((status.st_dev, status.st_ino))
+    for parent, folders, files in walk_once(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
 

@@ -180,10 +180,10 @@ def base_view(catalog: Catalog, job: FinetuneJob) -> FeatureView:
 def classes_of(store: FeatureStore, corpus: str) -> tuple[str, ...]:
     """Class names of a corpus under its active label map."""
     entry = store.catalog.corpus(corpus)
-    return entry.maps[entry.map].classes
+    return entry.active_map.classes
 
 
 def mask_of(store: FeatureStore, corpus: str) -> np.ndarray:
     """Bool (K,): the classes that the corpus annotates."""
     entry = store.catalog.corpus(corpus)
-    return np.isin(classes_of(store, corpus), entry.maps[entry.map].annotated)
+    return np.isin(classes_of(store, corpus), entry.active_map.annotated)

@@ -107,7 +107,7 @@ def _config(store: FeatureStore, job: FinetuneJob, view: FeatureView) -> dict[st
         "base": view.definition,
         "corpus": job.corpus,
         "rows": _rows_digest(store, job),
-        "label_map": {"map": entry.map, **entry.maps[entry.map].model_dump()},
+        "label_map": {"map": entry.map, **entry.active_map.model_dump()},
         "settings": asdict(job.settings),
         "version": VERSION,
     }
@@ -117,7 +117,7 @@ def _rows_digest(store: FeatureStore, job: FinetuneJob) -> str:
     """Hash of what is read of a corpus, and of its labels: of values, not of the file that holds them."""
     table = read_samples(store.root, job.corpus)
     entry = store.catalog.corpus(job.corpus)
-    emotions = apply_map(table, job.corpus, entry.maps[entry.map])["emotion"].to_pylist()
+    emotions = apply_map(table, job.corpus, entry.active_map)["emotion"].to_pylist()
     columns = table.select(["split", *INPUT_COLUMNS[job.modality]]).to_pydict()
     return sha256_text(canonical_json({**columns, "emotion": emotions}))
 

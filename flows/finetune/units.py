@@ -47,7 +47,7 @@ def read_units(
     """
     table = read_samples(store.root, job.corpus)
     entry = store.catalog.corpus(job.corpus)
-    emotions = apply_map(table, job.corpus, entry.maps[entry.map])["emotion"].to_pylist()
+    emotions = apply_map(table, job.corpus, entry.active_map)["emotion"].to_pylist()
     rows = [
         (record, emotion)
         for record, emotion in zip(table.to_pylist(), emotions, strict=True)

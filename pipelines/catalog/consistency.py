@@ -37,12 +37,10 @@ def contradictions(catalog: Catalog) -> Iterator[Problem]:
         if name not in known:
             yield location, f"{problem}: {suggest(name, known)}"
     for name, entry in catalog.corpora.items():
-        rules = entry.media_rules
-        for key in ("known_bad", "near_empty", "over_long"):
-            for sample_id in getattr(rules, key):
-                if not SAMPLE_ID.match(sample_id) or not sample_id.startswith(f"{name}/"):
-                    where = ("corpora", name, "media_rules", key)
-                    yield where, f"{'.'.join(where)}: {sample_id!r} is no sample id: expected {name}/PART/NAME"
+        for key, sample_id in entry.media_rules.named_clips:
+            if not SAMPLE_ID.match(sample_id) or not sample_id.startswith(f"{name}/"):
+                where = ("corpora", name, "media_rules", key)
+                yield where, f"{'.'.join(where)}: {sample_id!r} is no sample id: expected {name}/PART/NAME"
     for name, view in catalog.views.items():
         yield from _view(name, view, catalog.modality(name))
     for name, experiment in catalog.experiments.items():

@@ -108,6 +108,12 @@ class MediaRules(Entry):
     min_seconds: float | None = Field(None, gt=0)
     max_seconds: float | None = Field(None, gt=0)
 
+    @property
+    def named_clips(self) -> list[tuple[str, str]]:
+        """Key and sample id of every clip that is named."""
+        keys = ("known_bad", "near_empty", "over_long")
+        return [(key, sample_id) for key in keys for sample_id in getattr(self, key)]
+
     @model_validator(mode="after")
     def _limits_leave_clips(self) -> Self:
         if self.min_seconds is not None and self.max_seconds is not None and self.min_seconds >= self.max_seconds:
@@ -136,6 +142,11 @@ class CorpusEntry(Entry):
     tags: Literal["strip", "keep"] = "strip"
     """Whether bracket tags such as [LAUGHTER] are taken out of the text (IEMOCAP); `native` always has them."""
     media_rules: MediaRules = MediaRules()
+
+    @property
+    def active_map(self) -> LabelMap:
+        """The label map that `map` names."""
+        return self.maps[self.map]
 
     @model_validator(mode="after")
     def _map_exists(self) -> Self:

@@ -34,12 +34,12 @@ def _sentences(entry: CorpusEntry, samples: Sequence[Sample]) -> Iterator[str]:
         if unread and getattr(entry, key) != CorpusEntry.model_fields[key].default:
             yield f"catalog: {key} changes nothing, the parser {entry.parser} does not read it"
     ids = {sample.sample_id for sample in samples}
-    named = [(key, i) for key in ("known_bad", "near_empty", "over_long") for i in getattr(entry.media_rules, key)]
+    named = entry.media_rules.named_clips
     unknown = [f"{key} {sample_id}" for key, sample_id in named if sample_id not in ids]
     if unknown:
         yield f"catalog: {len(unknown)} of {len(named)} ids of media_rules are of no sample here (first: {unknown[0]})"
     tested = any(sample.split == "test" for sample in samples)
     if entry.parser in READ_BY["test_session"] and not tested:
         yield f"catalog: test_session {entry.test_session} has no sample here: the test split is empty"
-    if entry.maps[entry.map].multi and all(sample.intensities is None for sample in samples):
+    if entry.active_map.multi and all(sample.intensities is None for sample in samples):
         yield f"catalog: map {entry.map!r} has a `multi` section, but no sample has intensities: it changes nothing"

@@ -76,7 +76,7 @@ def _ids(rows: list[dict[str, Any]]) -> Iterator[Problem]:
 
 
 def _unknown_labels(samples: pa.Table, entry: CorpusEntry) -> Iterator[Problem]:
-    for label, ids in unknown_labels(samples, entry.maps[entry.map]).items():
+    for label, ids in unknown_labels(samples, entry.active_map).items():
         yield Problem("unknown_label", "error", ids, f"label {label!r} is not in map {entry.map!r} of the catalog")
 
 
@@ -106,7 +106,7 @@ def _empty(start: float | None, end: float | None) -> bool:
 
 
 def _small_classes(corpus: str, samples: pa.Table, entry: CorpusEntry, min_class: int) -> Iterator[Problem]:
-    label_map = entry.maps[entry.map]
+    label_map = entry.active_map
     if unknown_labels(samples, label_map):
         return
     members: dict[tuple[str, str], list[str]] = {}

@@ -24,10 +24,11 @@ from xml.etree import ElementTree
 
 from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.corpora.base import Parsed, RowError, duplicate, register_parser
-from merloco.pipelines.corpora.clips import AUDIO_ENDINGS, VIDEO_ENDINGS, ending_rank, first_names, is_video
+from merloco.pipelines.corpora.clips import ending_rank, is_video
 from merloco.pipelines.corpora.folders import find_entry, find_release
 from merloco.pipelines.corpora.splits import carve_validation
-from merloco.pipelines.errors import DataError
+from merloco.pipelines.errors import DataError, first_names
+from merloco.pipelines.media.endings import AUDIO_ENDINGS, VIDEO_ENDINGS
 from merloco.pipelines.samples.schema import Sample
 
 EMOTIONS = ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise")

@@ -13,10 +13,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from merloco.pipelines.errors import FIRST_NAMES, first_names
 from merloco.pipelines.media.endings import AUDIO_ENDINGS, VIDEO_ENDINGS
 
-FIRST_NAMES = 3
-"""Names that a note gives."""
 MIN_LIKENESS = 0.6
 
 
@@ -93,11 +92,6 @@ class MediaIndex:
                 f"{what}: files of no annotated name, not used: {named_orphans(orphans, missing)}; "
                 f"missing: {first_names(missing)}"
             )
-
-
-def first_names(names: Sequence[str]) -> str:
-    """How many, and the first of them."""
-    return f"{len(names)} ({', '.join(names[:FIRST_NAMES])}{', ...' if len(names) > FIRST_NAMES else ''})"
 
 
 def named_orphans(orphans: Sequence[str], missing: Collection[str]) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from merloco.pipelines.corpora.clips import ending_rank, first_names, is_video, media_files, named_orphans
+from merloco.pipelines.corpora.clips import ending_rank, is_video, media_files, named_orphans
 from merloco.pipelines.corpora.folders import find_entry
+from merloco.pipelines.errors import first_names
 
 CLIP_FOLDERS = {
     "train": ("train_splits", "train_splits_complete"),

@@ -21,8 +21,8 @@ from merloco.pipelines.media.clock import Clock
 from merloco.pipelines.media.probe import (
     MediaError,
     container_start,
+    decode,
     open_container,
-    packets,
     seek,
     sound_tracks,
     stream_end,
@@ -143,11 +143,8 @@ def _read_track(
     sought = not from_start and seek(container, stream, zero + begin)
     clock = Clock(zero, leaps_out=end is None, begin=None if sought else 0.0)
     recording, errors = _Recording(begin, end, mixer), 0
-    for packet in packets(container, stream):
-        try:
-            frames = packet.decode() if packet is not None else []
-            errors += packet is None
-        except Exception:  # one bad packet costs its own samples: PyAV raises a dozen types for them
+    for frames in decode(container, stream):
+        if frames is None:
             errors += 1
             continue
         times = [clock.read(frame.time, frame.samples / frame.rate) for frame in frames]

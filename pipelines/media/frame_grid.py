@@ -55,18 +55,21 @@ class ClipRequest:
         """A clock for the video stream (`Clock`)."""
         return Clock(self.zero, leaps_out=self.end is None, begin=begin)
 
+    def grid_begin(self, first: float) -> float:
+        """The first point of the grid: the begin of the interval, or of a whole file the time of the first picture."""
+        return first if self.start is None else max(self.start, 0.0)
+
     def grid(self, first: float, last: float) -> np.ndarray:
         """Points of the grid in the interval at which a picture is shown, for the times of the first and the last."""
-        begin = first if self.start is None else max(self.start, 0.0)
+        begin = self.grid_begin(first)
         stop = last + 1e-6 if self.end is None else min(self.end - TAIL, last + 1e-6)
         count = int(np.floor((stop - begin) * self.fps + 1e-6)) + 1 if stop >= begin else 0
         return begin + np.arange(self.first_point(first), count) / self.fps
 
     def first_point(self, first: float) -> int:
         """Number of the first point of the grid at which there is a picture, for the time of the first picture."""
-        begin = first if self.start is None else max(self.start, 0.0)
         # A player shows the first picture at once: sound often begins a little before it.
-        return max(math.ceil((first - max(self.length, ROUNDING) - begin) * self.fps), 0)
+        return max(math.ceil((first - max(self.length, ROUNDING) - self.grid_begin(first)) * self.fps), 0)
 
     def require_size(self, count: int) -> None:
         """Raise `MediaError` where `count` pictures are more than one sample may have."""

@@ -126,14 +126,22 @@ def seek(container: Any, stream: Any, stamp: float) -> bool:
     return True
 
 
-def packets(container: Any, stream: Any) -> Iterator[Any]:
-    """Packets of a stream; None for a demuxer error, after which a container cannot go on."""
+def decode(container: Any, stream: Any) -> Iterator[list[Any] | None]:
+    """Frames of each packet of a stream; None for a bad packet, which costs its own frames.
+
+    After an error of the demuxer, the last packet, a container cannot go on.
+    """
     demuxed = container.demux(stream)
     while True:
         try:
-            yield next(demuxed)
+            packet = next(demuxed)
         except StopIteration:
             return
         except Exception:  # FFmpeg's errors have no common type
             yield None
             return
+        try:
+            frames = packet.decode()
+        except Exception:  # see above: PyAV raises a dozen types for bad packets
+            frames = None
+        yield frames

@@ -16,7 +16,7 @@ import numpy as np
 
 from merloco.pipelines.media.clips import DecodeInfo, Frames
 from merloco.pipelines.media.frame_grid import ROUNDING, TAIL, ClipRequest, nothing_decoded, open_clip
-from merloco.pipelines.media.probe import MediaError, open_container, packets, seek
+from merloco.pipelines.media.probe import MediaError, decode, open_container, seek
 
 BATCH = 64
 """Pictures that decord decodes at a time."""
@@ -108,11 +108,8 @@ def _pass(clip: ClipRequest, from_start: bool) -> tuple[_Sampler, int] | None:
         stream = container.streams[clip.track]
         sought = not from_start and seek(container, stream, clip.zero + (clip.start or 0.0))
         clock = clip.clock(begin=None if sought else 0.0)
-        for packet in packets(container, stream):
-            try:
-                frames = packet.decode() if packet is not None else []
-                errors += packet is None
-            except Exception:  # one bad packet costs its own frames
+        for frames in decode(container, stream):
+            if frames is None:
                 errors += 1
                 continue
             for frame in frames:
@@ -145,7 +142,7 @@ class _Sampler:
         """Take a frame; False when the interval is over."""
         if self.first is None:
             self.first = time
-            self._begin = time if self._clip.start is None else max(self._clip.start, 0.0)
+            self._begin = self._clip.grid_begin(time)
             self._point = self._clip.first_point(time)
         while self._frame is not None and time > (point := self._begin + self._point / self._clip.fps) + ROUNDING:
             if self._clip.end is not None and point > self._clip.end - TAIL:

@@ -64,7 +64,7 @@ def audit_path(store: Path, corpus: str) -> Path:
 
 def make_audit(name: str, entry: CorpusEntry, root: Path, parsed: Parsed, table: pa.Table) -> Audit:
     """Count a parsed corpus under its active label map."""
-    label_map = entry.maps[entry.map]
+    label_map = entry.active_map
     labels = apply_map(table, name, label_map).to_pylist()
     usable = [row for row in labels if row["emotion"] is not None]
     per_class = Counter((row["split"], row["emotion"]) for row in usable)

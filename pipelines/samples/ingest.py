@@ -15,6 +15,7 @@ from merloco.pipelines.errors import BrokenFileError, DataError
 from merloco.pipelines.files.atomic import require_writable
 from merloco.pipelines.files.formats import quarantine
 from merloco.pipelines.files.hashing import canonical_json, sha256_file, sha256_text
+from merloco.pipelines.files.walk import walk_once
 from merloco.pipelines.samples.audit import DELETED, Audit, audit_path, counted, make_audit, read_audit, write_audit
 from merloco.pipelines.samples.label_counts import require_known_labels
 from merloco.pipelines.samples.schema import Sample, from_table, to_table
@@ -38,13 +39,7 @@ def release_state(entry: CorpusEntry, root: Path) -> str:
     Linked folders are followed, each once: clips often lie on another disk than the annotations.
     """
     listing = []
-    visited: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in visited:
-            folders.clear()
-            continue
-        visited.add((status.st_dev, status.st_ino))
+    for folder, folders, files in walk_once(root):
         folders.sort()
         for name in sorted(files):
             try:
@@ -113,7 +108,7 @@ def ingest_corpus(name: str, entry: CorpusEntry, root: Path, store: Path) -> Aud
         table = to_table(samples)
         write_samples(store, name, table)
         joined = join_transcripts(store, name, table)
-        require_known_labels(joined, name, entry.maps[entry.map], entry.map, parsed.places)
+        require_known_labels(joined, name, entry.active_map, entry.map, parsed.places)
         audit = replace(make_audit(name, entry, root, parsed, joined), state=state + deleted.digest)
         write_audit(store, audit)
     return audit

@@ -104,7 +104,7 @@ def stats(
 
 def corpus_stats(name: str, entry: CorpusEntry, samples: pa.Table) -> CorpusStats:
     """Count one samples table under the active map of its catalog entry."""
-    label_map = entry.maps[entry.map]
+    label_map = entry.active_map
     labels = apply_map(samples, name, label_map)
     split = np.array(labels["split"].to_pylist(), dtype=object)
     has_target = ~labels["target"].is_null().to_numpy()

@@ -21,16 +21,13 @@ from merloco.pipelines.files.formats import write_parquet
 from merloco.pipelines.samples.schema import from_table, to_table
 from merloco.pipelines.samples.table import samples_path, write_samples
 from tests.helpers.corpora_files import merloco
-from tests.helpers.store_files import add_sequences, make_store, meld_samples
+from tests.helpers.store_files import make_sequence_store, make_store, meld_samples
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """300 samples with a text view, two views with windows, and one sample of audio that was never extracted."""
-    store = make_store(tmp_path_factory.mktemp("store"), n=300)
-    add_sequences(store, "prosody", 3)
-    add_sequences(store, "face_hog", 2)
-    return store
+    return make_sequence_store(tmp_path_factory.mktemp("store"))
 
 
 def test_one_parquet_holds_labels_and_a_column_per_view(

@@ -15,16 +15,13 @@ from merloco.pipelines.files.formats import write_parquet
 from merloco.pipelines.samples.schema import from_table, to_table
 from merloco.pipelines.samples.table import samples_path
 from tests.helpers.corpora_files import merloco
-from tests.helpers.store_files import add_sequences, make_store
+from tests.helpers.store_files import make_sequence_store, make_store
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """300 samples in three splits; some lack text, some lack sound and picture."""
-    store = make_store(tmp_path_factory.mktemp("store"), n=300)
-    add_sequences(store, "prosody", 3)
-    add_sequences(store, "face_hog", 2)
-    return store
+    return make_sequence_store(tmp_path_factory.mktemp("store"))
 
 
 def export(capsys: pytest.CaptureFixture, store: FeatureStore, out: Path) -> tuple[dict, str]:

@@ -6,8 +6,8 @@ import pytest
 
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.corpora.base import Parsed, parse_corpus
-from merloco.pipelines.corpora.clips import AUDIO_ENDINGS, VIDEO_ENDINGS
 from merloco.pipelines.errors import DataError
+from merloco.pipelines.media.endings import AUDIO_ENDINGS, VIDEO_ENDINGS
 from merloco.pipelines.samples.schema import Sample
 from tests.helpers import afew_release, meld_release
 from tests.helpers.iemocap_release import block, write_dialogue

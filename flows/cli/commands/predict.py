@@ -10,7 +10,7 @@ import typer
 from merloco.flows.arguments import find_device
 from merloco.flows.cli.console import MAX_CELL, Format, note, print_records, print_rows, show
 from merloco.flows.cli.options import CATALOG, CatalogOption, DeviceOption, FormatOption, StoreOption, open_store
-from merloco.pipelines.errors import DataError
+from merloco.pipelines.errors import DataError, first_names
 
 MAX_NAMED = 5
 """Files that a note names."""
@@ -39,8 +39,7 @@ def predict(
     opened = open_store(catalog, store)
     folder = find_run(opened.root, run, trained=True, default=("loco", "train"))
     if found.skipped:
-        named = ", ".join(found.skipped[:MAX_NAMED]) + (", ..." if len(found.skipped) > MAX_NAMED else "")
-        note(f"neither media nor text, not predicted: {len(found.skipped)} ({named})")
+        note(f"neither media nor text, not predicted: {first_names(found.skipped, MAX_NAMED)}")
     outcomes = predict_sources(opened, folder, found.inputs, find_device(device)) if found.inputs else []
     done = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
     _print_predictions(done, folder, read_config(folder)["config"], output)

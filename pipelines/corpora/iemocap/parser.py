@@ -221,7 +221,7 @@ def _carve_validation(parsed: Parsed, entry: CorpusEntry) -> None:
         raise DataError("IEMOCAP validation by 'film_time': expected by: dialogue or by: utterance")
     groups = {sample.sample_id: sample.dialogue or "" for sample in training}
     if validation.by == "utterance":
-        label_map = entry.maps[entry.map]
+        label_map = entry.active_map
         known = [sample for sample in training if sample.label in label_map.labels]
         labels = apply_map(to_table(known), "iemocap", label_map)
         groups = {i: groups[i] for i in labels.filter(labels["emotion"].is_valid())["sample_id"].to_pylist()}
