@@ -24,7 +24,7 @@ _USED_BY = {
     "step": ("audio", "video"),
     "sample_rate": ("audio",),
     "down_mix": ("audio",),
-} | dict.fromkeys(("fps", "min_face_share"), ("video",))
+} | dict.fromkeys(("fps", "min_face_share", "faceless_frames"), ("video",))
 """Key of a view -> modalities that read it."""
 _TOGETHER = ("loco", "cross_corpus")
 _SEVERAL_LABELS = ("single", "ablation")

@@ -39,6 +39,7 @@ LOCO = "corpora: [iemocap, meld, mosei, afew]"
         ("window: 4.0, step: 2.0", "step: 2.0", "a step of 2 s with no window"),
         ("{encoder: minilm}", "{encoder: minilm, window: 4}", "views.minilm.window: text has none"),
         ("{encoder: prosody,", "{encoder: prosody, fps: 3,", "views.prosody.fps: audio has none"),
+        ("{encoder: prosody,", "{encoder: prosody, faceless_frames: drop,", "faceless_frames: audio has none"),
         ("{encoder: face_hog, window: 4.0, step: 2.0", "{encoder: face_hog, window: 0.05", "less than one picture"),
         ("text: minilm}", "text: prosody}", "feature_sets.light.text: 'prosody' is no text view"),
         ("light: {audio: prosody, video: face_hog, text: minilm}", "light: {}", "feature_sets.light: no view"),
