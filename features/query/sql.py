@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import duckdb
 import pyarrow as pa
@@ -103,7 +103,10 @@ def _interruptible(
             while (batch := thread.submit(next, batches, None).result()) is not None:
                 yield batch
         except KeyboardInterrupt:
-            connection.interrupt()
+            idle = thread.submit(int)  # done when the thread has left the query
+            while not idle.done():  # DuckDB forgets an interruption that comes before the query has begun
+                connection.interrupt()
+                wait([idle], timeout=0.05)
             raise
 
 
