@@ -1,5 +1,6 @@
 """Fixtures that several tests share."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from merloco.pipelines.demo.build import build_demo
 from tests.helpers.kill_server import KillServer
 from tests.helpers.prefect_server import prefect_server
 from tests.helpers.store_files import CATALOG
+
+
+def pytest_configure() -> None:
+    """A shell starts background jobs without Ctrl-C (SIGINT is ignored), which tests send to themselves and to children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

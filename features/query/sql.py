@@ -102,7 +102,7 @@ def _interruptible(
         try:
             while (batch := thread.submit(next, batches, None).result()) is not None:
                 yield batch
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or what another signal's handler raises
             idle = thread.submit(int)  # done when the thread has left the query
             while not idle.done():  # DuckDB forgets an interruption that comes before the query has begun
                 connection.interrupt()
