@@ -14,7 +14,7 @@ from tests.helpers.store_files import CATALOG
 
 
 def pytest_configure() -> None:
-    """A shell starts background jobs without Ctrl-C (SIGINT is ignored), which tests send to themselves and to children."""
+    """Jobs in the background ignore Ctrl-C (SIGINT), which tests send to themselves and to children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
