@@ -99,6 +99,7 @@ def _interruptible(
 ) -> Iterator[pa.RecordBatch]:
     """DuckDB computes in a thread, so that Ctrl-C ends every query: by itself it sees signals now and then."""
     with ThreadPoolExecutor(1) as thread:
+        thread.submit(int).result()  # it has begun: an executor forgets a thread that Ctrl-C finds half started
         try:
             while (batch := thread.submit(next, batches, None).result()) is not None:
                 yield batch

@@ -140,7 +140,7 @@ def test_memory_has_a_limit_and_what_is_beyond_goes_to_a_private_folder_that_van
         "select 1 from range(1000000000) a, range(1000000000) b where hash(a.range + b.range) % 70000000000 = 3",
     ],
 )
-@pytest.mark.parametrize("delay", [0, 0.005, 0.5])
+@pytest.mark.parametrize("delay", [0, 0.002, 0.005, 0.02, 0.5])
 def test_ctrl_c_ends_a_query_without_rows(store: FeatureStore, query: str, delay: float) -> None:
     timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
