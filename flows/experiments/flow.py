@@ -15,6 +15,7 @@ from merloco.flows.experiments.plan import Plan, RunSummary, experiment_plan
 from merloco.flows.experiments.service import execute
 from merloco.flows.results.scores import tested_scores
 from merloco.flows.results.tables import result_rows
+from merloco.flows.tasks.catalog_names import ExperimentName
 from merloco.flows.tasks.display import corpus_tags, feature_tags, record_table, say_and_log, tag_flow_run
 from merloco.pipelines.catalog.loader import load_catalog
 
@@ -59,7 +60,7 @@ def plan_flow(catalog: str, store: str, plan: Plan, device: str = "cpu") -> list
 
 
 @flow(name="experiment", flow_run_name="experiment {name}")
-def experiment_flow(catalog: str, store: str, name: str, device: str = "cpu") -> list[dict[str, Any]]:
+def experiment_flow(catalog: str, store: str, name: ExperimentName, device: str = "cpu") -> list[dict[str, Any]]:
     """Run a named experiment of the catalog; returns the name and results of every run.
 
     Raises:

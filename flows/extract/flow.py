@@ -23,6 +23,7 @@ from merloco.flows.extract.jobs import Progress, ShardJob, summarize
 from merloco.flows.extract.runners import Runner, cluster_name, make_runner, reachable_api
 from merloco.flows.extract.service import extract_locked, plan_extraction
 from merloco.flows.extract.shard_queue import BACK_OFF, RETRIES, Extracted, ShardQueue, is_transient
+from merloco.flows.tasks.catalog_names import CorpusName, FeatureSetName
 from merloco.flows.tasks.display import corpus_tags, feature_tags, record_table, tag_flow_run
 from merloco.pipelines.catalog.loader import load_catalog
 
@@ -141,8 +142,8 @@ def _progress_artifact(queue: ShardQueue) -> Callable[[], None]:
 def extract_store_flow(
     catalog: str,
     store: str,
-    features: str = "light",
-    corpora: list[str] | None = None,
+    features: FeatureSetName = "light",
+    corpora: list[CorpusName] | None = None,
     modalities: list[Literal["audio", "video", "text"]] | None = None,
     device: str = "auto",
     retry_failed: bool = False,

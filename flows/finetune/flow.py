@@ -12,6 +12,7 @@ from merloco.flows.arguments import find_device
 from merloco.flows.cli.console import note
 from merloco.flows.finetune.plan import FinetuneJob, plan_job
 from merloco.flows.finetune.service import FinetunedEncoder, Progress, run_job
+from merloco.flows.tasks.catalog_names import CorpusName, FeatureSetName
 from merloco.flows.tasks.display import corpus_tags, feature_tags, record_table, say_and_log, tag_flow_run
 from merloco.pipelines.samples.schema import Modality
 
@@ -43,9 +44,9 @@ def finetune_encoder_flow(
     catalog: str,
     store: str,
     modality: Modality,
-    corpus: str,
+    corpus: CorpusName,
     base: str | None = None,
-    features: str = "published",
+    features: FeatureSetName = "published",
     device: str = "auto",
 ) -> dict[str, Any]:
     """Plan and fine-tune on a node: what a deployment runs. The corpus lies where the catalog or the ingest says.

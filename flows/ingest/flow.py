@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 from merloco.flows.ingest.audit_tables import SUMS, audit_rows, finding_sentences
 from merloco.flows.ingest.service import ingest_one
 from merloco.flows.tasks.attempts import TasksFailedError, attempt_all
+from merloco.flows.tasks.catalog_names import CorpusName
 from merloco.flows.tasks.display import corpus_tags, record_table, tag_flow_run
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import UsageError
@@ -34,7 +35,7 @@ def ingest_task(catalog: str, store: str, name: str, root: str) -> Audit:
     flow_run_name=lambda: f"ingest {', '.join(flow_run.parameters['roots']) or 'all'}",
     log_prints=False,
 )
-def ingest_flow(catalog: str, store: str, roots: dict[str, str]) -> dict[str, Audit]:
+def ingest_flow(catalog: str, store: str, roots: dict[CorpusName, str]) -> dict[str, Audit]:
     """Ingest corpora; a corpus that cannot be read does not keep the others from being read.
 
     Args:

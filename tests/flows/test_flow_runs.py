@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import Flow
+from prefect.deployments import run_deployment
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from merloco.features.shards.locks import shard_lock
 from merloco.features.store import FeatureStore
+from merloco.flows.experiments.flow import experiment_flow
 from merloco.flows.extract.flow import extract_store_flow, run_extract_flow
 from merloco.flows.extract.jobs import extract_jobs
 from merloco.flows.extract.shard_queue import ShardQueue
-from merloco.flows.finetune.flow import finetune_flow
+from merloco.flows.finetune.flow import finetune_encoder_flow, finetune_flow
 from merloco.flows.finetune.plan import FinetuneJob
 from merloco.flows.ingest.flow import ingest_flow
 from merloco.flows.tasks.attempts import TasksFailedError, attempt_all
@@ -186,6 +190,28 @@ def test_a_deployment_with_nothing_to_do_fails(tmp_path: Path, monkeypatch: pyte
     FeatureStore.open(tmp_path, load_catalog(CATALOG), create=True)
     with pytest.raises(DataError, match="holds no samples"):
         extract_store_flow.fn(str(CATALOG), str(tmp_path))
+
+
+REFUSED = [
+    (ingest_flow, {"roots": {"melt": "."}}, "'melt' is not one of"),
+    (extract_store_flow, {"features": "lihgt"}, "'lihgt' is not one of ['light', 'published']"),
+    (extract_store_flow, {"corpora": ["melt"]}, "'melt' is not one of"),
+    (experiment_flow, {"name": "lcoo"}, "'lcoo' is not one of"),
+    (finetune_encoder_flow, {"modality": "text", "corpus": "melt"}, "'melt' is not one of"),
+    (finetune_encoder_flow, {"modality": "text", "corpus": "meld", "features": "lihgt"}, "'lihgt' is not one of"),
+]
+
+
+@pytest.mark.parametrize(("flow", "parameters", "sentence"), REFUSED)
+def test_a_deployment_refuses_an_unknown_name_before_a_run_is_made(
+    api: str, flow: Flow, parameters: dict, sentence: str
+) -> None:
+    before = len(ask(api, "flow_runs"))
+    flow.to_deployment("names").apply()
+    with pytest.raises(PrefectHTTPStatusError, match="409") as refused:
+        run_deployment(f"{flow.name}/names", parameters={"catalog": "c", "store": "s", **parameters}, timeout=0)
+    assert sentence in refused.value.response.json()["detail"]
+    assert len(ask(api, "flow_runs")) == before
 
 
 def test_errors_of_several_tasks_are_one_that_travels_between_processes_and_keeps_what_went_well() -> None:
