@@ -32,7 +32,7 @@ LOCO = "corpora: [iemocap, meld, mosei, afew]"
         ("joy: happy", "joy: true", "labels.joy: expected text, found true: quote it"),
         ("about: MELD's own seven classes", "about: 12", "about: expected text, found 12: quote it"),
         ("trained_on: [meld]", "trained_on: meld", r"trained_on: expected a list, .*: write \[meld\]"),
-        ("standardize: true", "dropout: .nan", "dropout: expected a finite number, found nan"),
+        ("dropout: 0.5}", "dropout: .nan}", "dropout: expected a finite number, found nan"),
         ("reported: validation", "reported: valid", "reported: expected 'test' or 'validation', found"),
         ("reported: validation", "test_session: 6", "test_session: expected 5 or less, found 6"),
         ("step: 2.0", "step: 5", "a step of 5 s with a window of 4 s"),
