@@ -67,7 +67,8 @@ class Optimizer:
     def __init__(self, parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> None:
         if config.optimizer not in OPTIMIZERS:
             raise ModelError(f"unknown optimizer {config.optimizer!r}: known: {', '.join(OPTIMIZERS)}")
-        self.kind, self.learning_rate, self.weight_decay = config.optimizer, config.learning_rate, config.weight_decay
+        self.kind, self.weight_decay = config.optimizer, config.weight_decay
+        self.learning_rate: float | Tensor = config.learning_rate
         self.parameters = parameters
         first = {} if self.kind == "sgd" else parameters
         self.first = {name: torch.zeros_like(weight) for name, weight in first.items()}
@@ -104,9 +105,11 @@ class Optimizer:
         self.second = {name: value[runs] for name, value in self.second.items()}
 
 
-def _lion(weights: list[Tensor], gradients: list[Tensor], momenta: list[Tensor], rate: float, decay: float) -> None:
+def _lion(
+    weights: list[Tensor], gradients: list[Tensor], momenta: list[Tensor], rate: float | Tensor, decay: float
+) -> None:
     """Chen et al. 2023, algorithm 2: the sign of an interpolation, decoupled weight decay."""
     for weight, gradient, momentum in zip(weights, gradients, momenta, strict=True):
         direction = torch.lerp(gradient, momentum, LION_BETA1).sign_()
-        weight.mul_(1 - rate * decay).sub_(direction, alpha=rate)
+        weight.mul_(1 - rate * decay).sub_(direction * rate)
         momentum.lerp_(gradient, 1 - LION_BETA2)

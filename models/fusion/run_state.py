@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,9 +26,10 @@ class RunState:
     """Where the rows of its data set begin in the matrices of the stack."""
     device: str
     history: list[dict[str, float]] = field(default_factory=list)
-    best: dict[str, np.ndarray] = field(default_factory=dict)
     best_uar: float = -1.0
     best_epoch: int = 0
+    finished: bool = False
+    """It has its result, or none is to come; it may stay in its stack for a while."""
     epoch: int = 0
     step: int = 0
     """Batches of this epoch that are done."""
@@ -42,18 +42,18 @@ class RunState:
                 raise ModelError(
                     f"run {self.spec.name!r} has no {what} rows with a label and a modality of {modalities}"
                 )
-        self.order = torch.Generator().manual_seed(self.spec.seed)
-        self.noise = torch.Generator(self.device).manual_seed(self.spec.seed)
-        self.rows = torch.from_numpy(self.spec.train_rows + self.offset)
+        self.order = torch.Generator(self.device).manual_seed(self.spec.seed)
+        self.rows = torch.from_numpy(self.spec.train_rows + self.offset).to(self.device)
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
         """Shuffle the rows into batches; the last one is filled up with rows that do not count."""
         size = self.spec.config.batch_size
         count = len(self.rows)
-        self.batches = torch.zeros(-(-count // size), size, dtype=torch.int64)
-        self.counts = torch.zeros(self.batches.shape)
-        self.batches.view(-1)[:count] = self.rows[torch.randperm(count, generator=self.order)]
+        self.batches = torch.zeros(-(-count // size), size, dtype=torch.int64, device=self.device)
+        self.counts = torch.zeros(self.batches.shape, device=self.device)
+        shuffled = torch.randperm(count, generator=self.order, device=self.device)
+        self.batches.view(-1)[:count] = self.rows[shuffled]
         self.counts.view(-1)[:count] = 1.0
         self.epoch += 1
         self.step = 0
@@ -69,22 +69,20 @@ class RunState:
         return scheduled_rate(config.learning_rate, config.schedule, (self.epoch - 1) * batches + batch, batches)
 
     def next_batches(self, count: int) -> tuple[Tensor, Tensor]:
-        """Rows and what they count of the next batches, each (count, B)."""
+        """Rows and what they count of the next batches, each (count, B); a finished run has its last ones again."""
+        if self.finished:
+            return self.batches[-1:].expand(count, -1), self.counts[-1:].expand(count, -1)
         part = slice(self.step, self.step + count)
         self.step += count
         return self.batches[part], self.counts[part]
 
-    def finish_epoch(self, uar: float, loss: float) -> bool:
-        """Note the validation score and the summed loss of the epoch, and begin the next one.
-
-        Returns:
-            Whether the run goes on.
-        """
+    def finish_epoch(self, uar: float, loss: float) -> None:
+        """Note the validation score and the summed loss of the epoch, and begin the next one or finish."""
         self.history.append({"epoch": self.epoch, "loss": loss / len(self.rows), "val_uar": uar})
         if uar > self.best_uar:
             self.best_uar, self.best_epoch = uar, self.epoch
         # As published: after `patience` epochs without a gain, the next one may still bring it.
-        stops = self.epoch - self.best_epoch > self.spec.config.patience or self.epoch >= self.spec.config.epochs
-        if not stops:
+        patience, epochs = self.spec.config.patience, self.spec.config.epochs
+        self.finished = self.epoch - self.best_epoch > patience or self.epoch >= epochs
+        if not self.finished:
             self._begin_epoch()
-        return not stops

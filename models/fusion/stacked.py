@@ -31,8 +31,8 @@ class Networks(Protocol):
     def backward(self, loss: Tensor, update: Update) -> None:
         """Compute the gradients of a loss, and call for the update of parameters whose gradients are there."""
 
-    def predict(self, run: int, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None) -> Tensor:
-        """Logits (n, K) of one run for features (n, D), in float32 and without dropout."""
+    def predict(self, runs: Tensor, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None) -> Tensor:
+        """Logits (r, n, K) of r of the runs for features (r, n, D), in float32 and without dropout."""
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """What is trained, by name; the run is the first dimension where R may be more than one."""
@@ -40,11 +40,14 @@ class Networks(Protocol):
     def select(self, runs: Tensor) -> None:
         """Drop all runs but these; the others move up."""
 
-    def state(self, run: int) -> dict[str, np.ndarray]:
-        """Copy of one run's weights by their own names."""
+    def snapshot(self, runs: Tensor) -> None:
+        """Copy the weights of these runs, on their device, over what was copied before."""
 
-    def not_finite(self, run: int) -> list[str]:
-        """Names of one run's weights that hold a value that is not finite."""
+    def snapshot_of(self, run: int) -> dict[str, np.ndarray]:
+        """One run's copied weights by their own names."""
+
+    def finite(self) -> dict[str, Tensor]:
+        """Name of a weight -> whether all of its values are finite, bool (R,)."""
 
 
 class SingleNetwork:
@@ -58,6 +61,7 @@ class SingleNetwork:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.dropout_widths: Mapping[str, int] = getattr(module, "dropout_widths", {})
+        self._snapshot: dict[str, Tensor] = {}
 
     def __call__(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor] | None
@@ -73,11 +77,11 @@ class SingleNetwork:
         loss.backward()
         update(self.parameters())
 
-    def predict(self, run: int, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None) -> Tensor:
+    def predict(self, runs: Tensor, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None) -> Tensor:
         """See `Networks`."""
         self.module.eval()
-        logits: Tensor = self.module(features, present)
-        return logits
+        logits: Tensor = self.module(_of_run(features, 0), None if present is None else _of_run(present, 0))
+        return logits.unsqueeze(0)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """See `Networks`."""
@@ -86,13 +90,17 @@ class SingleNetwork:
     def select(self, runs: Tensor) -> None:
         """See `Networks`: there is one run."""
 
-    def state(self, run: int) -> dict[str, np.ndarray]:
+    def snapshot(self, runs: Tensor) -> None:
         """See `Networks`."""
-        return {name: value.detach().cpu().numpy().copy() for name, value in self.module.state_dict().items()}
+        self._snapshot = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
 
-    def not_finite(self, run: int) -> list[str]:
+    def snapshot_of(self, run: int) -> dict[str, np.ndarray]:
         """See `Networks`."""
-        return [name for name, weight in self.module.named_parameters() if not bool(torch.isfinite(weight).all())]
+        return {name: value.cpu().numpy() for name, value in self._snapshot.items()}
+
+    def finite(self) -> dict[str, Tensor]:
+        """See `Networks`."""
+        return {name: torch.isfinite(weight).all().unsqueeze(0) for name, weight in self.module.named_parameters()}
 
 
 def _of_run(values: Mapping[str, Tensor], run: int) -> dict[str, Tensor]:
@@ -131,6 +139,7 @@ class StackedFusion:
             name: nn.Parameter(torch.stack([weights[name] for weights in packed]).to(device)) for name in packed[0]
         }
         self._layers = {m: [n for n in packed[0] if n.startswith((f"fc_{m}.", f"pairs_{m}."))] for m in self.modalities}
+        self._snapshot: dict[str, Tensor] = {}
         self._products: dict[str, Tensor] = {}
         self._inputs: dict[str, Tensor] = {}
 
@@ -179,25 +188,20 @@ class StackedFusion:
 
     def _linear(self, rows: Tensor, layer: str) -> Tensor:
         wide = layer not in ("fc_avt", "classifier")
-        return self._product(rows, layer, self.weights[f"{layer}.bias"], self.dtype if wide else torch.float32)
+        weight, bias = self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"]
+        return _product(rows, weight, bias, self.dtype if wide else torch.float32)
 
     def _pair_products(self, rows: Tensor, modality: str) -> Tensor:
-        return self._product(rows, f"pairs_{modality}", None, self.dtype)
+        return _product(rows, self.weights[f"pairs_{modality}.weight"], None, self.dtype)
 
-    def _product(self, rows: Tensor, layer: str, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-        weight = self.weights[f"{layer}.weight"].to(dtype)
-        if len(weight) == 1 and dtype == torch.float32:  # backward, a batched product of one is slower
-            one = nn.functional.linear(rows.squeeze(0), weight.squeeze(0), None if bias is None else bias.squeeze(0))
-            return one.unsqueeze(0)
-        out = torch.bmm(rows.to(dtype), weight.mT).float()
-        return out if bias is None else out + bias[:, None]
-
-    def predict(self, run: int, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None) -> Tensor:
+    def predict(self, runs: Tensor, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None) -> Tensor:
         """See `Networks`."""
-        own = _of_run(self.weights, run)
+        weights: Mapping[str, Tensor] = self.weights
+        if len(runs) < len(weights["classifier.weight"]):
+            weights = {name: weight[runs] for name, weight in weights.items()}
 
         def linear(rows: Tensor, layer: str) -> Tensor:
-            return nn.functional.linear(rows, own[f"{layer}.weight"], own.get(f"{layer}.bias"))
+            return _product(rows, weights[f"{layer}.weight"], weights.get(f"{layer}.bias"))
 
         products = {
             m: modality_products(
@@ -219,10 +223,18 @@ class StackedFusion:
     def select(self, runs: Tensor) -> None:
         """See `Networks`."""
         self.weights = {name: nn.Parameter(weight.detach()[runs]) for name, weight in self.weights.items()}
+        self._snapshot = {name: weight[runs] for name, weight in self._snapshot.items()}
 
-    def state(self, run: int) -> dict[str, np.ndarray]:
+    def snapshot(self, runs: Tensor) -> None:
+        """See `Networks`."""
+        for name, weight in self.weights.items():
+            if name not in self._snapshot:
+                self._snapshot[name] = torch.empty_like(weight, requires_grad=False)
+            self._snapshot[name][runs] = weight.detach()[runs]
+
+    def snapshot_of(self, run: int) -> dict[str, np.ndarray]:
         """See `Networks`; by the published names."""
-        own = {name: weight.detach()[run].cpu().numpy().copy() for name, weight in self.weights.items()}
+        own = {name: weight[run].cpu().numpy() for name, weight in self._snapshot.items()}
         pairs = pairs_of(self.modalities)
         columns = {
             m: iter(np.split(own[f"pairs_{m}.weight"].T, 2 * sum(m in pair for pair in pairs), axis=1))
@@ -232,8 +244,17 @@ class StackedFusion:
             (first, gate1), (second, gate2) = ((next(columns[m]), next(columns[m])) for m in pair)
             layer = layer_of(pair)
             own |= {f"{layer}.WF1": first, f"{layer}.WF2": second, f"{layer}.WF": np.concatenate([gate1, gate2])}
-        return {name: np.ascontiguousarray(own[name]) for name in self.names}
+        return {name: np.array(own[name], order="C") for name in self.names}
 
-    def not_finite(self, run: int) -> list[str]:
+    def finite(self) -> dict[str, Tensor]:
         """See `Networks`; by the stack's names."""
-        return [name for name, weight in self.weights.items() if not bool(torch.isfinite(weight[run]).all())]
+        return {name: torch.isfinite(weight).flatten(1).all(1) for name, weight in self.weights.items()}
+
+
+def _product(rows: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Rows (R, n, d) times weights (R, d', d), and biases (R, d'): float32 (R, n, d')."""
+    if len(weight) == 1 and dtype == torch.float32:  # backward, a batched product of one is slower
+        one = nn.functional.linear(rows.squeeze(0), weight.squeeze(0), None if bias is None else bias.squeeze(0))
+        return one.unsqueeze(0)
+    out = torch.bmm(rows.to(dtype), weight.to(dtype).mT).float()
+    return out if bias is None else out + bias[:, None]

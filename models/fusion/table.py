@@ -46,14 +46,14 @@ class StandardScaler:
             name: torch.stack([torch.from_numpy(scales[name]) for scales in found]).to(device) for name in found[0]
         }
 
-    def transform(self, modality: str, rows: Tensor, run: int | None = None) -> Tensor:
-        """Scale (R, B, D) rows of all runs, or (n, D) rows of one run; unchanged without standardization."""
+    def transform(self, modality: str, rows: Tensor, runs: Tensor | None = None) -> Tensor:
+        """Scale (R, n, D) rows of all runs, or of these; unchanged without standardization."""
         if f"scale.{modality}.mean" not in self.values:
             return rows
         mean, std = (self.values[f"scale.{modality}.{part}"] for part in ("mean", "std"))
-        if run is None:
-            return (rows - mean[:, None]) / std[:, None]
-        return (rows - mean[run]) / std[run]
+        if runs is not None:
+            mean, std = mean[runs], std[runs]
+        return (rows - mean[:, None]) / std[:, None]
 
     def arrays(self, run: int) -> dict[str, np.ndarray]:
         """One run's scales by name."""
@@ -93,9 +93,9 @@ class FeatureTable:
         """Where the rows of a data set begin."""
         return self._offsets[id(dataset)]
 
-    def rows(self, rows: Tensor, scaler: StandardScaler, modality: str, run: int | None = None) -> Tensor:
-        """Scaled features (..., D) of rows, 0 where they lack the modality: (R, B) of all runs, or (n,) of one run."""
-        scaled = scaler.transform(modality, self.features[modality][rows], run)
+    def rows(self, rows: Tensor, scaler: StandardScaler, modality: str, runs: Tensor | None = None) -> Tensor:
+        """Scaled features (R, n, D) of rows (R, n), 0 where they lack the modality: of all runs, or of these."""
+        scaled = scaler.transform(modality, self.features[modality][rows], runs)
         return scaled if self.complete else scaled * self.present[modality][rows].unsqueeze(-1)
 
     def presence(self, rows: Tensor) -> dict[str, Tensor] | None:

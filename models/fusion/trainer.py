@@ -4,16 +4,17 @@ On a CPU every run trains by itself, each product in one thread, and every core 
 of the run, bit for bit, whoever trains beside it and however many cores there are. With networks as wide as the
 published ones that costs a few percent over batched products of several runs, whose order of addition depends on their
 number. On a GPU runs of equal shape train as one stack: a step takes one batch of every run, so its products are
-batched and its update is one; rounding then depends on the stack, and `tests/models/test_stacked.py` holds the
-weights of short trainings to 1e-4 of what a run gets alone. A run keeps its own rows, class weights, seed, learning
-rate and early stopping in either case, and a finished run leaves its stack.
+batched, its update is one and its launch is one (see `Steps`), and the host waits for the GPU only when an epoch of a
+run is through; rounding then depends on the stack, and `tests/models/test_stacked.py` holds the weights of short
+trainings to 1e-4 of what a run gets alone. A run keeps its own rows, class weights, seed, learning rate and early
+stopping in either case, and finished runs leave their stack.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 
@@ -22,32 +23,27 @@ import torch
 from torch import Tensor, nn
 
 from merloco.models.device import float32_products
-from merloco.models.errors import ModelError
 from merloco.models.fusion.dataset import Dataset
-from merloco.models.fusion.divergence import (
-    DivergedError,
-    diverged,
-    joined,
-    modality_of,
-    require_finite,
-    require_finite_steps,
-)
+from merloco.models.fusion.divergence import DivergedError, joined, require_finite, require_finite_steps
+from merloco.models.fusion.dropout import CounterNoise, DropoutNoise, GeneratorNoise
 from merloco.models.fusion.losses import FusionLoss
 from merloco.models.fusion.optimizers import Optimizer
-from merloco.models.fusion.prediction import build_network, probabilities_of
+from merloco.models.fusion.prediction import build_network
 from merloco.models.fusion.run_state import RunState
 from merloco.models.fusion.spec import RunResult, RunSpec
 from merloco.models.fusion.stacked import Networks, SingleNetwork, StackedFusion
+from merloco.models.fusion.steps import Steps, training_stream
 from merloco.models.fusion.table import FeatureTable, StandardScaler
-from merloco.models.metrics.scores import validation_score
+from merloco.models.fusion.validation import validation_logits, validation_uar
 from merloco.models.parallel import parallel_for, run_parallel, sequential
 
-BLOCK = 8
-"""Steps for which dropout is drawn at once, and between two looks at whether training goes on."""
 WIDE = 4 * 2**20
 """Bytes of weights from which a network takes several cores: a smaller one has too little work to share."""
 STACK = {"cpu": 1, "cuda": 128}
 """Most runs in a stack."""
+NOISE: dict[str, type[GeneratorNoise] | type[CounterNoise]] = {"cpu": GeneratorNoise, "cuda": CounterNoise}
+SPARE = 8
+"""Finished runs leave a stack when they are more than one in so many: a stack of another size is captured anew."""
 
 Progress = Callable[[RunSpec, dict[str, float]], None]
 """Called after every epoch, in the thread that asks for results."""
@@ -74,7 +70,7 @@ def train_module(module: nn.Module, dataset: Dataset, spec: RunSpec, device: str
         ModelError: There is nothing to train or to validate on.
         DivergedError: A loss or a weight is not finite.
     """
-    with float32_products(tf32=spec.config.precision == "tf32"):
+    with float32_products(tf32=spec.config.precision == "tf32"), training_stream(device):
         for event in _train([(0, dataset, spec)], SingleNetwork(module.to(device)), device, threading.Event()):
             if isinstance(event, DivergedError):
                 raise event
@@ -148,11 +144,13 @@ def _train_group(
     if not usable:
         return
     config = usable[0][2].config
-    fusions = [build_network(dataset, spec.config, spec.seed) for _, dataset, spec in usable]
+    fresh = {spec.seed: build_network(dataset, spec.config, spec.seed) for _, dataset, spec in usable}
+    fusions = [fresh[spec.seed] for _, _, spec in usable]
     widths = {m: usable[0][1].features[m].shape[1] ** 2 for m in config.modalities}
     wide = torch.device(device).type == "cpu" and sum(w.nbytes for w in fusions[0].parameters()) >= WIDE
     with (
         float32_products(tf32=config.precision == "tf32"),
+        training_stream(device),
         parallel_for(widths, cores) if wide and cores > 1 else nullcontext(sequential if wide else None) as each,
     ):
         yield from _train(usable, StackedFusion(fusions, device, config.precision, each), device, stop)
@@ -165,108 +163,64 @@ def _train(
     config = runs[0][1].config
     table = FeatureTable([dataset for dataset, _ in runs], config, device)
     states = [RunState(number, dataset, spec, table.offset(dataset), device) for number, dataset, spec in members]
-    scaler, loss = StandardScaler(runs, device), FusionLoss(runs, device)
-    optimizer = Optimizer(networks.parameters(), config)
-    noise = None
+    scaler = StandardScaler(runs, device)
+    noise: DropoutNoise | None = None
     if config.dropout and networks.dropout_widths:
-        shape = (len(runs), BLOCK, config.batch_size, sum(networks.dropout_widths.values()))
-        noise = torch.empty(shape, device=device)
-    totals = torch.zeros(len(runs), device=device)
-    step = 0
-    while states and not stop.is_set():
-        if step % BLOCK == 0 and noise is not None:
-            _draw(noise, states, config.dropout)
-        count = min(BLOCK - step % BLOCK, *(state.steps_remaining for state in states))
-        rates = [states[0].learning_rate(states[0].step + i) for i in range(count)]
-        batches = [state.next_batches(count) for state in states]
-        rows, counts = (torch.stack(parts, dim=1).to(device) for parts in zip(*batches, strict=True))
-        finite = []
-        for i in range(count):
-            optimizer.learning_rate = rates[i]
-            drops = None if noise is None else _by_place(noise[:, (step + i) % BLOCK], networks.dropout_widths)
-            features = {m: table.rows(rows[i], scaler, m) for m in table.modalities}
-            logits, sums = networks(features, table.presence(rows[i]), drops)
-            losses = loss(logits, counts=counts[i], **table.truth(rows[i]))
-            networks.backward(losses.sum(), optimizer.update)
-            losses = losses.detach()
-            totals += losses * counts[i].sum(-1)
-            finite.append(torch.isfinite(torch.stack([losses, *sums.values()])))
-        step += count
-        fine = torch.stack(finite, dim=1).cpu()
-        active = []
-        for r, state in enumerate(states):
-            try:
-                require_finite_steps(state.spec, state.epoch, fine[..., r], table.modalities)
-                if state.steps_remaining:
-                    active.append(r)
-                    continue
-                goes_on = _end_epoch(state, networks, r, table, scaler, float(totals[r]))
-            except DivergedError as error:
-                yield error
-                continue
-            yield state.spec, state.history[-1]
-            totals[r] = 0
-            if goes_on:
-                active.append(r)
-            else:
-                yield RunResult(
-                    state.spec,
-                    {**state.best, **scaler.arrays(r)},
-                    state.history,
-                    state.best_epoch,
-                    time.perf_counter() - state.begun,
-                    state.position,
-                )
-        if 0 < len(active) < len(states):
-            chosen = torch.tensor(active, device=device)
-            for part in (networks, scaler, loss):
-                part.select(chosen)
-            optimizer.select(networks.parameters(), chosen)
-            noise = None if noise is None else noise[chosen]
-            totals = totals[chosen]
-        states = [states[r] for r in active]
+        seeds = [spec.seed for _, spec in runs]
+        make = NOISE[torch.device(device).type]
+        noise = make(seeds, networks.dropout_widths, config.batch_size, config.dropout, device)
+    optimizer = Optimizer(networks.parameters(), config)
+    steps = Steps(networks, table, scaler, FusionLoss(runs, device), optimizer, noise, config.batch_size, device)
+    while (active := [r for r, state in enumerate(states) if not state.finished]) and not stop.is_set():
+        if (len(states) - len(active)) * SPARE > len(states):
+            steps.select(torch.tensor(active, device=device))
+            states, active = [states[r] for r in active], list(range(len(active)))
+        count = min(steps.block, *(states[r].steps_remaining for r in active))
+        first = states[active[0]]
+        finite = steps.run(states, count, [first.learning_rate(first.step + i) for i in range(count)])
+        ended = [r for r in active if not states[r].steps_remaining]
+        yield from _end_epochs(states, active, ended, finite, steps)
 
 
-def _end_epoch(
-    state: RunState, networks: Networks, run: int, table: FeatureTable, scaler: StandardScaler, loss: float
-) -> bool:
-    """Validate a run, note the sum of its losses; whether it goes on.
+def _end_epochs(
+    states: Sequence[RunState], active: Sequence[int], ended: Sequence[int], finite: Tensor, steps: Steps
+) -> Iterator[Event]:
+    """Finish runs that left the finite numbers, and the epochs that are through: the one time that a GPU is waited for.
 
-    Raises:
-        DivergedError: Weights, or what they make of the validation rows, are not finite.
+    Args:
+        states: Of all runs of the stack.
+        active: Those that are not finished.
+        ended: Those of them whose epoch is through.
+        finite: What `Steps.run` gave.
+        steps: Of the stack.
     """
-    if names := networks.not_finite(run):
-        named = dict.fromkeys(m for name in names if (m := modality_of(name)))
-        raise diverged(state.spec, state.epoch, "weights are not finite", named)
-    rows = state.spec.val_rows
-    chosen = torch.from_numpy(rows + state.offset)
-    with torch.inference_mode(), float32_products():
-        features = {m: table.rows(chosen, scaler, m, run) for m in table.modalities}
-        logits = networks.predict(run, features, table.presence(chosen))
-    if not torch.isfinite(logits).all():
-        raise diverged(state.spec, state.epoch, "outputs for validation rows are not finite", ())
-    task = state.spec.config.task
-    uar = validation_score(state.dataset, rows, probabilities_of(logits, task), task)
-    if np.isnan(uar):
-        raise ModelError(f"run {state.spec.name!r}: its validation rows show no class and its opposite to choose by")
-    if uar > state.best_uar:
-        state.best = networks.state(run)
-    return state.finish_epoch(uar, loss)
-
-
-def _draw(noise: Tensor, states: Sequence[RunState], rate: float) -> None:
-    """Fill what dropout multiplies with in the next steps (R, BLOCK, B, width), each run's from its own generator.
-
-    A value takes 16 random bits, so that a rate is exact to 1 / 65,536 and a draw costs a third of torch's own.
-    """
-    dropped = round(rate * 2**16) - 2**15
-    for run, state in zip(noise, states, strict=True):
-        bits = torch.empty(-(-run.numel() // 4), dtype=torch.int64, device=run.device)
-        bits.random_(-(2**63), None, generator=state.noise)
-        torch.ge(bits.view(torch.int16)[: run.numel()].view(run.shape), dropped, out=run)
-    noise *= 1 / (1 - rate)
-
-
-def _by_place(noise: Tensor, widths: Mapping[str, int]) -> dict[str, Tensor]:
-    """Split (R, B, width) into one part per place where dropout acts."""
-    return dict(zip(widths, noise.split(list(widths.values()), dim=-1), strict=True))
+    logits = validation_logits(states, ended, steps) if ended else {}
+    weights = {name: fine.tolist() for name, fine in steps.networks.finite().items()} if ended else {}
+    steps_finite = finite.permute(1, 0, 2).cpu()
+    errors: dict[int, DivergedError] = {}
+    scores: dict[int, float] = {}
+    for r in active:
+        try:
+            require_finite_steps(states[r].spec, states[r].epoch, steps_finite[..., r], steps.table.modalities)
+            if r in logits:
+                not_finite = [name for name, fine in weights.items() if not fine[r]]
+                scores[r] = validation_uar(states[r], not_finite, logits[r])
+        except DivergedError as error:
+            errors[r] = error
+    device = finite.device
+    if gains := [r for r, uar in scores.items() if uar > states[r].best_uar]:
+        steps.networks.snapshot(torch.tensor(gains, device=device))
+    totals = steps.totals.tolist()
+    for r, diverged_error in errors.items():
+        states[r].finished = True
+        yield diverged_error
+    for r, uar in scores.items():
+        state = states[r]
+        state.finish_epoch(uar, totals[r])
+        yield state.spec, state.history[-1]
+        if state.finished:
+            best = {**steps.networks.snapshot_of(r), **steps.scaler.arrays(r)}
+            seconds = time.perf_counter() - state.begun
+            yield RunResult(state.spec, best, state.history, state.best_epoch, seconds, state.position)
+    if ended:
+        steps.restart(torch.tensor(ended, device=device))

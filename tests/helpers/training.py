@@ -1,9 +1,11 @@
 """Planted data sets and settings of short trainings."""
 
 import numpy as np
+import torch
 
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.fusion.spec import TrainConfig
+from merloco.models.fusion.stacked import Networks
 
 CLASSES = ("neutral", "happy", "sad")
 
@@ -39,3 +41,9 @@ def planted(n: int = 600, signal: tuple[str, ...] = ("text",), seed: int = 0) ->
         mask=mask,
         classes=CLASSES,
     )
+
+
+def weights_of(networks: Networks, run: int) -> dict[str, np.ndarray]:
+    """One run's weights as they are now."""
+    networks.snapshot(torch.tensor([run]))
+    return networks.snapshot_of(run)

@@ -94,8 +94,8 @@ def test_forty_training_steps_give_the_published_losses(runs: int) -> None:
             networks.backward(losses.sum(), optimizer.update)
             found.append(float(losses[0].detach()))
     assert np.abs(np.array(found) - golden["losses"]).max() < 2e-3
-    logits = networks.predict(0, {m: torch.from_numpy(f) for m, f in data.features.items()}, None)
-    assert np.abs(logits.detach().numpy() - golden["final_logits"]).max() < 2e-3
+    logits = networks.predict(torch.zeros(1, dtype=torch.int64), {m: f[None] for m, f in table.features.items()}, None)
+    assert np.abs(logits[0].detach().numpy() - golden["final_logits"]).max() < 2e-3
 
 
 def test_metrics() -> None:

@@ -18,7 +18,7 @@ from merloco.models.fusion.stacked import SingleNetwork, StackedFusion
 from merloco.models.fusion.trainer import STACK, train_module, train_run, train_runs
 from merloco.models.parallel import parallel_for
 from merloco.models.protocols import Fold, run_spec
-from tests.helpers.training import CONFIG, DIMS, planted
+from tests.helpers.training import CONFIG, DIMS, planted, weights_of
 
 SHORT = replace(CONFIG, epochs=6, patience=2, dropout=0.1)
 MULTI = replace(CONFIG, task="multi", epochs=25, patience=8)
@@ -115,7 +115,7 @@ def test_updates_are_torchs_own(kind: str) -> None:
         own.step()
         own.zero_grad()
     for name, weight in network.named_parameters():
-        assert np.allclose(stack.state(0)[name], weight.detach(), atol=1e-6)
+        assert np.allclose(weights_of(stack, 0)[name], weight.detach(), atol=1e-6)
 
 
 def test_lion_moves_by_its_rate_and_decays_decoupled() -> None:
@@ -170,7 +170,7 @@ def test_a_stack_gives_its_networks_back() -> None:
         networks = [FusionNet({m: DIMS[m] for m in modalities}, 4, 3) for _ in range(2)]
         stack = StackedFusion(networks, "cpu")
         for run, network in enumerate(networks):
-            found = stack.state(run)
+            found = weights_of(stack, run)
             assert list(found) == list(network.state_dict())
             assert all(np.array_equal(found[name], weight) for name, weight in network.state_dict().items())
 
@@ -196,7 +196,8 @@ def test_a_stack_learns_what_plain_networks_learn(gate: str, modalities: tuple[s
         alone, _ = plain(*own, None)
         plain.backward(alone.square().sum(), optimizer.update)
         assert torch.allclose(logits[run], alone[0], atol=1e-5)
-        assert all(np.allclose(stack.state(run)[name], weight, atol=1e-4) for name, weight in plain.state(0).items())
+        found, expected = weights_of(stack, run), weights_of(plain, 0)
+        assert all(np.allclose(found[name], weight, atol=1e-4) for name, weight in expected.items())
 
 
 def test_products_in_bfloat16_learn_alike_from_float32_weights() -> None:
