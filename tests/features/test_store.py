@@ -61,7 +61,7 @@ def _fields(sample: object) -> dict:
     return {name: getattr(sample, name) for name in sample.__slots__}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(lost=st.sets(st.sampled_from(["meld-00000", "meld-00001", "meld-00002"])))
 def test_resuming_after_any_subset_of_shards_equals_a_fresh_run(
     tmp_path_factory: pytest.TempPathFactory, lost: set[str]

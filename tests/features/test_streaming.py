@@ -170,7 +170,7 @@ ODD = st.sampled_from(["__x__", "-", "_", "0", "A" * 120, "--", "a_-", "npy", "j
 SAMPLE_IDS = st.lists(PART | ODD, min_size=2, max_size=4).map(lambda parts: "/".join(["meld", *parts]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data(), ids=st.sets(SAMPLE_IDS, min_size=1, max_size=8))
 def test_whatever_the_ids_what_was_written_comes_back(
     data: st.DataObject, ids: set[str], tmp_path_factory: pytest.TempPathFactory

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merloco.pipelines.catalog.loader import load_catalog
@@ -106,7 +106,7 @@ def test_an_empty_root_names_what_was_expected(tmp_path: Path) -> None:
         parse(tmp_path)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(text=st.text(max_size=80))
 def test_any_xml_is_survived(tmp_path: Path, text: str) -> None:
     root = release(tmp_path)

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merloco.pipelines.corpora.annotation_tables import AnnotationTable, read_table
@@ -122,7 +122,7 @@ def test_a_file_without_a_header_is_one_sentence(tmp_path: Path, content: bytes)
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=12)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(
     cells=st.lists(st.tuples(st.integers(0, 99).map(str), CELL, CELL), min_size=1, max_size=6),
     delimiter=st.sampled_from(",;\t|"),
@@ -139,7 +139,7 @@ def test_what_the_csv_module_writes_reads_back(
     assert [tuple(row.values()) for _, row in found] == cells
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(st.binary(max_size=300))
 def test_any_bytes_read(tmp_path: Path, content: bytes) -> None:
     found = table(tmp_path, content)

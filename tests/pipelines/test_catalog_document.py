@@ -119,7 +119,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_mangled_catalog_is_read_or_is_one_sentence(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

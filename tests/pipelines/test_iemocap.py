@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merloco.pipelines.catalog.entries import Validation
@@ -236,7 +236,7 @@ def test_a_damaged_vote_costs_no_row(tmp_path: Path) -> None:
     assert (parsed.found, len(parsed.samples), [e.code for e in parsed.damaged]) == (1, 1, ["bad_vote"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     which=st.integers(0, 3),
     junk=st.text(alphabet=st.characters(max_codepoint=255, exclude_characters="\n\r"), min_size=1, max_size=60).filter(
@@ -259,7 +259,7 @@ def test_an_empty_root_names_what_was_expected(tmp_path: Path) -> None:
         parse(tmp_path)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     which=st.integers(0, 3),
     junk=st.text(alphabet=st.characters(max_codepoint=255, exclude_characters="\n\r"), max_size=60),
@@ -278,7 +278,7 @@ def test_any_mangled_summary_line_costs_that_utterance_only(tmp_path: Path, whic
         assert error.line in ((3 + 3 * which,) if junk.strip() else (4 + 3 * which, 5 + 3 * which))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     which=st.integers(0, 2),
     junk=st.text(alphabet=st.characters(max_codepoint=255, exclude_characters="\n\r"), max_size=60),

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merloco.pipelines.catalog.loader import load_catalog
@@ -159,7 +159,7 @@ def test_rows_of_one_utterance_that_disagree_are_an_error_with_both_places(tmp_p
         parse(root)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     which=st.integers(0, 4),
     junk=st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\n\r"), max_size=60),

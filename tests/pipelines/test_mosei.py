@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merloco.pipelines.catalog.loader import load_catalog
@@ -167,7 +167,7 @@ def test_stubs_of_macos_are_no_label_files(tmp_path: Path, reader: object) -> No
     assert len(parse(root).samples) == 15
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(["features", "intervals"]),
     array=st.none()
@@ -275,7 +275,7 @@ def test_a_fold_file_that_is_none_is_one_sentence(tmp_path: Path, text: str) -> 
         parse(root)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     which=st.integers(0, 5), junk=st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\n\r"), max_size=50)
 )
@@ -316,7 +316,7 @@ def test_transcript_lines_of_any_id_and_text_parse(video: str, clip: int, start:
     assert (segment.clip, segment.start, segment.text) == (str(clip), pytest.approx(start), " ".join(text.split()))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     which=st.integers(0, 3), junk=st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\n\r"), max_size=50)
 )
@@ -335,7 +335,7 @@ def test_any_mangled_transcript_line_costs_that_text_only(tmp_path: Path, which:
     assert all((e.file, e.line) == ("Transcript/Segmented/Combined/abc.txt", which + 1) for e in parsed.errors)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     which=st.integers(0, 3), junk=st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\n\r"), max_size=50)
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from merloco.pipelines.catalog.loader import load_catalog
@@ -41,7 +41,6 @@ def test_a_split_has_one_of_four_names() -> None:
 TEXT = st.none() | st.text(max_size=20)
 
 
-@settings(deadline=None)  # the first conversion of a process loads parts of Arrow, which a busy machine does slowly
 @given(
     ids=st.lists(st.from_regex(SAMPLE_ID, fullmatch=True).filter(lambda s: "\n" not in s), unique=True, max_size=5),
     text=TEXT,

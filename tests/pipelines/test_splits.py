@@ -59,7 +59,7 @@ def parts(draw: st.DrawFn) -> tuple[dict[str, str], dict[str, str]]:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(parts(), st.floats(0.05, 0.5), st.integers(0, 3))
 def test_groups_stay_whole_something_is_left_and_order_plays_no_part(part: tuple, fraction: float, seed: int) -> None:
     groups, labels = part

@@ -185,7 +185,7 @@ def test_a_corpus_that_the_paper_does_not_have_stands_alone() -> None:
     assert stats_table([item]).num_rows == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from(["neutral", "joy", "fear"]), min_size=1, max_size=40))
 def test_imbalance_is_mean_and_population_deviation_over_all_annotated_classes(labels: list[str]) -> None:
     samples = [Sample(f"meld/train/u{i}", "meld", "train", label=label) for i, label in enumerate(labels)]
