@@ -38,7 +38,9 @@ class Catalog(Entry):
     def _maps_follow_the_label_order(cls, raw: Any) -> Any:
         """A map that names no classes has those of `label_order`: one order for targets, tables and the store."""
         order = raw.get("label_order") if isinstance(raw, dict) else None
-        if not isinstance(order, tuple) or len(set(order)) < len(order):
+        if not isinstance(order, tuple) or not all(isinstance(name, str) for name in order):
+            return raw  # its own type says so
+        if len(set(order)) < len(order):
             return raw  # `contradictions` says so
         corpora = raw.get("corpora")
         for entry in corpora.values() if isinstance(corpora, dict) else ():

@@ -26,6 +26,7 @@ LOCO = "corpora: [iemocap, meld, mosei, afew]"
         ("seed: 7", "seed: ~", "seed: expected a whole number, found nothing"),
         ("seed: 7", "seed: -1", "seed: expected 0 or more, found -1"),
         ("fraction: 0.1", "fraction: 1.5", "fraction: expected a number below 1, found 1.5"),
+        ("[neutral, happy, sad, surprise,", "[{neutral: happy}, sad, surprise,", "label_order.0: expected"),
         ("standardize: true", "standardize: yes", "standardize: expected true or false, .*: write true"),
         ("standardize: true", "standardize: 1", "standardize: expected true or false, found 1"),
         ("joy: happy", "joy: 1", "labels.joy: expected text, found 1: quote it"),
