@@ -108,8 +108,8 @@ class Steps:
         if self.noise:
             self.noise.select(runs)
         self.optimizer.select(self.networks.parameters(), runs)
-        self.rows, self.counts, self.totals = self.rows[:, runs], self.counts[:, runs], self.totals[runs]
-        self.finite = self.finite[..., runs]
+        self.rows, self.counts = self.rows.index_select(1, runs), self.counts.index_select(1, runs)
+        self.totals, self.finite = self.totals[runs], self.finite.index_select(2, runs)
         self._forget_graph()
 
     def _forget_graph(self) -> None:
