@@ -61,6 +61,7 @@ def extract_views(
     read: SampleReader,
     *,
     readers: int = 2,
+    detectors: int = 1,
     progress: RowProgress | None = None,
     device_lock: Any = None,
 ) -> list[Commit]:
@@ -70,13 +71,14 @@ def extract_views(
         targets: The views.
         read: Reads a sample (`merloco.features.extraction.reader.read_sample`).
         readers: Threads that read ahead of the encoders.
+        detectors: Threads that look for faces, for every view of faces.
         progress: Called from one thread at a time.
         device_lock: A lock that is held while the encoders work, so that jobs take turns on a device but read and write
             beside each other.
     """
     report = _serial(progress)
     queues: dict[str, BoundedQueue[Item]] = {target.view.name: BoundedQueue(MAX_WAITING_BYTES) for target in targets}
-    timings = {target.view.name: StageTimings(readers) for target in targets}
+    timings = {target.view.name: StageTimings(readers, detectors) for target in targets}
     with shared_cores(), ThreadPoolExecutor(2 * len(targets) + 1) as pool:
         feeder = pool.submit(_feed, targets, read, queues, timings, readers)
         with device_lock or nullcontext():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,16 +24,21 @@ BATCH_ROWS = 128
 
 
 class StageTimings:
-    """Seconds per stage of one view, added up by several threads."""
+    """Seconds per stage of one view, added up by several threads.
 
-    def __init__(self, readers: int) -> None:
-        self.readers = readers
+    Args:
+        readers: Threads that decode.
+        detectors: Threads that look for faces.
+    """
+
+    def __init__(self, readers: int, detectors: int = 1) -> None:
+        self.readers, self.detectors = readers, detectors
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._lock = threading.Lock()
 
     def add(self, stage: str, seconds: float) -> None:
-        """Add seconds to a stage."""
-        share = seconds / self.readers if stage == "decode" else seconds
+        """Add seconds of one thread to a stage: it takes as long as its threads do beside each other."""
+        share = seconds / {"decode": self.readers, "detect": self.detectors}.get(stage, 1)
         with self._lock:
             self._seconds[stage] += share
 
@@ -69,21 +74,27 @@ def _detect_and_encode(
     view: FeatureView, encoder: FaceEncoder, queue: BoundedQueue[Item], timings: StageTimings
 ) -> Iterator[list[Row]]:
     ready: BoundedQueue[tuple[list[Item], dict[str, Any]]] = BoundedQueue(max_bytes=1)
+    waiting, turn = batches(queue), threading.Lock()
+
+    def next_batch() -> list[Item] | None:
+        with turn:
+            return next(waiting, None)
 
     def detect() -> None:
         try:
-            for batch in batches(queue):
+            while batch := next_batch():
                 with timings.time("detect"):
                     detections = detect_batch(encoder, batch)
                 ready.put((batch, detections))
         except QueueCancelled:
             pass
-        finally:
-            queue.cancel()
-            ready.close()
+        except BaseException:
+            ready.cancel()
+            raise
 
-    with ThreadPoolExecutor(1) as pool:
-        detector = pool.submit(detect)
+    with ThreadPoolExecutor(timings.detectors + 1) as pool:
+        detectors = [pool.submit(detect) for _ in range(timings.detectors)]
+        pool.submit(_close_after, detectors, ready)
         try:
             for batch, detections in ready:
                 with timings.time("encode"):
@@ -91,7 +102,15 @@ def _detect_and_encode(
                 yield rows
         finally:
             ready.cancel()
-        detector.result()
+            queue.cancel()
+        for detector in detectors:
+            detector.result()
+
+
+def _close_after(senders: Sequence[Future[None]], queue: BoundedQueue[Any]) -> None:
+    """Close a queue when all who send to it are done."""
+    wait(senders)
+    queue.close()
 
 
 def batches(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -33,8 +33,8 @@ RETRYABLE = frozenset({MISSING, "decode_error", "timeout", "decoder_died", "enco
 """Statuses that `--retry-failed` does again; the others (`no_face`, `no_text`, ...) are facts about the sample."""
 
 STAGES = ("decode", "detect", "encode", "write", "wait")
-"""What a shard's seconds are spent on, side by side. `decode` is the readers' time divided by their number, so that the
-stages compare; `wait` is the time in which the encoder had nothing to do."""
+"""What a shard's seconds are spent on, side by side. `decode` and `detect` are their threads' time divided by the
+number of threads, so that the stages compare; `wait` is the time in which the encoder had nothing to do."""
 TOOLS = ("numpy", "pyarrow", "torch", "transformers", "av", "decord2", "webdataset")
 INFO_COLUMNS = tuple(f.name for f in fields(DecodeInfo))
 INPUT_COLUMNS = {

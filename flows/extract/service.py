@@ -50,6 +50,7 @@ def extract_one(job: ShardJob, progress: Progress | None = None) -> list[Commit]
         targets,
         lambda record: read_sample(views, record, Path(job.root), media),
         readers=READERS,
+        detectors=DETECTORS if job.device == "cpu" else 1,
         progress=progress,
         device_lock=device_lock,
     )
@@ -75,6 +76,8 @@ def _target(store: FeatureStore, job: ShardJob, planned: PlannedShard) -> ShardT
 
 READERS = min(len(os.sched_getaffinity(0)), 16)
 """Threads that read ahead, each with a decoder process."""
+DETECTORS = 2
+"""Threads that look for faces on a CPU: most of the work is there, and a job may be the only one."""
 _LOAD_LOCK = threading.Lock()
 _DEVICE_LOCKS: dict[str, threading.Lock] = defaultdict(threading.Lock)
 """GPU -> held by the job whose encoders work: the next one reads meanwhile, the last one writes. The cores of a CPU are

@@ -21,6 +21,7 @@ from merloco.features.extraction.pipeline import ShardTarget, extract_views
 from merloco.features.extraction.reader import Item, prepare, read_sample
 from merloco.features.shards.format import plan_shards
 from merloco.features.store import FeatureStore
+from merloco.flows.extract.service import DETECTORS, READERS
 from merloco.models.encoders.base import Encoder
 from merloco.models.faces.mtcnn import Mtcnn
 from merloco.pipelines.catalog.loader import load_catalog
@@ -94,7 +95,7 @@ def extract(store: FeatureStore, roots: Roots, encoders: Encoders, media: Decode
         def read(record: Mapping[str, Any]) -> Mapping[str, Item]:
             return read_sample(used, record, root, media)
 
-        extract_views(targets, read, readers=CORES, progress=progress)
+        extract_views(targets, read, readers=READERS, detectors=DETECTORS, progress=progress)
 
     begun = time.perf_counter()
     with ThreadPoolExecutor(2) as pool:

@@ -97,7 +97,7 @@ def target_of(store: FeatureStore, view: FeatureView, encoder: Any, folder: Path
 
 
 def extract(
-    root: Path, targets: list[ShardTarget], media: Decoder | None = None, readers: int = 2, device_lock: Any = None
+    root: Path, targets: list[ShardTarget], media: Decoder | None = None, readers: int = 2, **settings: Any
 ) -> list[Commit]:
     views = [target.view for target in targets]
     used = media or InlineDecoder()
@@ -105,7 +105,7 @@ def extract(
     def read(record: Mapping[str, Any]) -> Mapping[str, Item]:
         return read_sample(views, record, root, used)
 
-    return extract_views(targets, read, readers=readers, device_lock=device_lock)
+    return extract_views(targets, read, readers=readers, **settings)
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_grouping_readers_and_batches_change_no_byte(
     assert bytes_in(*two) == expected
     monkeypatch.setattr("merloco.features.extraction.stages.BATCH_ITEMS", 1)
     monkeypatch.setattr("merloco.features.extraction.pipeline.MAX_WAITING_BYTES", 1)
-    extract(clips, two[::-1], readers=5, device_lock=threading.Lock())
+    extract(clips, two[::-1], readers=5, detectors=3, device_lock=threading.Lock())
     assert bytes_in(*two) == expected
 
 
