@@ -1,7 +1,7 @@
 """The published training loop, rebuilt as its users run it: what the trainer is measured against.
 
-One pickle of three torch tensors per utterance, read anew in every pass by a DataLoader in the training process; a
-pass of its own for the class weights; the network as the paper writes it; torch's default Adam; after every step its
+One pickle of three torch tensors per utterance, read anew in every pass by a DataLoader in the training process (or, as
+the kindest reading of it, features that lie in memory); a pass of its own for the class weights; the network as the paper writes it; torch's default Adam; after every step its
 loss and predictions to numpy; after every epoch scikit-learn's scores of the training and validation rows; the best
 weights to disk. One run at a time.
 """
@@ -16,7 +16,7 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from merloco.models.fusion.dataset import Dataset as Rows
 from merloco.models.fusion.gated import ORDER as MODALITIES
@@ -37,6 +37,18 @@ class Utterances(Dataset):
             found = pickle.load(stream)
         audio, video, text = (torch.FloatTensor(found[f"{m}_features"].cpu()[0]) for m in MODALITIES)
         return audio, video, text, found["true_label"]
+
+
+class InMemory(Dataset):
+    """The same utterances without files."""
+
+    def __init__(self, data: Rows) -> None:
+        self.features = [torch.from_numpy(data.features[m]) for m in MODALITIES]
+        self.labels = data.label.tolist()
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, int]:
+        audio, video, text = (feature[index] for feature in self.features)
+        return audio, video, text, self.labels[index]
 
 
 def write_pickles(data: Rows, folder: Path) -> list[Path]:
@@ -85,33 +97,37 @@ class Fusion(nn.Module):
         return self.classifier(self.dropout(self.fused(torch.relu(gates))))
 
 
-def published_run(data: Rows, paths: list[Path], spec: RunSpec, epochs: int, saved: Path) -> None:
-    """Train one run and save its best weights."""
+def published_run(
+    data: Rows, utterances: Dataset, spec: RunSpec, epochs: int, saved: Path, device: str = "cpu"
+) -> None:
+    """Train one run on utterances in the order of the rows and save its best weights."""
     config = spec.config
     torch.manual_seed(spec.seed)
     train, val = (
-        DataLoader(Utterances([paths[i] for i in rows]), batch_size=config.batch_size, shuffle=shuffle)
+        DataLoader(Subset(utterances, rows.tolist()), batch_size=config.batch_size, shuffle=shuffle)
         for rows, shuffle in ((spec.train_rows, True), (spec.val_rows, False))
     )
     widths = {m: data.features[m].shape[1] for m in MODALITIES}
-    network = Fusion(widths, config.gated_dim, len(data.classes), config.dropout)
+    network = Fusion(widths, config.gated_dim, len(data.classes), config.dropout).to(device)
     labels = np.array([int(label) for *_, batch in train for label in batch])
     weights = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
-    criterion = nn.CrossEntropyLoss(weight=torch.FloatTensor(weights))
+    criterion = nn.CrossEntropyLoss(weight=torch.FloatTensor(weights).to(device))
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     best = -1.0
     for _ in range(epochs):
         network.train()
-        _epoch(network, train, criterion, optimizer)
+        _epoch(network, train, criterion, optimizer, device)
         network.eval()
         with torch.no_grad():
-            uar = _epoch(network, val, criterion, None)
+            uar = _epoch(network, val, criterion, None, device)
         if uar > best:
             best = uar
             torch.save(network.state_dict(), saved)
 
 
-def _epoch(network: Fusion, loader: DataLoader, criterion: nn.Module, optimizer: torch.optim.Optimizer | None) -> float:
+def _epoch(
+    network: Fusion, loader: DataLoader, criterion: nn.Module, optimizer: torch.optim.Optimizer | None, device: str
+) -> float:
     """One pass: training where there is an optimizer; the UAR."""
     truth: list[int] = []
     said: list[int] = []
@@ -119,12 +135,12 @@ def _epoch(network: Fusion, loader: DataLoader, criterion: nn.Module, optimizer:
     for audio, video, text, label in loader:
         if optimizer:
             optimizer.zero_grad()
-        logits = network(audio, video, text)
-        loss = criterion(logits, label)
+        logits = network(audio.to(device), video.to(device), text.to(device))
+        loss = criterion(logits, label.to(device))
         if optimizer:
             loss.backward()
             optimizer.step()
-        said.extend(logits.argmax(dim=1).numpy())
+        said.extend(logits.argmax(dim=1).cpu().numpy())
         truth.extend(label.numpy())
         total += loss.item() * len(label)
     accuracy_score(truth, said)

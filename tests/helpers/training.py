@@ -1,5 +1,7 @@
 """Planted data sets and settings of short trainings."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
@@ -14,6 +16,9 @@ CONFIG = TrainConfig(gated_dim=8, epochs=40, patience=10, learning_rate=3e-3, st
 
 
 DIMS = {"audio": 5, "video": 6, "text": 4}
+WIDTHS = {"audio": 512, "video": 1024, "text": 768}
+"""Of the published features, pooled."""
+CORPORA = ("iemocap", "mosei", "meld", "afew")
 
 
 def planted(n: int = 600, signal: tuple[str, ...] = ("text",), seed: int = 0) -> Dataset:
@@ -47,3 +52,26 @@ def weights_of(networks: Networks, run: int) -> dict[str, np.ndarray]:
     """One run's weights as they are now."""
     networks.snapshot(torch.tensor([run]))
     return networks.snapshot_of(run)
+
+
+def four_corpora(n: int, seed: int = 0, widths: Mapping[str, int] = WIDTHS, signal: float = 0.1) -> Dataset:
+    """`n` rows of four corpora, whose features all show the seven labels by `signal` deviations."""
+    generator = np.random.default_rng(seed)
+    label = generator.integers(0, 7, n)
+    features = {}
+    for modality, width in widths.items():
+        centres = generator.standard_normal((7, width), dtype=np.float32)
+        features[modality] = generator.standard_normal((n, width), dtype=np.float32)
+        features[modality] += signal * centres[label]
+    return Dataset(
+        sample_id=np.array([f"x/{i}" for i in range(n)]),
+        corpus=np.array(CORPORA)[np.arange(n) % 4],
+        split=np.array([*["train"] * 8, "val", "test"])[np.arange(n) // 4 % 10],
+        dialogue=np.arange(n).astype(str),
+        features=features,
+        present={m: np.ones(n, bool) for m in widths},
+        label=label,
+        target=np.eye(7, dtype=np.float32)[label],
+        mask=np.ones((n, 7), bool),
+        classes=("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry"),
+    )
