@@ -83,7 +83,6 @@ class RetinaFace:
         return self._detect(frames, self.input_layout)
 
     def _detect(self, frames: np.ndarray, input_layout: str) -> list[Faces]:
-        import cv2
         import torch
 
         if len(frames) == 0:
@@ -92,6 +91,8 @@ class RetinaFace:
         scale = min(LONGEST / max(height, width), 1.0)
         size = round(height * scale), round(width * scale)
         if scale < 1.0:
+            import cv2
+
             frames = np.stack([cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR) for frame in frames])
         with torch.inference_mode():
             images = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float()

@@ -1,9 +1,9 @@
 """The published training loop, rebuilt as its users run it: what the trainer is measured against.
 
 One pickle of three torch tensors per utterance, read anew in every pass by a DataLoader in the training process (or, as
-the kindest reading of it, features that lie in memory); a pass of its own for the class weights; the network as the paper writes it; torch's default Adam; after every step its
-loss and predictions to numpy; after every epoch scikit-learn's scores of the training and validation rows; the best
-weights to disk. One run at a time.
+the kindest reading of it, features that lie in memory); a pass of its own for the class weights; the network as the
+paper writes it; torch's default Adam; after every step its loss and predictions to numpy; after every epoch
+scikit-learn's scores of the training and validation rows; the best weights to disk. One run at a time.
 """
 
 from __future__ import annotations

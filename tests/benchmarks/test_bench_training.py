@@ -160,7 +160,9 @@ def test_one_run(rows: tuple[Dataset, list[Path], FeatureStore], tmp_path: Path,
 
     took: dict[str, list[float]] = {"published loop": [], "merloco": []}
     for _ in range(3):  # in turn, as the speed of a shared machine changes
-        took["published loop"].append(seconds(lambda: published_run(data, Utterances(paths), spec, config.epochs, tmp_path / "w")))
+        took["published loop"].append(
+            seconds(lambda: published_run(data, Utterances(paths), spec, config.epochs, tmp_path / "w"))
+        )
         took["merloco"].append(seconds(ours_run))
     floor = config.epochs * -(-len(spec.train_rows) // batch_size) * floor_seconds(batch_size)
     print(f"\n\none run, batch {batch_size}, {config.epochs} epochs of {len(spec.train_rows):,} rows, loading included")

@@ -1,8 +1,8 @@
 """What a device computes: golden vectors, stacks of runs, batches that do not fit, streams and transfers.
 
 Differences are relative to the largest expected value where that is above 1. float32 is held to what encoders promise;
-TF32 has 10 bits of mantissa and bfloat16 has 7, so that a product is off by up to 2^-11 and 2^-8, which deep networks of
-random weights add up.
+TF32 has 10 bits of mantissa and bfloat16 has 7: a factor is off by up to 2^-11 and 2^-8, which deep networks of random
+weights add up.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from merloco.models.fusion.gated import FusionNet
 from merloco.models.fusion.spec import RunResult, RunSpec
 from merloco.models.fusion.trainer import STACK, train_run, train_runs
 from merloco.models.protocols import Fold, loco_folds, run_spec
-from tests.gpu.measuring import DEVICE, Row, chosen_size, print_table, products, write_report
+from tests.gpu.measuring import DEVICE, Row, chosen_size, forward_passes, print_table, write_report
 from tests.helpers.tiny_models import audio_config, draw, seeded_state, text_config, vectors, waves
 from tests.helpers.training import CONFIG, CORPORA, WIDTHS, four_corpora, planted
 
 BOUNDS = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 5e-2}
 LOSSES = {"float32": 1e-3, "tf32": 5e-3, "bf16": 5e-2}
 """Of the losses of a short training, against those in float32 alone."""
-STREAMS = 1e-6
+STREAMS = 1e-5
 WINDOWS = {"full": 256, "small": 16, "tiny": 8}
 ROOM = 2 * 2**30
 """Bytes beyond the weights that the forced lack of memory leaves: a fraction of what all windows at once take."""
@@ -51,7 +51,7 @@ def main() -> None:
     """Check, print, write; exit 1 if a difference is above its bound."""
     name = chosen_size("What a device computes, against golden vectors and against itself.")
     rows: list[Row] = []
-    for checks in (golden_vectors(), stacks(name), memory(WINDOWS[name]), streams(WINDOWS[name]), transfers()):
+    for checks in (golden_vectors(name), stacks(name), memory(WINDOWS[name]), streams(WINDOWS[name]), transfers()):
         for what, precision, difference, bound in checks:
             rows.append(
                 {
@@ -79,21 +79,13 @@ def difference(found: torch.Tensor | np.ndarray, expected: np.ndarray) -> float:
 # ---- golden vectors
 
 
-@contextmanager
-def forward_passes(precision: str) -> Iterator[None]:
-    """Forward passes as encoders do them; TF32 is what they never do."""
-    with (
-        inference(DEVICE, "bfloat16" if precision == "bfloat16" else "float32"),
-        products(precision) if precision == "tf32" else nullcontext(),
-    ):
-        yield
-
-
-def golden_vectors() -> Iterator[Check]:
+def golden_vectors(size: str) -> Iterator[Check]:
     """The published networks against the numbers that they are known to give."""
     for network, cases in (("resnet", _face), ("wav2vec2", _audio), ("roberta", _text), ("fusion", _fusion)):
         compute = cases()
         for precision, bound in BOUNDS.items():
+            if (size, network, precision) == ("tiny", "resnet", "bfloat16"):
+                continue  # half a minute on a processor without matrix units
             with forward_passes(precision):
                 for what, found, expected in compute():
                     yield f"{network} {what}", precision, difference(found, expected), bound
@@ -113,8 +105,9 @@ def _face() -> Compute:
     expected, face = vectors("face_resnet50"), to_device(draw("input.face", (2, 3, 224, 224)) * 60, DEVICE)
 
     def compute() -> Iterator[tuple[str, torch.Tensor, np.ndarray]]:
-        yield "features", network.features(face), expected["features"]
-        yield "logits", network(face), expected["logits"]
+        features = network.features(face)
+        yield "features", features, expected["features"]
+        yield "logits", network.fc2(torch.relu(features)), expected["logits"]
 
     return compute
 
@@ -206,7 +199,7 @@ def _losses(results: list[RunResult]) -> np.ndarray:
 # ---- memory, streams, transfers
 
 
-def _speech_network(size: int) -> torch.nn.Module:
+def _speech_network() -> torch.nn.Module:
     """wav2vec2-base on a GPU; its small relative on a CPU."""
     torch.manual_seed(0)
     config = Wav2Vec2Config() if DEVICE == "cuda" else Wav2Vec2Config.from_dict(audio_config())
@@ -220,7 +213,7 @@ def _means(network: torch.nn.Module, batch: np.ndarray) -> np.ndarray:
 
 def memory(count: int) -> Iterator[Check]:
     """More windows at once than memory holds: the batch is halved until it fits, and no value changes."""
-    network, windows = _speech_network(count), waves(count, 64000)
+    network, windows = _speech_network(), waves(count, 64000)
     batch, small = BatchSize(count), BatchSize(min(count, 4))
     expected = np.stack([e.vectors for e in encode_windows([windows], lambda w: _means(network, w), 256, small)])
     with _scarce_memory():
@@ -257,7 +250,7 @@ def _scarce_memory() -> Iterator[None]:
 
 def streams(count: int) -> Iterator[Check]:
     """Two threads with a stream each, as detection and encoding have, against one after the other."""
-    network, batches = _speech_network(count), np.split(waves(min(count, 32), 32000), 2)
+    network, batches = _speech_network(), np.split(waves(min(count, 32), 32000), 2)
     expected = [_means(network, batch) for batch in batches]
     found: list[list[np.ndarray]] = [[], []]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from merloco.models.device import float32_products
+from merloco.models.device import float32_products, inference
 
 SIZES = ("full", "small", "tiny")
 """Of a GPU, of its rehearsal on a CPU, and of the rehearsal in the test suite."""
@@ -73,17 +73,20 @@ def copy_bandwidth(count: int) -> float:
 
 
 @contextmanager
-def products(precision: str) -> Iterator[torch.dtype]:
-    """A block of products in a precision; gives the type of their factors."""
-    with float32_products(tf32=precision == TF32):
-        yield {"bf16": torch.bfloat16, "bfloat16": torch.bfloat16, "float16": torch.float16}.get(
-            precision, torch.float32
-        )
+def forward_passes(precision: str) -> Iterator[None]:
+    """Forward passes as encoders do them (see `inference`), and in TF32, in which they never do."""
+    if precision != TF32:
+        with inference(DEVICE, precision):
+            yield
+        return
+    with float32_products(tf32=True), torch.inference_mode():
+        yield
 
 
 def matrix_rate(side: int, precision: str) -> float:
     """Multiplications and additions per second of a product of two square matrices of random numbers."""
-    with products(precision) as dtype:
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    with float32_products(tf32=precision == TF32):
         first, second = (torch.randn(side, side, device=DEVICE, dtype=dtype) for _ in range(2))
         return 2 * side**3 / seconds_per_call(lambda: first @ second)
 
@@ -96,7 +99,9 @@ def print_table(title: str, rows: Sequence[Row]) -> None:
     numeric = [not any(isinstance(row.get(name), str) for row in rows) for name in names]
     print(f"\n{title}")
     for line in cells:
-        print("  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in zip(line, widths, numeric, strict=True)).rstrip())
+        print(
+            "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in zip(line, widths, numeric, strict=True)).rstrip()
+        )
     sys.stdout.flush()
 
 
@@ -121,4 +126,3 @@ def write_report(part: str, size: str, report: Mapping[str, Any]) -> None:
     """Write `$OUT/<part>.json`."""
     content = {"part": part, "size": size, **machine(), **report}
     (output_folder() / f"{part}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-

@@ -12,7 +12,12 @@ parts=() size=()
 while (($#)); do
     case $1 in
         correct | train | encode | extract) parts+=("$1") ;;
-        --size) size=(--size "${2:-}") && shift ;;
+        --size)
+            case ${2:-} in
+                full | small | tiny) size=(--size "$2") && shift ;;
+                *) echo "unknown size '${2:-}': expected full, small or tiny" >&2 && exit 2 ;;
+            esac
+            ;;
         *) echo "unknown part '$1': expected correct, train, encode or extract" >&2 && exit 2 ;;
     esac
     shift
