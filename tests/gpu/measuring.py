@@ -29,7 +29,10 @@ def chosen_size(about: str) -> str:
     """The size that the command line asks for; `full` on a GPU, else `small`."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--size", choices=SIZES, default="full" if DEVICE == "cuda" else "small")
-    return str(parser.parse_args().size)
+    size = str(parser.parse_args().size)
+    if size == "tiny":  # beside other tests: threads that wait for each other by spinning would take the cores
+        torch.set_num_threads(1)
+    return size
 
 
 def machine() -> dict[str, Any]:
@@ -51,7 +54,7 @@ def clock() -> float:
 
 
 def seconds_per_call(call: Callable[[], object], least: float = 0.3) -> float:
-    """Median over three rounds, after one call that is not counted; a round lasts a third of `least` seconds or more."""
+    """Median over three rounds of a third of `least` seconds or more, after one call that is not counted."""
     call()
     begun = clock()
     call()

@@ -1,8 +1,8 @@
 """A large sweep on the device: 4 folds x 4 feature sets x 5 seeds over 45,000 rows, beside the published loop.
 
-The limits are measured here as well. An update with Adam reads weight, gradient and both moments and writes all but the
-gradient: it moves seven times the bytes of the weights of every run, whatever the batch. What a run does within its time
-is counted, so a sweep that is stopped has its figures too.
+The limits are measured here as well. An update with Adam reads weight, gradient and both moments and writes all but
+the gradient: it moves seven times the bytes of the weights of every run, whatever the batch. What a sweep does within
+its time is counted, so one that is stopped has its figures too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ SIZES = {
     "small": Size(600, 1, 1, 3, 2, {"float32": 30}, 160, 2**26, 1024),
     "tiny": Size(160, 1, 1, 2, 2, {"float32": 5, "bf16": 5}, 160, 2**20, 64, DIMS),
 }
-"""A processor without matrix units multiplies halves more slowly than anybody waits for: not at the published widths."""
+"""A processor without matrix units multiplies halves more slowly than anybody waits for, unless they are narrow."""
 CONFIG = TrainConfig()
 FIRST = {f"fc_{modality}.weight" for modality in WIDTHS}
 
@@ -141,11 +141,8 @@ def train(runs: Runs, budget: float) -> Row:
 
     done: list[RunResult] = []
     begun = clock()
-    with closing(train_runs(runs, count, DEVICE)) as results:
-        try:
-            done.extend(results)
-        except OutOfTimeError:
-            pass
+    with closing(train_runs(runs, count, DEVICE)) as results, suppress(OutOfTimeError):
+        done.extend(results)
     seconds = clock() - begun
     best = [max(row["val_uar"] for row in result.history) for result in done]
     return {
