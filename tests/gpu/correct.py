@@ -84,8 +84,8 @@ def golden_vectors(size: str) -> Iterator[Check]:
     for network, cases in (("resnet", _face), ("wav2vec2", _audio), ("roberta", _text), ("fusion", _fusion)):
         compute = cases()
         for precision, bound in BOUNDS.items():
-            if (size, network, precision) == ("tiny", "resnet", "bfloat16"):
-                continue  # half a minute on a processor without matrix units
+            if precision == "bfloat16" and (network == "fusion" or (size, network) == ("tiny", "resnet")):
+                continue  # the fusion has a bfloat16 of its own; half a minute on a processor without matrix units
             with forward_passes(precision):
                 for what, found, expected in compute():
                     yield f"{network} {what}", precision, difference(found, expected), bound
