@@ -92,14 +92,11 @@ def test_an_unknown_part_or_size_is_one_sentence(tmp_path: Path, arguments: tupl
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("package", ["models", "tests.gpu.correct", "tests.gpu.train", "tests.gpu.encode"])
-def test_imports_of_what_a_gpu_machine_may_lack_are_made_where_they_are_needed(package: str, tmp_path: Path) -> None:
-    """Every module of `merloco.models`, and the parts that promise to do without."""
+@pytest.mark.slow
+def test_no_module_of_models_needs_an_optional_package_to_be_imported(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(SITE)
-    names = [package]
-    if package == "models":
-        files = sorted((WORKSPACE / "models").rglob("*.py"))
-        names = [".".join(("merloco", *p.relative_to(WORKSPACE).with_suffix("").parts)) for p in files]
+    files = sorted((WORKSPACE / "models").rglob("*.py"))
+    names = [".".join(("merloco", *p.relative_to(WORKSPACE).with_suffix("").parts)) for p in files]
     code = f"import importlib\nfor name in {names!r}: importlib.import_module(name.removesuffix('.__init__'))"
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
