@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,13 @@ def test_an_unknown_part_or_size_is_one_sentence(tmp_path: Path, arguments: tupl
     done = run(tmp_path / "out", *arguments)
     assert done.returncode == 2 and done.stdout == "" and "expected" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_wheels_have_the_versions_that_are_tested() -> None:
+    script = (RUN.parent / "wheels.sh").read_text()
+    (names,) = re.findall(r"packages=\$\{PACKAGES:-([^}]+)\}", script)
+    pinned = {line.partition("==")[0].lower() for line in (WORKSPACE / "constraints.txt").read_text().splitlines()}
+    assert len(names.split()) > 10 and set(names.split()) <= pinned
 
 
 @pytest.mark.slow
