@@ -49,7 +49,7 @@ class Size:
 
 SIZES = {
     "full": Size(True, (16, 64, 256), (4, 16, 32), (720, 1280), ("float32", "tf32", "bfloat16", "float16"), 0.3),
-    "small": Size(True, (2, 8), (1,), (360, 640), ("float32",), 0.2),
+    "small": Size(True, (1, 4), (1,), (180, 320), ("float32",), 0.2),
     "tiny": Size(False, (1,), (1,), (96, 160), ("float32",), 0.01),
 }
 """A processor without matrix units multiplies halves more slowly than anybody waits for."""

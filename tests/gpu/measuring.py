@@ -54,11 +54,14 @@ def clock() -> float:
 
 
 def seconds_per_call(call: Callable[[], object], least: float = 0.3) -> float:
-    """Median over three rounds of a third of `least` seconds or more, after one call that is not counted."""
+    """Median over three rounds of a third of `least` seconds, after one call that is not counted; or one long call."""
     call()
     begun = clock()
     call()
-    repeats = max(1, round(least / 3 / max(clock() - begun, 1e-6)))
+    once = clock() - begun
+    if once > least:
+        return once
+    repeats = max(1, round(least / 3 / max(once, 1e-6)))
     rounds = []
     for _ in range(3):
         begun = clock()
