@@ -42,7 +42,7 @@ from tests.gpu.random_weights import save_detector, save_encoders
 CATALOG = Path(__file__).parents[2] / "catalog.yaml"
 CORPUS, WARM = "meld", "warm"
 """What is timed, and a corpus like it whose extraction loads the encoders."""
-WARM_CLIPS = 2
+WARM_CLIPS = 1
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Size:
 
 SIZES = {
     "full": Size(True, (1280, 720), 5.0, 4, 16, (1, 4, 16), (32, 1024), 18.0),
-    "small": Size(True, (320, 180), 2.0, 2, 4, (1, 4), (4, 8), 10.0),
+    "small": Size(True, (320, 180), 1.0, 2, 2, (1, 4), (2, 4), 5.0),
     "tiny": Size(False, (160, 96), 0.6, 1, 1, (2,), (2, 2), 1.0),
 }
 
