@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 import yaml
 
@@ -101,8 +102,8 @@ def measure(folder: Path, size: Size) -> dict[str, Any]:
         table = read_samples(store.root, corpus)
         write_parquet(samples_path(store.root, corpus), table.filter(pc.equal(table["video_status"], OK)))
     records = store.samples([CORPUS]).to_pylist()[: size.alone]
-    frames = InlineDecoder().read_frames(roots[CORPUS] / records[0]["video_path"], None, None, 1.0, "full").frames
-    save_detector(folder, frames[:2])
+    frames = [InlineDecoder().read_frames(clip, None, None, 1.0, "full").frames[:1] for clip in clips]
+    save_detector(folder, np.concatenate(frames))
     views = list(store.views("published").values())
     items = [read_sample(views, record, roots[CORPUS], InlineDecoder()) for record in records]
     encoders = encoders_alone(store, items)

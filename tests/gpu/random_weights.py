@@ -45,7 +45,7 @@ def save_encoders(folder: Path, full: bool = True) -> None:
 
 
 def save_detector(folder: Path, frames: np.ndarray, faces: int = 2) -> None:
-    """Write RetinaFace weights that find so many faces per frame, as untrained ones find none or thousands.
+    """Write RetinaFace weights that find so many faces in a frame or more, as untrained ones find none or thousands.
 
     Args:
         folder: Where to.
@@ -58,7 +58,7 @@ def save_detector(folder: Path, frames: np.ndarray, faces: int = 2) -> None:
     with torch.no_grad():
         pictures = torch.from_numpy(frames).to(DEVICE).permute(0, 3, 1, 2) / 255
         _, logits, _ = network((pictures - mean) / std)
-        likely = (logits[..., 1] - logits[..., 0]).flatten().topk(faces * len(frames)).values[-1]
+        likely = (logits[..., 1] - logits[..., 0]).topk(faces).values[:, -1].min()
         shift = math.log(THRESHOLD / (1 - THRESHOLD)) + MARGIN - likely
         for layer in network.ClassHead.modules():
             if isinstance(layer, nn.Conv2d) and layer.bias is not None:
