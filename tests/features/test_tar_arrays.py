@@ -1,6 +1,7 @@
 """Arrays from the bytes of an `.npy` file: what numpy saves comes back, and anything else is one sentence."""
 
 import io
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -51,14 +52,12 @@ WHOLE = saved(np.arange(12, dtype=np.float32).reshape(3, 4))
     ],
 )
 def test_anything_else_is_one_sentence(content: bytes) -> None:
-    with pytest.raises(DataError, match="^here: not an array of numbers"):
+    with pytest.raises(DataError, match=r"^here: not an array of numbers"):
         read_array(content, "here")
 
 
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_an_array_or_one_sentence(content: bytes) -> None:
     for start in (b"", WHOLE[:10], WHOLE[:60]):
-        try:
+        with suppress(DataError):
             read_array(start + content, "here")
-        except DataError:
-            pass
