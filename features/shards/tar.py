@@ -75,11 +75,5 @@ def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise ValueError("a header of another version than 1.0")
     try:
         return np.lib.format.read_array_header_1_0(stream)
-    except (
-        SyntaxError,
-        TypeError,
-        MemoryError,
-        RecursionError,
-        tokenize.TokenError,
-    ) as error:  # of Python's own parser
+    except (SyntaxError, TypeError, MemoryError, RecursionError, TokenError) as error:  # Python's own parser reads it
         raise ValueError(f"a broken header: {error}") from None
