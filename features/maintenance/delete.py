@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from merloco.features.maintenance.targets import DeletionTarget
 from merloco.features.progress import RowProgress
+from merloco.features.query.index import INDEX, index_rows
 from merloco.features.runs import read_config, run_folders
 from merloco.features.shards.commit import Commit, commit_path, commits, read_commit
 from merloco.features.shards.format import plan_shards
@@ -146,10 +147,11 @@ def _apply(store: FeatureStore, corpus: str, progress: RowProgress | None) -> li
             if rows := _count_rows(path, ids):
                 write_parquet(path, drop_rows(read_parquet(path), ids))
                 removed.append(_deleted_file(root, path, rows))
-    for path, rows in _removable(root, corpus, ids):
-        remove(path)
-        removed.append(_deleted_file(root, path, rows))
-    with locked_tombstones(root, corpus, exclusive=True):
+    with locked_tombstones(root, corpus, exclusive=True):  # nobody copies shards into an index meanwhile
+        remove_temporary_files(root / "views")
+        for path, rows in _removable(root, corpus, ids):
+            remove(path)
+            removed.append(_deleted_file(root, path, rows))
         removed += _rewrite_samples(store, corpus, ids)
     return removed
 
@@ -194,11 +196,15 @@ def _tables(root: Path) -> list[Path]:
 
 
 def _removable(root: Path, corpus: str, ids: Collection[str]) -> Iterator[tuple[Path, int]]:
-    """What goes as a whole: decoded inputs of the deleted (the rest is read again), and files that an ingest set aside.
+    """What goes as a whole: what merloco makes again (an index, decoded inputs), and files that an ingest set aside.
 
     Yields:
         Path and rows; a broken file may hold anybody and counts as one row.
     """
+    for path in sorted((root / "views").glob(f"*/*/{INDEX}")):
+        copied = index_rows(path)
+        if rows := 1 if copied is None else _matches(copied["sample_id"], ids):
+            yield path, rows
     for folder in sorted((root / "inputs").glob(f"{corpus}-*")):
         records = sorted(folder.glob("*.json"))
         rows = sum(s["id"] in ids for r in records for s in json.loads(r.read_text(encoding="utf-8"))["samples"])
@@ -213,6 +219,10 @@ def _count_rows(path: Path, ids: Collection[str]) -> int:
         column = read_parquet(path, ["sample_id"])["sample_id"]
     except (BrokenFileError, FileNotFoundError):
         return 1
+    return _matches(column, ids)
+
+
+def _matches(column: pa.ChunkedArray, ids: Collection[str]) -> int:
     return int(pc.sum(pc.is_in(column, pa.array(sorted(ids), pa.string()))).as_py() or 0)
 
 

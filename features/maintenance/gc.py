@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from merloco.features.query.index import INDEX, read_index
 from merloco.features.runs import read_config, run_folders
 from merloco.features.shards.commit import commit_path, drop_shard
 from merloco.features.shards.locks import active_locks, shard_lock
@@ -19,7 +20,7 @@ class GcItem:
     """One file, shard or folder that can go."""
 
     kind: str
-    """`leftover`, `orphan`, `unasked`, `superseded`, `unknown_view` or `run`."""
+    """`leftover`, `orphan`, `unasked`, `index`, `superseded`, `unknown_view` or `run`."""
     where: str
     """Path relative to the store; of a shard, without a suffix."""
     bytes: int
@@ -101,7 +102,7 @@ def _current(store: FeatureStore, name: str) -> tuple[Path | None, str]:
 
 
 def _inside(store: FeatureStore, folder: Path, asked: Collection[str], busy: set[Path]) -> Iterator[GcItem]:
-    """Files without a record, and shards for which no sample asks any more, in a current folder."""
+    """Files without a record, shards for which no sample asks any more and an index of no use, in a current folder."""
     corpora = store.corpora()
     for path in sorted(folder.iterdir()):
         if path.name.startswith(TEMPORARY) or folder / path.name.split(".")[0] in busy:
@@ -113,6 +114,8 @@ def _inside(store: FeatureStore, folder: Path, asked: Collection[str], busy: set
             why = "the samples table no longer asks for this shard"
             size = sum(_size(folder / f"{shard}.{kind}") for kind in ("tar", "parquet", "commit.json"))
             yield GcItem("unasked", str((folder / shard).relative_to(store.root)), size, why)
+    if (folder / INDEX).is_file() and read_index(folder) is None:
+        yield _item(store, "index", folder / INDEX, "a copy of other shards than there are now; SQL makes a new one")
 
 
 def _runs(store: FeatureStore, removed: set[str]) -> Iterator[GcItem]:

@@ -121,7 +121,8 @@ def _batches(
     )
     try:
         reader = relation.project(", ".join(columns)).to_arrow_reader(BATCH)
-        yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+        # Arrays made of lists would bring pandas, which takes as long to import as a usual query.
+        yield pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in reader.schema.types], schema=reader.schema)
         yield from reader
     except (duckdb.Error, OSError) as error:  # of what goes wrong within a batch Arrow makes an OSError
         raise DataError(f"SQL: {_reason(error)}") from None

@@ -11,14 +11,15 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 
+from merloco.features.query.index import shards_dataset, view_rows
 from merloco.features.runs import EPOCHS_SCHEMA, METRICS_SCHEMA, PREDICTIONS_SCHEMA, run_folders, runs_table
-from merloco.features.shards.commit import Commit, commits
+from merloco.features.shards.commit import commits
 from merloco.features.shards.format import OK, shard_schema
 from merloco.features.views import FeatureView
 from merloco.models.encoders.base import ModelError
@@ -28,6 +29,9 @@ from merloco.pipelines.errors import DataError
 from merloco.pipelines.samples.labels import apply_map, labels_schema
 from merloco.pipelines.samples.schema import ARROW_SCHEMA
 from merloco.pipelines.samples.table import ingested, read_samples
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 
 class Store(Protocol):
@@ -85,16 +89,19 @@ def connect(store: Store, query: str = "") -> duckdb.DuckDBPyConnection:
     mentioned = set(re.findall(r"\w+", query.lower()))
     named = [name for name in view_names(store) if mentioned.issuperset(re.findall(r"\w+", name.lower()))]
     listing = not query or _LISTING.search(query.lower()) or (not named and mentioned & _SHOWING)
-    wanted = view_names(store) if listing else named
-    for name in wanted:
+    widths = []
+    for name in view_names(store) if listing else named:
         try:
-            connection.register(name, _FIXED[name](store) if name in _FIXED else _view(store, name))
+            rows = _FIXED[name](store) if name in _FIXED else _view(store, name, pooled="pooled" in mentioned)
+            connection.register(name, rows)
+            if name not in _FIXED:
+                widths.append(rows.schema.field("pooled").type.list_size)
         except DataError as error:
             if not listing:
                 raise
             warnings.warn(f"view {name} is left out: {error}", ViewWarning, stacklevel=2)
     if MEAN in mentioned or not query:
-        _add_mean(connection, [_width(store, name) for name in wanted if name in store.catalog.views])
+        _add_mean(connection, widths)
     connection.execute("set enable_external_access = false; set lock_configuration = true")
     return connection
 
@@ -115,20 +122,12 @@ def _add_mean(connection: duckdb.DuckDBPyConnection, widths: Sequence[int]) -> N
     connection.execute(f"create macro {MEAN}(v) as case when count(v) > 0 then {vector} end")
 
 
-def _width(store: Store, name: str) -> int:
-    folder = current_folder(store, name)
-    return max((commit.pooled_dim for commit in commits(folder)), default=1) if folder else 1
-
-
 def _dataset(paths: list[Path], schema: pa.Schema) -> ds.Dataset | pa.Table:
-    return ds.dataset([str(path) for path in paths], schema=schema) if paths else schema.empty_table()
+    if not paths:
+        return schema.empty_table()
+    import pyarrow.dataset as ds  # see `shards_dataset`
 
-
-def _shards_dataset(folder: Path, done: list[Commit]) -> ds.Dataset:
-    dims = sorted({commit.pooled_dim for commit in done})
-    if len(dims) > 1:
-        raise DataError(f"{folder}: shards of different widths ({dims}): run `merloco check`")
-    return _dataset([folder / f"{commit.shard}.parquet" for commit in done], shard_schema(dims[0]))
+    return ds.dataset([str(path) for path in paths], schema=schema)
 
 
 def _samples(store: Store) -> pa.Table:
@@ -178,10 +177,9 @@ def current_folder(store: Store, name: str, warn: bool = False) -> Path | None:
         return newest
 
 
-def _view(store: Store, name: str) -> ds.Dataset | pa.Table:
+def _view(store: Store, name: str, pooled: bool) -> ds.Dataset | pa.Table:
     folder = current_folder(store, name, warn=True)
-    done = commits(folder) if folder else []
-    return _shards_dataset(folder, done) if folder and done else shard_schema(1).empty_table()
+    return view_rows(store.root, folder, pooled) if folder else shard_schema(1).empty_table()
 
 
 def _shards(store: Store) -> pa.Table:
@@ -205,7 +203,7 @@ def _failures(store: Store) -> pa.Table:
         done = [commit for commit in commits(folder) if commit.failed]
         if current and done:
             columns = ["sample_id", "status", "error", "shard"]
-            table = _shards_dataset(folder, done).to_table(columns=columns, filter=ds.field("status") != OK)
+            table = shards_dataset(folder, done).to_table(columns=columns, filter=pc.field("status") != OK)
             tables.append(table.add_column(0, "view", pa.array([name] * table.num_rows, pa.string())))
     return pa.concat_tables([t.cast(FAILURES_SCHEMA) for t in tables]) if tables else FAILURES_SCHEMA.empty_table()
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import TEMPORARY
 from merloco.pipelines.files.hashing import canonical_json, sha256_file, sha256_text
+
+_ENDING = ".commit.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class Commit:
 
 def commit_path(folder: Path, shard: str) -> Path:
     """Where the commit record of a shard lies."""
-    return folder / f"{shard}.commit.json"
+    return folder / f"{shard}{_ENDING}"
 
 
 def shard_files(folder: Path, shard: str) -> tuple[Path, Path]:
@@ -62,11 +67,29 @@ def read_commit(folder: Path, shard: str) -> Commit | None:
         raise DataError(f"{path}: broken commit record ({error}): delete it and run `merloco extract` again") from None
 
 
+def committed_shards(folder: Path) -> list[str]:
+    """Names of the shards of a view folder, sorted; none where there is no folder."""
+    try:
+        files = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    records = (name for name in files if name.endswith(_ENDING) and not name.startswith(TEMPORARY))
+    return sorted(name.removesuffix(_ENDING) for name in records)
+
+
 def commits(folder: Path) -> list[Commit]:
     """All commit records of a view folder, in shard order."""
-    paths = (path for path in folder.glob("*.commit.json") if not path.name.startswith(TEMPORARY))
-    names = sorted(path.name.removesuffix(".commit.json") for path in paths)
-    return [commit for name in names if (commit := read_commit(folder, name))]
+    return [commit for name in committed_shards(folder) if (commit := read_commit(folder, name))]
+
+
+def commits_digest(folder: Path) -> bytes:
+    """sha256 over the commit records of a view folder as they are on disk: what tells its rows from all others."""
+    digest = hashlib.sha256()
+    for name in committed_shards(folder):
+        with suppress(FileNotFoundError), open(commit_path(folder, name), "rb", buffering=0) as record:
+            content = record.read()
+            digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.digest()
 
 
 def commit_digest(commit: Commit | None) -> str | None:

@@ -23,6 +23,7 @@ from merloco.pipelines.files.atomic import atomic_paths
 from merloco.pipelines.files.formats import json_text
 from merloco.pipelines.files.hashing import canonical_json, sha256_file, sha256_text
 from merloco.pipelines.media.clips import DecodeInfo
+from merloco.pipelines.samples.tombstones import drop_rows
 
 SHARD_ROWS = 256
 """Rows per shard. Shards are cut from the sorted samples table, never from the work that remains."""
@@ -81,13 +82,16 @@ def plan_shards(corpus: str, samples: pa.Table, modality: str, deleted: Collecti
     Ids on the store's deletion list keep their places in the cut, so that a deletion moves no other sample to another
     shard; a shard of which nothing is left has no plan.
     """
-    samples = samples.filter(pc.invert(pc.is_in(samples["sample_id"], pa.array(sorted(deleted), pa.string()))))
-    ids = samples["sample_id"].to_pylist()
-    positions = {sample_id: i for i, sample_id in enumerate(sorted({*ids, *deleted}))}
-    sizes = Counter(positions[sample_id] // SHARD_ROWS for sample_id in ids)
+    samples = drop_rows(samples, deleted)
+    places = np.arange(samples.num_rows)
+    if deleted:
+        ids = samples["sample_id"].to_pylist()
+        positions = {sample_id: i for i, sample_id in enumerate(sorted({*ids, *deleted}))}
+        places = np.array([positions[sample_id] for sample_id in ids], dtype=np.int64)
+    numbers, sizes = np.unique(places // SHARD_ROWS, return_counts=True)
     shards = []
     start = 0
-    for number, size in sorted(sizes.items()):
+    for number, size in zip(numbers.tolist(), sizes.tolist(), strict=True):
         part = samples.slice(start, size)
         start += size
         shards.append(Shard(f"{corpus}-{number:05d}", corpus, part, inputs_digest(part, modality)))

@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -70,10 +70,12 @@ class Tombstones:
         return "-" + sha256_text(canonical_json([sorted(self.samples), sorted(self.speakers)]))[:16]
 
 
-def drop_rows(table: pa.Table, ids: Iterable[str]) -> pa.Table:
+def drop_rows(table: pa.Table, ids: Collection[str]) -> pa.Table:
     """The rows of a table whose `sample_id` is not among `ids`."""
+    if not ids:
+        return table
     dropped = pa.array(sorted(ids), pa.string())
-    return table.filter(pc.invert(pc.is_in(table["sample_id"], dropped))).combine_chunks() if len(dropped) else table
+    return table.filter(pc.invert(pc.is_in(table["sample_id"], dropped))).combine_chunks()
 
 
 def speaker_key(corpus: str, speaker: str, key: bytes = b"") -> str:

@@ -15,7 +15,6 @@ from merloco.flows.cli.console import progress_bar, show
 from merloco.flows.cli.options import CATALOG, CatalogOption, FlowOption, next_command
 from merloco.flows.ingest.audit_tables import print_audits
 from merloco.pipelines.catalog.loader import load_catalog
-from merloco.pipelines.demo.build import build_demo
 
 QUESTIONS = {
     "How do the emotions spread over the corpora?": """
@@ -59,6 +58,8 @@ def run_demo(folder: Path, catalog: str, flow: bool) -> None:
         catalog: Path of the catalog.
         flow: Run ingest and extraction as Prefect flows, and the training too where a Prefect API is configured.
     """
+    from merloco.pipelines.demo.build import build_demo
+
     with progress_bar(1, "demo corpora", "files") as bar:
 
         def moved(done: int, total: int) -> None:
