@@ -1,6 +1,6 @@
 """Extraction end to end with the light set: overhead, against the published-style loop, memory over 2,000 clips.
 
-Printed, not asserted: the figures depend on the machine. The runs that are compared share process, clips and weights.
+What is asserted are ratios: the runs that are compared share process, clips and weights.
 MERLOCO_BENCH_CLIPS sets the clips of each demo corpus (24), MERLOCO_BENCH_DEMO a folder with built demo corpora.
 """
 
@@ -43,6 +43,8 @@ CORPORA = ("iemocap", "meld", "mosei", "afew")
 FPS, NATIVE = 5, 25
 CORES = len(os.sched_getaffinity(0))
 MEMORY_CLIPS, FILES = 2000, 50
+MOST_OVERHEAD, LEAST_RATIO = 1.15, 4.0
+"""What an extraction may take, over decoding and encoding alone; and how many times as long the published-style loop."""
 
 Roots = dict[str, Path]
 Encoders = dict[str, Encoder]
@@ -166,12 +168,15 @@ def test_overhead_and_the_published_style_loop(tmp_path: Path, roots: Roots, enc
         ours = extract(store, chosen, encoders, media)
         loop = published_style(store, chosen, encoders, tmp_path)
         figures = np.array([store.samples().num_rows, ours, decode, encode, loop])
+        assert ours <= MOST_OVERHEAD * (decode + encode)
         total += figures
         print(line(name, figures))
     print(line("sum", total))
     store = demo_store(tmp_path / "all", roots)
-    print(line("together", np.array([total[0], extract(store, roots, encoders, media), *total[2:]])))
+    together = extract(store, roots, encoders, media)
+    print(line("together", np.array([total[0], together, *total[2:]])))
     media.close()
+    assert total[4] >= LEAST_RATIO * max(together, total[1])
 
 
 def line(name: str, figures: np.ndarray) -> str:
