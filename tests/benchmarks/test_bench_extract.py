@@ -44,7 +44,7 @@ FPS, NATIVE = 5, 25
 CORES = len(os.sched_getaffinity(0))
 MEMORY_CLIPS, FILES = 2000, 50
 MOST_OVERHEAD, LEAST_RATIO = 1.15, 4.0
-"""What an extraction may take, over decoding and encoding alone; how many times as long the published-style loop takes."""
+"""What an extraction may take, over decoding and encoding alone; what the published-style loop takes, over that."""
 
 Roots = dict[str, Path]
 Encoders = dict[str, Encoder]
