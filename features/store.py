@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -199,15 +199,19 @@ class FeatureStore:
         if not path.is_file():
             write_json(path, {"view": view.name, "fingerprint": view.fingerprint, "definition": view.definition})
 
-    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
+    def sql(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> duckdb.DuckDBPyRelation:
         """Run a query over samples, labels, feature views, shards, failures, runs, metrics and predictions.
+
+        Args:
+            query: The query; `?` or `$name` stand for parameters.
+            params: Their values, a list or a mapping.
 
         Raises:
             DataError: The query is malformed or names something that is not there.
         """
         from merloco.features.query.sql import run_query
 
-        return run_query(self, query)
+        return run_query(self, query, params)
 
 
 def _state(folder: Path, modality: str, shard: Shard, commit: Commit | None, verify: bool) -> str:

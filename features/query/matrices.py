@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -14,31 +13,9 @@ from merloco.features.shards.commit import Commit
 from merloco.features.shards.format import OK
 from merloco.features.store import FeatureStore
 from merloco.features.views import FeatureView
+from merloco.models.fusion.dataset import Dataset
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.samples.labels import apply_map
-
-
-@dataclass(frozen=True, slots=True)
-class Matrices:
-    """Rows of all corpora in one order; N rows, K classes."""
-
-    sample_id: np.ndarray
-    """(N,) str."""
-    corpus: np.ndarray
-    split: np.ndarray
-    dialogue: np.ndarray
-    """(N,) str; a sample without a dialogue is one of its own."""
-    features: dict[str, np.ndarray]
-    """Modality -> float32 (N, D); zeros where absent."""
-    present: dict[str, np.ndarray]
-    """Modality -> bool (N,)."""
-    label: np.ndarray
-    """int64 (N,) index into `classes`, -1 where the row has no single label."""
-    target: np.ndarray
-    """float32 (N, K)."""
-    mask: np.ndarray
-    """bool (N, K): classes that the row's corpus annotates; none where the row has no usable annotation."""
-    classes: tuple[str, ...]
 
 
 def load_matrices(
@@ -47,7 +24,7 @@ def load_matrices(
     corpora: Sequence[str],
     modalities: Sequence[str] | None = None,
     vectors: bool = True,
-) -> Matrices:
+) -> Dataset:
     """Load everything that an experiment needs.
 
     Args:
@@ -75,7 +52,7 @@ def load_matrices(
         else:
             present[modality] = _presence(store, view, corpora, ids)
     emotions = labels["emotion"].to_pylist()
-    return Matrices(
+    return Dataset(
         sample_id=np.array(names),
         corpus=np.array(samples["corpus"].to_pylist()),
         split=np.array(samples["split"].to_pylist()),

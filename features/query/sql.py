@@ -7,8 +7,9 @@ that an answer may be larger than the memory.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -20,6 +21,8 @@ from merloco.pipelines.errors import DataError, suggest
 
 _READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI)
 """A pivot is a `MULTI`: DuckDB rewrites it into several."""
+Parameters = Sequence[Any] | Mapping[str, Any] | None
+"""Values for the `?` or the `$name` of a query."""
 _UNKNOWN_TABLE = re.compile(r"Table with name (\w+) does not exist")
 
 
@@ -27,20 +30,27 @@ BATCH = 2048
 """Rows that DuckDB computes at a time, and that are handed over at a time."""
 
 
-def run_query(store: Store, query: str) -> duckdb.DuckDBPyRelation:
+def run_query(store: Store, query: str, parameters: Parameters = None) -> duckdb.DuckDBPyRelation:
     """Run one query on a fresh connection.
+
+    Args:
+        store: The store.
+        query: The query; `?` or `$name` stand for parameters.
+        parameters: Their values.
 
     Raises:
         DataError: DuckDB refuses the query; the sentence carries its reason and, for an unknown name, the views.
     """
-    return _relation(store, connect(store, query), query)
+    return _relation(store, connect(store, query), query, parameters)
 
 
-def _relation(store: Store, connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
+def _relation(
+    store: Store, connection: duckdb.DuckDBPyConnection, query: str, parameters: Parameters = None
+) -> duckdb.DuckDBPyRelation:
     query = _without_end(query)
     try:
         _check_statements(connection.extract_statements(query))
-        return _with_unique_names(connection.sql(query))
+        return _with_unique_names(connection.sql(query, params=parameters))
     except duckdb.CatalogException as error:
         reason = _reason(error).split(" Did you mean")[0].rstrip("!. ")
         unknown = _UNKNOWN_TABLE.search(reason)

@@ -67,7 +67,7 @@ _VERIFIED: set[tuple[Any, ...]] = set()
 
 def stream_segments(
     store: FeatureStore,
-    view: FeatureView,
+    view: FeatureView | str,
     corpora: Collection[str] | None = None,
     *,
     only: Collection[str] | None = None,
@@ -79,7 +79,7 @@ def stream_segments(
 
     Args:
         store: The store.
-        view: The feature view.
+        view: The feature view, or its name.
         corpora: Corpora; all that are committed if none is named.
         only: Ids of the samples that are wanted, for example those of a split.
         seed: None streams every sample exactly once in the order of the shards, whatever the number of workers.
@@ -95,6 +95,8 @@ def stream_segments(
     """
     import webdataset as wds
 
+    if isinstance(view, str):
+        view = store.view(view)
     parts = [_Part(store.folder(view), commit) for commit in store.committed(view, corpora)]
     states = [part.state for part in parts]
     parts = [replace(part, verify=state not in _VERIFIED) for part, state in zip(parts, states, strict=True)]

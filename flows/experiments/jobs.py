@@ -92,15 +92,9 @@ def leaked_corpora(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(seen & set(config["test"]) - set(config["train"])))
 
 
-def load_dataset(
-    store: FeatureStore, feature_set: str, corpora: tuple[str, ...], modalities: list[str], vectors: bool = True
-) -> Dataset:
-    """Rows in the form that `models` takes; for the arguments and errors see `load_matrices`."""
-    matrices = load_matrices(store, feature_set, corpora, modalities, vectors)
-    return Dataset(**{name: getattr(matrices, name) for name in Dataset.__slots__})
-
-
-def plan_jobs(store: FeatureStore, plan: Plan, skip: Callable[[str], None], load: Load = load_dataset) -> Iterator[Job]:
+def plan_jobs(
+    store: FeatureStore, plan: Plan, skip: Callable[[str], None], load: Load = load_matrices
+) -> Iterator[Job]:
     """The runs of a plan, in its order; those that cannot be scored or say nothing new are left out.
 
     Args:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from merloco.features.query.matrices import load_matrices
 from merloco.features.store import FeatureStore
-from merloco.flows.experiments.jobs import load_dataset, plan_jobs
+from merloco.flows.experiments.jobs import plan_jobs
 from merloco.flows.experiments.plan import Plan, RunSummary, experiment_plan
 from merloco.flows.report.predictions import quoted
 from merloco.flows.results.paper import result_tables
@@ -59,6 +60,6 @@ def _rows(store: FeatureStore, feature_set: str, corpora: tuple[str, ...], modal
     The store's runs alone would not tell: one with fewer modalities may have been trained so by choice.
     """
     try:
-        return load_dataset(store, feature_set, corpora, modalities, vectors=False)
+        return load_matrices(store, feature_set, corpora, modalities, vectors=False)
     except DataError:  # not extracted, or no longer: no run is of these features, but others may be there
         return None

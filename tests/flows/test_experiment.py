@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from merloco.features.query.matrices import load_matrices
 from merloco.features.runs import run_folders
 from merloco.features.store import FeatureStore
-from merloco.flows.experiments.jobs import load_dataset
 from tests.helpers.command_line import merloco, the_sentence
 from tests.helpers.planted_store import CORPORA, planted_catalog, planted_store
 from tests.helpers.store_files import CATALOG
@@ -210,7 +210,7 @@ def test_the_paper_protocol_says_so(
 def test_a_choice_by_few_validation_rows_is_said(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     catalog = planted_catalog(tmp_path)
     few = planted_store(tmp_path / "few", catalog, n=120)
-    dataset = load_dataset(few, "light", ("meld",), ["text"])
+    dataset = load_matrices(few, "light", ("meld",), ["text"])
     out = run(capsys, (few, catalog), "cross_corpus", "--seeds", "0")
     (line,) = [line for line in out.splitlines() if "validation rows chose the weights" in line]
     assert line.startswith("fewer than 50 ") and f"meld ({len(dataset.rows(('meld',), 'val'))})" in line

@@ -14,7 +14,7 @@ WORKSPACE = Path(__file__).parents[2]
 PACKAGES = ("pipelines", "features", "models", "flows")
 MAY_IMPORT = {
     "pipelines": {"pipelines"},
-    "features": {"features", "pipelines", "models.encoders.base"},
+    "features": {"features", "pipelines", "models.encoders.base", "models.fusion.dataset"},
     "models": {"models"},
     "flows": set(PACKAGES),
 }

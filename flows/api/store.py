@@ -1,0 +1,182 @@
+"""The store as scripts and notebooks use it: query, matrices, training, experiments, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from merloco.features.query.matrices import load_matrices
+from merloco.features.runs import find_run
+from merloco.features.store import FeatureStore
+from merloco.flows.arguments import find_device
+from merloco.flows.experiments.plan import Plan, RunSummary, experiment_plan
+from merloco.flows.experiments.prediction import Prediction, predict_sources
+from merloco.flows.experiments.prediction_inputs import find_inputs
+from merloco.flows.experiments.service import execute
+from merloco.flows.results.tables import plain_table
+from merloco.models.fusion.dataset import Dataset
+from merloco.models.protocols import Cell, Fold, loco_cells
+from merloco.pipelines.errors import DataError
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class Arrays(NamedTuple):
+    """Rows for scikit-learn."""
+
+    X: np.ndarray
+    """float32 (N, D): the vectors of all modalities side by side, zeros where one is missing."""
+    y: np.ndarray
+    """(N,) str: emotions."""
+    mask: np.ndarray
+    """bool (N, modalities): what each row has, in the order audio, video, text."""
+    groups: np.ndarray
+    """(N,) str: dialogues, for `GroupKFold` and its like."""
+
+
+class Store(FeatureStore):
+    """A feature store that trains as well; what it trains is where the command line finds it.
+
+    Example:
+        >>> from merloco.flows.api import Store
+        >>> store = Store.open("demo/store")
+        >>> samples = store.sql("select * from samples where corpus = ?", ["meld"]).df()
+    """
+
+    def dataset(
+        self, features: str = "light", corpora: Sequence[str] | None = None, modalities: Sequence[str] | None = None
+    ) -> Dataset:
+        """Features, labels and what each row belongs to, as training takes them.
+
+        Args:
+            features: A feature set.
+            corpora: Names; all that are ingested by default.
+            modalities: Some of the feature set's; all by default.
+
+        Raises:
+            DataError: A corpus has no samples or no features.
+        """
+        return load_matrices(self, features, self.corpora(corpora), modalities)
+
+    def matrices(
+        self,
+        features: str = "light",
+        corpora: Sequence[str] | None = None,
+        split: str | None = None,
+        modalities: Sequence[str] | None = None,
+    ) -> Arrays:
+        """Rows with one emotion and at least one modality, for scikit-learn.
+
+        Args:
+            features: A feature set.
+            corpora: Names; all that are ingested by default.
+            split: `train`, `val` or `test`; all by default.
+            modalities: Some of the feature set's; all by default.
+
+        Example:
+            >>> from sklearn.linear_model import LogisticRegression
+            >>> X, y, mask, groups = store.matrices("light", ["meld"], split="train")
+            >>> model = LogisticRegression(max_iter=1000).fit(X, y)
+        """
+        data = self.dataset(features, corpora, modalities)
+        usable = (data.label >= 0) & np.any(list(data.present.values()), axis=0)
+        rows = np.flatnonzero(usable & ((data.split == split) | (split is None)))
+        return Arrays(
+            X=np.concatenate([matrix[rows] for matrix in data.features.values()], axis=1),
+            y=np.array(data.classes)[data.label[rows]],
+            mask=np.stack([there[rows] for there in data.present.values()], axis=1),
+            groups=data.dialogue[rows],
+        )
+
+    def train(
+        self,
+        train: Sequence[str],
+        test: Sequence[str],
+        features: str = "light",
+        modalities: Sequence[str] | None = None,
+        seeds: Sequence[int] = (0,),
+        device: str = "auto",
+        **settings: Any,
+    ) -> pa.Table:
+        """Train on some corpora and test on some, as `merloco train` does.
+
+        Args:
+            train: Corpora to train and to validate on.
+            test: Corpora to test on.
+            features: A feature set.
+            modalities: Some of the feature set's; all by default.
+            seeds: A run for each.
+            device: `cpu`, `cuda`, `cuda:1`, ... or `auto`.
+            **settings: Training settings that differ from the catalog's, for example `epochs=50`.
+
+        Returns:
+            A row per run and tested corpus: run, corpus, seed, scores as shares, intervals, reference scores.
+
+        Example:
+            >>> scores = store.train(["meld"], ["meld"], modalities=["text"], epochs=5)
+            >>> scores.column_names[:3]
+            ['run', 'train', 'corpus']
+        """
+        cell = Cell(Fold(tuple(train), tuple(test)), features, None if modalities is None else tuple(modalities))
+        return plain_table(self._run(Plan("train", "train", (cell,), tuple(seeds), _sorted(settings)), device))
+
+    def loco(
+        self,
+        corpora: Sequence[str] | None = None,
+        features: str = "light",
+        seeds: Sequence[int] = (0, 1, 2),
+        device: str = "auto",
+        **settings: Any,
+    ) -> pa.Table:
+        """Leave one corpus out, for each of them, as `merloco loco` does; for the arguments see `train`."""
+        cells = tuple(loco_cells(self.corpora(corpora), [features]))
+        return plain_table(self._run(Plan("loco", "loco", cells, tuple(seeds), _sorted(settings)), device))
+
+    def experiment(self, name: str, seeds: Sequence[int] | None = None, device: str = "auto") -> pa.Table:
+        """Run an experiment of the catalog, as `merloco experiment` does; for the table see `train`."""
+        plan = experiment_plan(self, name, None if seeds is None else tuple(seeds))
+        return plain_table(self._run(plan, device), own=True)
+
+    def predictions(self, run: str) -> duckdb.DuckDBPyRelation:
+        """What a run says of its test rows: sample_id, truth, prediction, probabilities, contributions.
+
+        Raises:
+            DataError: The store has no such run.
+        """
+        find_run(self.root, run)
+        return self.sql("select * exclude (run) from predictions where run = ?", [run])
+
+    def predict(
+        self, files: Sequence[str | Path] = (), text: str | None = None, run: str | None = None, device: str = "auto"
+    ) -> list[Prediction | str]:
+        """Emotions of new files, of folders of them, or of a sentence, as `merloco predict` gives them.
+
+        Args:
+            files: Video, audio or .txt files, or folders of them.
+            text: A sentence, or the transcript of the one file.
+            run: Name of a run; the newest of `loco` and `train` by default.
+            device: `cpu`, `cuda`, `cuda:1`, ... or `auto`.
+
+        Returns:
+            A prediction, or the sentence that says why there is none, for each file.
+
+        Raises:
+            DataError: A name is neither file nor folder, or the store has no such run.
+        """
+        found = find_inputs([Path(file) for file in files], text)
+        if found.problems:
+            raise DataError("; ".join(found.problems))
+        folder = find_run(self.root, run, trained=True, default=("loco", "train"))
+        return predict_sources(self, folder, found.inputs, find_device(device))
+
+    def _run(self, plan: Plan, device: str) -> list[RunSummary]:
+        return execute(self, plan, device=find_device(device))
+
+
+def _sorted(settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(settings.items()))
