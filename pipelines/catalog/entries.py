@@ -126,6 +126,8 @@ class CorpusEntry(Entry):
 
     parser: str
     """Name of a registered parser."""
+    options: dict[str, Any] = {}
+    """What this parser understands and no other; it declares and checks them itself."""
     root: str = ""
     """The unpacked release, usually from the environment: `${MELD_ROOT:-}`."""
     map: str
@@ -136,11 +138,6 @@ class CorpusEntry(Entry):
     """Where the release has no validation part."""
     reported: Literal["test", "validation"] = "test"
     """Official part that papers report on and that is split `test` here; AFEW's test labels are withheld."""
-    test_session: int = Field(5, ge=1, le=5)
-    """Session that is the test part (IEMOCAP): 1 to 5 in turn are the leave-one-session-out folds. An ingest with
-    another one changes splits only, and no feature is computed again."""
-    tags: Literal["strip", "keep"] = "strip"
-    """Whether bracket tags such as [LAUGHTER] are taken out of the text (IEMOCAP); `native` always has them."""
     media_rules: MediaRules = MediaRules()
 
     @property

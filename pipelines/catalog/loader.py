@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from merloco.pipelines.catalog.consistency import contradictions
 from merloco.pipelines.catalog.document import read_document
 from merloco.pipelines.catalog.model import Catalog
+from merloco.pipelines.catalog.options import misplaced_option, option_problems
 from merloco.pipelines.catalog.problems import first_problem
 from merloco.pipelines.catalog.registered import add_registered_encoders
 from merloco.pipelines.errors import DataError
@@ -46,8 +48,9 @@ def load_catalog(path: str | Path, store: str | Path | None = None) -> Catalog:
         catalog = Catalog.model_validate(raw)
     except ValidationError as error:
         location, sentence = first_problem(error, Catalog)
+        sentence = misplaced_option(raw, location) or sentence
         raise DataError(f"{path}:{document.line(location)}: {sentence}") from None
-    for location, sentence in contradictions(catalog):
+    for location, sentence in chain(contradictions(catalog), option_problems(catalog)):
         raise DataError(f"{path}:{document.line(location)}: {sentence}")
     return catalog
 

@@ -30,21 +30,22 @@ _EXPECTED = {
 """Kind of problem -> what was expected."""
 
 
-def first_problem(error: ValidationError, model: type[BaseModel]) -> tuple[Location, str]:
+def first_problem(error: ValidationError, model: type[BaseModel], place: Location = ()) -> tuple[Location, str]:
     """Where the first problem is, and a sentence that says what was found and what was expected.
 
     Args:
         error: What the validation raised.
         model: What was validated.
+        place: Where in the catalog its values stand.
     """
     problems = error.errors()
     # A misspelt key is also a missing one: the misspelling is what the user has to see.
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    location = problem["loc"]
+    location = (*place, *problem["loc"])
     where = ".".join(str(part) for part in location)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if problem["type"] == "extra_forbidden":
-        known = suggest(str(location[-1]), _siblings(model, location[:-1]))
+        known = suggest(str(location[-1]), known_keys(model, problem["loc"][:-1]))
         return location, f"unknown key {where!r}: {known}{more}"
     if problem["type"] == "missing":
         return location, f"key {where!r} is missing{more}"
@@ -85,13 +86,16 @@ def _hint(kind: str, found: Any) -> str:
     return ""
 
 
-def _siblings(model: Any, location: Location) -> list[str]:
+def known_keys(model: Any, location: Location = ()) -> list[str]:
     """Known keys at a location, found by walking the models' annotations."""
     for part in location:
         if isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[str(part)].annotation
+            field = next((f for name, f in model.model_fields.items() if str(part) in (name, f.alias)), None)
+            model = field and field.annotation
         else:  # dict[str, Entry]: the key is a user's name, its value a model
-            model = model.__args__[-1]
+            model = (getattr(model, "__args__", ()) or (None,))[-1]
         if not isinstance(model, type) and type(None) in getattr(model, "__args__", ()):
             model = next(item for item in model.__args__ if item is not type(None))
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
+    return [field.alias or name for name, field in model.model_fields.items()]

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from merloco.pipelines.catalog import entries
+from merloco.pipelines.corpora.base import BUILTIN, find_parser
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "corpora": entries.CorpusEntry,
@@ -39,7 +40,8 @@ their line; keys that a parser does not read and ids of no sample are notes of t
 def reference() -> str:
     """One table per kind of entry: key, type, default, meaning."""
     parts = [HEAD]
-    for section, model in SECTIONS.items():
+    options = {f"corpora.NAME.options, parser {name}": find_parser(name).options for name in sorted(BUILTIN)}
+    for section, model in (SECTIONS | {name: model for name, model in options.items() if model.model_fields}).items():
         parts.append(f"\n## `{section}`\n\n{' '.join((model.__doc__ or '').split())}\n\n")
         parts.append("| key | type | default | meaning |\n|---|---|---|---|\n")
         for name, field in model.model_fields.items():

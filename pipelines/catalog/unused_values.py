@@ -10,8 +10,6 @@ from merloco.pipelines.samples.schema import Sample
 READ_BY = {
     "validation": ("iemocap", "afew"),
     "reported": ("afew",),
-    "test_session": ("iemocap",),
-    "tags": ("iemocap",),
     "media_rules": ("meld",),
 }
 """Key -> the parsers of this package that read it; what others read is not known here."""
@@ -19,7 +17,7 @@ _PARSERS = ("iemocap", "meld", "mosei", "afew")
 
 
 def unused_values(entry: CorpusEntry, samples: Sequence[Sample]) -> list[str]:
-    """Sentences on keys that the parser does not read, ids of no sample, a test session and a map without effect.
+    """Sentences on keys that the parser does not read, ids of no sample and a map without effect.
 
     Args:
         entry: The corpus in the catalog.
@@ -38,8 +36,5 @@ def _sentences(entry: CorpusEntry, samples: Sequence[Sample]) -> Iterator[str]:
     unknown = [f"{key} {sample_id}" for key, sample_id in named if sample_id not in ids]
     if unknown:
         yield f"catalog: {len(unknown)} of {len(named)} ids of media_rules are of no sample here (first: {unknown[0]})"
-    tested = any(sample.split == "test" for sample in samples)
-    if entry.parser in READ_BY["test_session"] and not tested:
-        yield f"catalog: test_session {entry.test_session} has no sample here: the test split is empty"
     if entry.active_map.multi and all(sample.intensities is None for sample in samples):
         yield f"catalog: map {entry.map!r} has a `multi` section, but no sample has intensities: it changes nothing"

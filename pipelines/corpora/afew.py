@@ -23,7 +23,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from merloco.pipelines.catalog.entries import CorpusEntry
-from merloco.pipelines.corpora.base import Parsed, RowError, duplicate, register_parser
+from merloco.pipelines.corpora.base import NoOptions, Parsed, RowError, duplicate, register_parser
 from merloco.pipelines.corpora.clips import ending_rank, is_video
 from merloco.pipelines.corpora.folders import find_entry, find_release
 from merloco.pipelines.corpora.splits import carve_validation
@@ -46,7 +46,7 @@ _STEM = re.compile(r"\d{9}", re.ASCII)
 
 
 @register_parser("afew")
-def parse_afew(entry: CorpusEntry, root: Path) -> Parsed:
+def parse_afew(entry: CorpusEntry, root: Path, options: NoOptions) -> Parsed:
     """Parse an AFEW release; parts that are missing are noted, a test part has no labels.
 
     Raises:

@@ -10,12 +10,22 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
-from merloco.pipelines.catalog.entries import CorpusEntry
+from pydantic import BaseModel, ValidationError
+
+from merloco.pipelines.catalog.entries import CorpusEntry, Entry
+from merloco.pipelines.catalog.problems import first_problem
 from merloco.pipelines.errors import DataError, UsageError, suggest
 from merloco.pipelines.samples.schema import Sample
 
-BUILTIN = tuple(f"merloco.pipelines.corpora.{name}" for name in ("iemocap.parser", "meld", "mosei.parser", "afew"))
+BUILTIN = {
+    "iemocap": "merloco.pipelines.corpora.iemocap.parser",
+    "meld": "merloco.pipelines.corpora.meld",
+    "mosei": "merloco.pipelines.corpora.mosei.parser",
+    "afew": "merloco.pipelines.corpora.afew",
+}
+"""Parser -> the module that registers it."""
 LINE_ONLY = frozenset({"bad_vote", "bad_transcript", "bad_time"})
 """Codes of damaged lines that cost a vote, a text or a time; the row itself is a sample all the same."""
 NEAR_TOTAL = 0.99
@@ -104,34 +114,79 @@ def compare_total(parsed: Parsed, release: Mapping[str, int], what: str) -> None
         parsed.total = f"{parsed.found:,} of the release's {total:,} {what}"
 
 
-Parser = Callable[[CorpusEntry, Path], Parsed]
+class NoOptions(Entry):
+    """The options of a parser that has none."""
+
+
+Parse = Callable[[CorpusEntry, Path, Any], Parsed]
+"""`parse(entry, root, options)`; the options are an instance of the model that the parser declares."""
+P = TypeVar("P", bound=Parse)
+
+
+class Parser(NamedTuple):
+    """A registered parser."""
+
+    parse: Parse
+    options: type[BaseModel]
+    """What the catalog's `options` of its corpora may hold."""
+
+
 _PARSERS: dict[str, Parser] = {}
 
 
-def register_parser(name: str) -> Callable[[Parser], Parser]:
-    """Register a function `(entry, root) -> Parsed` as the parser that catalog entries call by `name`."""
+def register_parser(name: str, options: type[BaseModel] = NoOptions) -> Callable[[P], P]:
+    """Register a function `(entry, root, options) -> Parsed` as the parser that catalog entries call by `name`.
 
-    def decorate(parser: Parser) -> Parser:
-        _PARSERS[name] = parser
-        return parser
+    Args:
+        name: What a catalog writes under `parser`.
+        options: The model of what it writes under `options`; a default for each, and its docstring says what it does.
+    """
+
+    def decorate(parse: P) -> P:
+        _PARSERS[name] = Parser(parse, options)
+        return parse
 
     return decorate
+
+
+def find_parser(name: str) -> Parser:
+    """Look a parser up by its name; only the module that has it is imported.
+
+    Raises:
+        UsageError: No such parser; the sentence names the nearest one.
+    """
+    if name in BUILTIN:
+        importlib.import_module(BUILTIN[name])
+    if name not in _PARSERS:
+        raise UsageError(f"unknown parser {name!r}: {suggest(name, {*BUILTIN, *_PARSERS})}")
+    return _PARSERS[name]
+
+
+def read_options(entry: CorpusEntry) -> BaseModel:
+    """The options of a corpus as its parser takes them, defaults filled in.
+
+    Raises:
+        DataError: An option is wrong; a catalog that was loaded has none such.
+        UsageError: No parser of that name is registered.
+    """
+    model = find_parser(entry.parser).options
+    try:
+        return model.model_validate(entry.options)
+    except ValidationError as error:
+        raise DataError(f"parser {entry.parser!r}: {first_problem(error, model, ('options',))[1]}") from None
 
 
 def parse_corpus(name: str, entry: CorpusEntry, root: Path) -> Parsed:
     """Parse one corpus release; a root that holds annotations but no media is accepted.
 
     Raises:
-        DataError: The root is missing, holds no annotation at all, or cannot be read.
+        DataError: The root is missing, holds no annotation at all, or cannot be read; or an option is wrong.
         UsageError: No parser of that name is registered.
     """
-    for module in BUILTIN:
-        importlib.import_module(module)
-    if entry.parser not in _PARSERS:
-        raise UsageError(f"corpus {name!r} asks for parser {entry.parser!r}: {suggest(entry.parser, _PARSERS)}")
+    options = read_options(entry)
     if not root.is_dir():
         raise DataError(f"corpus {name!r}: root {str(root)!r} is not a folder; expected the unpacked release there")
     try:
-        return _PARSERS[entry.parser](entry, root)
+        return find_parser(entry.parser).parse(entry, root, options)
     except OSError as error:
         raise DataError(f"corpus {name!r}: {error.filename or str(root)!r} cannot be read: {error.strerror}") from None

@@ -22,7 +22,15 @@ from pathlib import Path
 
 from merloco.pipelines.catalog.entries import CorpusEntry, MediaRules
 from merloco.pipelines.corpora.annotation_tables import Row, read_table
-from merloco.pipelines.corpora.base import Parsed, RowError, compare_total, disagreement, duplicate, register_parser
+from merloco.pipelines.corpora.base import (
+    NoOptions,
+    Parsed,
+    RowError,
+    compare_total,
+    disagreement,
+    duplicate,
+    register_parser,
+)
 from merloco.pipelines.corpora.cells import Rewritten, known_label, time_reader, whole_number
 from merloco.pipelines.corpora.folders import find_entry, find_release, folder_above
 from merloco.pipelines.corpora.meld_clips import CLIP_FOLDERS, PartClips, unused_folders
@@ -48,7 +56,7 @@ _C1 = {code: bytes([code]).decode("cp1252", errors="replace") for code in range(
 
 
 @register_parser("meld")
-def parse_meld(entry: CorpusEntry, root: Path) -> Parsed:
+def parse_meld(entry: CorpusEntry, root: Path, options: NoOptions) -> Parsed:
     """Parse a MELD release; a root with annotations but without clips is accepted.
 
     Raises:

@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.catalog.unused_values import unused_values
-from merloco.pipelines.corpora.base import parse_corpus
+from merloco.pipelines.corpora.base import parse_corpus, read_options
 from merloco.pipelines.errors import BrokenFileError, DataError
 from merloco.pipelines.files.atomic import require_writable
 from merloco.pipelines.files.formats import quarantine
@@ -47,8 +48,17 @@ def release_state(entry: CorpusEntry, root: Path) -> str:
             except OSError:  # a link to nowhere is as good as no file
                 continue
             listing.append(f"{os.path.relpath(folder, root)}/{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
-    head = f"{PARSER_VERSION}\n{canonical_json(entry.model_dump(exclude={'root'}))}\n"
-    return sha256_text(head + "\n".join(listing))
+    return sha256_text(f"{PARSER_VERSION}\n{canonical_json(_described(entry))}\n" + "\n".join(listing))
+
+
+def _described(entry: CorpusEntry) -> dict[str, Any]:
+    """A catalog entry as an ingest reads it, with every option's value.
+
+    Two options were keys of every entry once, and stand there still: a store made then is up to date.
+    """
+    options = read_options(entry).model_dump(mode="json")
+    once = {key: options.pop(key, value) for key, value in (("test_session", 5), ("tags", "strip"))}
+    return entry.model_dump(exclude={"root", "options"}) | once | ({"options": options} if options else {})
 
 
 def cached_audit(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit | None:

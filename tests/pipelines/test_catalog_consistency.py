@@ -35,7 +35,7 @@ LOCO = "corpora: [iemocap, meld, mosei, afew]"
         ("trained_on: [meld]", "trained_on: meld", r"trained_on: expected a list, .*: write \[meld\]"),
         ("dropout: 0.5}", "dropout: .nan}", "dropout: expected a finite number, found nan"),
         ("reported: validation", "reported: valid", "reported: expected 'test' or 'validation', found"),
-        ("reported: validation", "test_session: 6", "test_session: expected 5 or less, found 6"),
+        ("parser: iemocap", "parser: iemocap\n    options: {test_session: 6}", "test_session: expected 5 or less"),
         ("step: 2.0", "step: 5", "a step of 5 s with a window of 4 s"),
         ("window: 4.0, step: 2.0", "step: 2.0", "a step of 2 s with no window"),
         ("{encoder: minilm}", "{encoder: minilm, window: 4}", "views.minilm.window: text has none"),

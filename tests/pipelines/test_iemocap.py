@@ -94,7 +94,7 @@ def test_leaving_each_session_out_tests_every_utterance_once_and_moves_no_id(tmp
         write_dialogue(tmp_path, dialogue, "".join(block(f"{dialogue}_F00{i}", 3.0 * i, "neu") for i in range(3)))
     folds = {}
     for session in range(1, 6):
-        entry = ENTRY.model_copy(update={"test_session": session})
+        entry = ENTRY.model_copy(update={"options": {"test_session": session}})
         folds[session] = {s.sample_id: s.split for s in parse_corpus("iemocap", entry, tmp_path).samples}
     tested = [
         i for session, splits in folds.items() for i, s in splits.items() if s == "test" and f"Ses0{session}" in i
@@ -102,6 +102,14 @@ def test_leaving_each_session_out_tests_every_utterance_once_and_moves_no_id(tmp
     assert sorted(tested) == sorted(folds[5])
     assert all(splits.keys() == folds[5].keys() for splits in folds.values())
     assert all(list(splits.values()).count("test") == 3 for splits in folds.values())
+
+
+def test_a_test_session_without_a_sample_is_noted(tmp_path: Path) -> None:
+    write_dialogue(tmp_path, "Ses01F_impro01", block("Ses01F_impro01_F000", 0, "neu"))
+    sentence = "catalog: test_session {} has no sample here: the test split is empty"
+    for session, empty in ((1, False), (4, True)):
+        entry = ENTRY.model_copy(update={"options": {"test_session": session}})
+        assert (sentence.format(session) in parse_corpus("iemocap", entry, tmp_path).notes) is empty
 
 
 def test_validation_keeps_dialogues_together(whole_release: Parsed) -> None:
@@ -167,7 +175,7 @@ def test_transcripts_split_at_the_first_bracket_colon_and_keep_tags_natively(tmp
 def test_an_utterance_of_tags_alone_has_no_text_and_keeps_its_tag_as_a_fact(tmp_path: Path, tags: str) -> None:
     text = "Ses01F_impro01_F000 [0.0000-2.0000]: [BREATHING]\n"
     write_dialogue(tmp_path, "Ses01F_impro01", block("Ses01F_impro01_F000", 0, "sad"), text)
-    (sample,) = parse_corpus("iemocap", ENTRY.model_copy(update={"tags": tags}), tmp_path).samples
+    (sample,) = parse_corpus("iemocap", ENTRY.model_copy(update={"options": {"tags": tags}}), tmp_path).samples
     assert sample.text_status == "no_text" and sample.native["transcript"] == "[BREATHING]"
     assert "only_tags" in sample.marks and sample.text_source == "transcript", "there is nothing to transcribe"
 
@@ -184,7 +192,7 @@ def test_a_second_block_of_an_utterance_says_both_places(tmp_path: Path) -> None
 def test_tags_stay_in_the_text_where_the_catalog_says_so(tmp_path: Path) -> None:
     text = "Ses01F_impro01_F000 [0.0000-2.0000]: [LAUGHTER] Look.\n"
     write_dialogue(tmp_path, "Ses01F_impro01", block("Ses01F_impro01_F000", 0, "hap"), text)
-    keep = ENTRY.model_copy(update={"tags": "keep"})
+    keep = ENTRY.model_copy(update={"options": {"tags": "keep"}})
     (sample,) = parse_corpus("iemocap", keep, tmp_path).samples
     assert (sample.text, sample.native["transcript"]) == ("[LAUGHTER] Look.", "[LAUGHTER] Look.")
 

@@ -30,11 +30,9 @@ def test_ids_of_no_sample_are_noted_at_ingest(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("corpus", "changes", "key"),
     [
-        ("meld", {"test_session": 3}, "test_session"),
         ("meld", {"validation": Validation()}, "validation"),
         ("mosei", {"reported": "validation"}, "reported"),
         ("mosei", {"media_rules": MediaRules(max_seconds=3.0)}, "media_rules"),
-        ("afew", {"tags": "keep"}, "tags"),
     ],
 )
 def test_a_key_that_the_parser_does_not_read_is_noted(corpus: str, changes: dict, key: str) -> None:
@@ -42,14 +40,6 @@ def test_a_key_that_the_parser_does_not_read_is_noted(corpus: str, changes: dict
     sentences = unused_values(entry, [])
     assert f"catalog: {key} changes nothing, the parser {corpus} does not read it" in sentences
     assert not [s for s in unused_values(ENTRIES[corpus], [SAMPLE]) if "does not read" in s]
-
-
-def test_a_test_session_without_a_sample_is_noted() -> None:
-    entry = ENTRIES["iemocap"].model_copy(update={"test_session": 4})
-    train = Sample("iemocap/Ses01F_impro01/Ses01F_impro01_F000", "iemocap", "train", label="neu")
-    test = Sample("iemocap/Ses04F_impro01/Ses04F_impro01_F000", "iemocap", "test", label="neu")
-    assert unused_values(entry, [train]) == ["catalog: test_session 4 has no sample here: the test split is empty"]
-    assert unused_values(entry, [train, test]) == []
 
 
 def test_a_multi_section_without_intensities_is_noted() -> None:

@@ -9,7 +9,7 @@
       dialog/wav/<dialogue>.wav
       sentences/wav/<dialogue>/<utterance>.wav
 
-Session 5 is the test part, as in the field and the paper; the catalog's `test_session` gives the other folds of leaving
+Session 5 is the test part, as in the field and the paper; the option `test_session` gives the other folds of leaving
 one session out. Validation is carved out of the other sessions: by dialogue
 (whole dialogues, about a fraction of all labelled utterances), or by utterance, where `size` and `fraction` count only
 utterances that the corpus's active label map keeps: `size: 581` under `six_lineage` gives the paper's 5229 and 581.
@@ -20,8 +20,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from merloco.pipelines.catalog.entries import CorpusEntry
+from pydantic import Field
+
+from merloco.pipelines.catalog.entries import CorpusEntry, Entry
 from merloco.pipelines.corpora.base import Parsed, RowError, compare_total, register_parser
 from merloco.pipelines.corpora.clips import MediaIndex, is_video, media_files
 from merloco.pipelines.corpora.folders import find_entry, find_release
@@ -44,8 +47,18 @@ SAME_TIME = 0.01
 """Seconds by which label and transcript may disagree about an interval; in the release they are equal."""
 
 
-@register_parser("iemocap")
-def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
+class IemocapOptions(Entry):
+    """Options of the parser `iemocap`."""
+
+    test_session: int = Field(5, ge=1, le=5)
+    """Session that is the test part: 1 to 5 in turn are the leave-one-session-out folds. An ingest with another one
+    changes splits only, and no feature is computed again."""
+    tags: Literal["strip", "keep"] = "strip"
+    """Whether bracket tags such as [LAUGHTER] are taken out of the text; `native` always has them."""
+
+
+@register_parser("iemocap", options=IemocapOptions)
+def parse_iemocap(entry: CorpusEntry, root: Path, options: IemocapOptions) -> Parsed:
     """Parse an IEMOCAP release; a root with annotations but without media is accepted.
 
     Raises:
@@ -72,9 +85,9 @@ def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
         ordered = sorted(evaluations, key=lambda evaluation: (evaluation.start, evaluation.utterance))
         for position, evaluation in enumerate(ordered):
             turn = turns.get(evaluation.utterance)
-            text = "" if turn is None else turn.text if entry.tags == "keep" else spoken(turn.text)
+            text = "" if turn is None else turn.text if options.tags == "keep" else spoken(turn.text)
             sample = _sample(evaluation, turn, text, position, session, media[session])
-            parsed.samples.append(replace(sample, split="test") if session == entry.test_session else sample)
+            parsed.samples.append(replace(sample, split="test") if session == options.test_session else sample)
     for file in transcriptions.values():
         remarks.setdefault("transcriptions have no label file", []).append(file.relative_to(root).as_posix())
     parsed.notes += [f"{len(places)} {sentence} (first: {places[0]})" for sentence, places in remarks.items()]
@@ -87,6 +100,8 @@ def parse_iemocap(entry: CorpusEntry, root: Path) -> Parsed:
         parsed.notes += files.notes(
             session, [sample for sample in parsed.samples if (sample.dialogue or "").startswith(f"Ses0{session}")]
         )
+    if not any(sample.split == "test" for sample in parsed.samples):
+        parsed.notes.append(f"catalog: test_session {options.test_session} has no sample here: the test split is empty")
     _carve_validation(parsed, entry)
     return parsed
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from merloco.pipelines.catalog.entries import CorpusEntry
-from merloco.pipelines.corpora.base import Parsed, RowError, compare_total, duplicate, register_parser
+from merloco.pipelines.corpora.base import NoOptions, Parsed, RowError, compare_total, duplicate, register_parser
 from merloco.pipelines.corpora.folders import find_release, folder_above
 from merloco.pipelines.corpora.mosei.csd import read_csd
 from merloco.pipelines.corpora.mosei.folds import FOLDS_FILE, FOLDS_TABLE, read_folds
@@ -62,7 +62,7 @@ class _Sources:
 
 
 @register_parser("mosei")
-def parse_mosei(entry: CorpusEntry, root: Path) -> Parsed:
+def parse_mosei(entry: CorpusEntry, root: Path, options: NoOptions) -> Parsed:
     """Parse a CMU-MOSEI release; a root with annotations but without media is accepted.
 
     Raises:
