@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from merloco.features.catalog import load_catalog
 from merloco.features.progress import RowProgress
 from merloco.features.shards.commit import Commit, commits, read_commit, verify_files
 from merloco.features.shards.format import MISSING, RETRYABLE, Shard, lost_media, plan_shards
 from merloco.features.views import FeatureView, resolve_view
-from merloco.pipelines.catalog.loader import Catalog, load_catalog
+from merloco.pipelines.catalog.model import Catalog
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.formats import write_json
 from merloco.pipelines.samples.schema import MODALITIES

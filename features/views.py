@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from merloco.models.encoders.base import Encoder, EncoderSpec, registered
+from merloco.features.encoders import find_encoder
+from merloco.models.encoders.base import Encoder, EncoderSpec
 from merloco.pipelines.catalog.loader import Catalog
 from merloco.pipelines.errors import UsageError
 from merloco.pipelines.files.hashing import canonical_json, sha256_text
@@ -48,7 +49,7 @@ class FeatureView:
 
     def build(self, device: str) -> Encoder:
         """Load the weights and return the encoder."""
-        return registered(self.spec.kind).build(self.spec, device)
+        return find_encoder(self.spec.kind).build(self.spec, device)
 
 
 def resolve_view(catalog: Catalog, name: str) -> FeatureView:
@@ -62,7 +63,7 @@ def resolve_view(catalog: Catalog, name: str) -> FeatureView:
     encoder = catalog.encoders[entry.encoder]
     # The plain-data form of a catalog entry that models understand.
     spec = EncoderSpec(**{field.name: getattr(encoder, field.name) for field in fields(EncoderSpec)})
-    identity = registered(spec.kind).identity(spec)
+    identity = find_encoder(spec.kind).identity(spec)
     if encoder.modality == "audio" and identity.get("sample_rate", entry.sample_rate) != entry.sample_rate:
         if "sample_rate" in encoder.parameters:
             raise UsageError(
@@ -70,7 +71,7 @@ def resolve_view(catalog: Catalog, name: str) -> FeatureView:
                 f"{identity['sample_rate']} Hz (parameters.sample_rate): expected one rate"
             )
         spec = replace(spec, parameters={**spec.parameters, "sample_rate": entry.sample_rate})
-        identity = registered(spec.kind).identity(spec)
+        identity = find_encoder(spec.kind).identity(spec)
     definition: dict[str, Any] = {
         "modality": encoder.modality,
         "encoder": identity,

@@ -15,6 +15,7 @@ from merloco.flows.cli.commands.export import export
 from merloco.flows.cli.commands.extract import extract, plan
 from merloco.flows.cli.commands.finetune import finetune
 from merloco.flows.cli.commands.ingest import ingest
+from merloco.flows.cli.commands.kinds import kinds
 from merloco.flows.cli.commands.maintenance import delete, gc
 from merloco.flows.cli.commands.predict import predict
 from merloco.flows.cli.commands.report import report
@@ -35,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    *(demo, ingest, plan, extract, sql, gc, delete, stats, train, loco, experiment),
+    *(demo, ingest, plan, extract, sql, gc, delete, stats, kinds, train, loco, experiment),
     *(compare, report, predict, transcribe, finetune, export),
 ):
     app.command(cls=QueryCommand if command is sql else None)(command)

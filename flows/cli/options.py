@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from merloco.features.catalog import load_catalog
 from merloco.features.store import FeatureStore, default_catalog
 from merloco.flows.arguments import split_list
 from merloco.flows.cli.console import Format
-from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError, UsageError, suggest
 from merloco.pipelines.samples.schema import MODALITIES
 

@@ -9,6 +9,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
+from merloco.features.catalog import load_catalog
 from merloco.features.store import FeatureStore
 from merloco.flows.arguments import find_device
 from merloco.flows.experiments.plan import Plan, RunSummary, experiment_plan
@@ -17,7 +18,6 @@ from merloco.flows.results.scores import tested_scores
 from merloco.flows.results.tables import result_rows
 from merloco.flows.tasks.catalog_names import ExperimentName
 from merloco.flows.tasks.display import corpus_tags, feature_tags, record_table, say_and_log, tag_flow_run
-from merloco.pipelines.catalog.loader import load_catalog
 
 
 def plan_title(plan: Plan) -> str:

@@ -16,6 +16,7 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
 from merloco.features.cards.coverage import coverage_table
+from merloco.features.catalog import load_catalog
 from merloco.features.shards.commit import Commit
 from merloco.features.store import FeatureStore
 from merloco.flows.arguments import device_list
@@ -25,7 +26,6 @@ from merloco.flows.extract.service import extract_locked, plan_extraction
 from merloco.flows.extract.shard_queue import BACK_OFF, RETRIES, Extracted, ShardQueue, is_transient
 from merloco.flows.tasks.catalog_names import CorpusName, FeatureSetName
 from merloco.flows.tasks.display import corpus_tags, feature_tags, record_table, tag_flow_run
-from merloco.pipelines.catalog.loader import load_catalog
 
 
 async def _transient(_task: Task, _run: TaskRun, state: State) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from merloco.features.catalog import load_catalog
 from merloco.features.extraction.disk_space import require_store_room
 from merloco.features.extraction.pipeline import ShardTarget, extract_views
 from merloco.features.extraction.reader import decoders, read_sample
@@ -22,7 +23,6 @@ from merloco.features.views import FeatureView
 from merloco.flows.arguments import find_device
 from merloco.flows.extract.jobs import Progress, ShardJob, extract_jobs
 from merloco.models.encoders.base import Encoder
-from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import remove_temporary_files
 from merloco.pipelines.files.space import storage_errors

@@ -10,13 +10,14 @@ from typing import Any, cast
 
 import numpy as np
 
+from merloco.features.catalog import load_catalog
 from merloco.features.store import FeatureStore
 from merloco.features.views import FeatureView, resolve_view
 from merloco.flows.arguments import corpus_root
 from merloco.models.finetune.registry import KINDS
 from merloco.models.finetune.run import FinetuneConfig
 from merloco.pipelines.catalog.entries import EncoderEntry, ViewEntry
-from merloco.pipelines.catalog.loader import Catalog, load_catalog
+from merloco.pipelines.catalog.model import Catalog
 from merloco.pipelines.catalog.registered import registered_encoders
 from merloco.pipelines.errors import UsageError, suggest
 from merloco.pipelines.samples.schema import MODALITIES, Modality

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from merloco.features.catalog import load_catalog
 from merloco.features.shards.format import INPUT_COLUMNS
 from merloco.features.store import FeatureStore
 from merloco.features.views import FeatureView
@@ -19,7 +20,6 @@ from merloco.flows.finetune.units import read_units
 from merloco.models.finetune.loop import finetune
 from merloco.models.finetune.registry import make_trainable
 from merloco.models.finetune.run import seeded
-from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.catalog.registered import RegisteredEncoder, encoder_folder, registered_encoders
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.atomic import remove_temporary_files

@@ -8,12 +8,12 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
+from merloco.features.catalog import load_catalog
 from merloco.flows.ingest.audit_tables import SUMS, audit_rows, finding_sentences
 from merloco.flows.ingest.service import ingest_one
 from merloco.flows.tasks.attempts import TasksFailedError, attempt_all
 from merloco.flows.tasks.catalog_names import CorpusName
 from merloco.flows.tasks.display import corpus_tags, record_table, tag_flow_run
-from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import UsageError
 from merloco.pipelines.samples.audit import Audit
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from merloco.features.catalog import load_catalog
 from merloco.features.store import FeatureStore
-from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.samples.audit import Audit
 from merloco.pipelines.samples.ingest import ingest_corpus
 

@@ -1,15 +1,11 @@
-"""Identity of weight files, and the parameters of a catalog entry with their defaults."""
+"""Identity of weight files."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from merloco.models.encoders.base import EncoderSpec
 from merloco.models.errors import ModelError
 
 
@@ -42,18 +38,3 @@ def _hash_file(path: Path) -> str:
 def _hash_once(path: str, _size: int, _mtime: int) -> str:
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def parameters_of(spec: EncoderSpec, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The encoder's parameters: defaults, overridden by the catalog.
-
-    Raises:
-        ModelError: The catalog names a parameter that this encoder does not have.
-    """
-    for name in spec.parameters:
-        if name not in defaults:
-            close = difflib.get_close_matches(name, defaults, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            known = ", ".join(sorted(defaults)) or "none"
-            raise ModelError(f"encoder kind {spec.kind!r} has no parameter {name!r}: {hint}known: {known}")
-    return {**defaults, **spec.parameters}

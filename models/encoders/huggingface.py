@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from merloco.models.checkpoints.hub import find_source
-from merloco.models.checkpoints.identity import parameters_of
 from merloco.models.device import FULL, precision_identity, to_device
-from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, register_encoder
+from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, parameters_of, register_encoder
 from merloco.models.encoders.batching import FRAMES, PICTURES, TEXTS, WINDOWS, BatchSize, encode_texts, encode_windows
 from merloco.models.encoders.transformer import Backbone, load_part, pool_tokens, pooling_of
 from merloco.models.errors import ModelError
@@ -55,7 +54,7 @@ def _audio_identity(spec: EncoderSpec) -> dict[str, Any]:
     return _identity(spec, parameters_of(spec, AUDIO_DEFAULTS))
 
 
-@register_encoder("hf_audio", _audio_identity)
+@register_encoder("hf_audio", _audio_identity, AUDIO_DEFAULTS)
 class HfAudio:
     """A speech model such as wav2vec2, HuBERT, WavLM or the encoder of Whisper; one vector per window."""
 
@@ -101,7 +100,7 @@ def _vision_identity(spec: EncoderSpec) -> dict[str, Any]:
     return _identity(spec, {**faces, "precision": parameters["precision"]})
 
 
-@register_encoder("hf_vision", _vision_identity)
+@register_encoder("hf_vision", _vision_identity, VISION_DEFAULTS)
 class HfVision:
     """An image model such as ViT or ResNet on face crops or whole frames; one vector per frame.
 
@@ -150,7 +149,7 @@ def _text_identity(spec: EncoderSpec) -> dict[str, Any]:
     return _identity(spec, parameters_of(spec, TEXT_DEFAULTS))
 
 
-@register_encoder("hf_text", _text_identity)
+@register_encoder("hf_text", _text_identity, TEXT_DEFAULTS)
 class HfText:
     """A text encoder such as BERT, RoBERTa or the encoder of T5; one vector per text."""
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from merloco.models.checkpoints.identity import parameters_of, sha256_of
+from merloco.models.checkpoints.identity import sha256_of
 from merloco.models.device import FULL, inference, precision_identity, to_device
-from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, register_encoder
+from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, parameters_of, register_encoder
 from merloco.models.encoders.batching import WINDOWS, BatchSize, encode_windows
 from merloco.models.encoders.transformer import first_line, pool_tokens, pooling_of
 from merloco.models.errors import ModelError
@@ -43,7 +43,7 @@ def _checkpoint(spec: EncoderSpec) -> Path | None:
     return Path(spec.checkpoint)
 
 
-@register_encoder("torchaudio_bundle", _identity)
+@register_encoder("torchaudio_bundle", _identity, DEFAULTS)
 class TorchaudioBundle:
     """A layer of a torchaudio speech model, pooled over each window.
 

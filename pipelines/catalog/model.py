@@ -24,6 +24,8 @@ T = TypeVar("T")
 class Catalog(Entry):
     """Everything in catalog.yaml; whether its entries go together is `merloco.pipelines.catalog.consistency`'s."""
 
+    plugins: tuple[str, ...] = ()
+    """Modules to import: their parsers and encoders can be named. The catalog's folder is looked in too."""
     store: str = Field("store", min_length=1)
     label_order: tuple[str, ...] = EMOTIONS
     corpora: dict[str, CorpusEntry]

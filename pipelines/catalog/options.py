@@ -10,22 +10,22 @@ from pydantic import BaseModel, ValidationError
 from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.catalog.model import Catalog
 from merloco.pipelines.catalog.problems import Location, first_problem, known_keys
-from merloco.pipelines.corpora.base import find_parser
-from merloco.pipelines.errors import UsageError, suggest
+from merloco.pipelines.corpora.base import BUILTIN, find_parser
+from merloco.pipelines.errors import DataError, suggest
 
 
 def option_problems(catalog: Catalog) -> Iterator[tuple[Location, str]]:
     """Corpora whose options their parser does not take: where, and the sentence.
 
-    A parser is looked up only for options that are there: to load four parsers takes longer than a query.
+    A built-in parser is looked up only for options that are there: to load four takes longer than a query.
     """
     for name, entry in catalog.corpora.items():
-        if not entry.options:
+        if not entry.options and entry.parser in BUILTIN:
             continue
         place = ("corpora", name, "options")
         try:
             model = find_parser(entry.parser).options
-        except UsageError as error:
+        except DataError as error:
             yield ("corpora", name, "parser"), f"corpora.{name}.parser: {error}"
             continue
         problem = model_problem(model, entry.options, place, f"parser {entry.parser}")
@@ -71,7 +71,7 @@ def misplaced_option(raw: dict[str, Any], location: Location) -> str | None:
     parser = raw["corpora"][name].get("parser")
     try:
         known = known_keys(find_parser(parser).options) if isinstance(parser, str) else []
-    except UsageError:
+    except DataError:
         return None
     if key not in known:
         return None

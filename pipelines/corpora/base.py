@@ -7,16 +7,18 @@ costs that line, and its file and number stay in the audit.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
 from merloco.pipelines.catalog.entries import CorpusEntry, Entry
 from merloco.pipelines.catalog.problems import first_problem
 from merloco.pipelines.errors import DataError, UsageError, suggest
+from merloco.pipelines.plugins import find_object, installed, load_installed
 from merloco.pipelines.samples.schema import Sample
 
 BUILTIN = {
@@ -26,6 +28,8 @@ BUILTIN = {
     "afew": "merloco.pipelines.corpora.afew",
 }
 """Parser -> the module that registers it."""
+ENTRY_POINTS = "merloco.corpora"
+"""Group of entry points by which an installed package brings parsers: `name = "package.module:parse"`."""
 LINE_ONLY = frozenset({"bad_vote", "bad_transcript", "bad_time"})
 """Codes of damaged lines that cost a vote, a text or a time; the row itself is a sample all the same."""
 NEAR_TOTAL = 0.99
@@ -134,32 +138,66 @@ class Parser(NamedTuple):
 _PARSERS: dict[str, Parser] = {}
 
 
-def register_parser(name: str, options: type[BaseModel] = NoOptions) -> Callable[[P], P]:
+def register_parser(name: str, options: type[BaseModel] | None = None) -> Callable[[P], P]:
     """Register a function `(entry, root, options) -> Parsed` as the parser that catalog entries call by `name`.
 
     Args:
         name: What a catalog writes under `parser`.
-        options: The model of what it writes under `options`; a default for each, and its docstring says what it does.
+        options: The model of what it writes under `options`; None takes the annotation of the third parameter.
+
+    Raises:
+        UsageError: Another module has registered a parser of that name, or the function takes other arguments.
     """
 
     def decorate(parse: P) -> P:
-        _PARSERS[name] = Parser(parse, options)
+        other = _PARSERS[name].parse.__module__ if name in _PARSERS else BUILTIN.get(name, parse.__module__)
+        if other != parse.__module__:
+            raise UsageError(f"parser {name!r} is {other}'s already: register it under another name")
+        _PARSERS[name] = Parser(parse, options or _declared_options(parse))
         return parse
 
     return decorate
 
 
+def _declared_options(parse: Parse) -> type[BaseModel]:
+    parameters = inspect.signature(parse).parameters
+    try:
+        inspect.signature(parse).bind(None, None, None)
+        model = get_type_hints(parse).get(list(parameters)[2])
+    except (TypeError, NameError, IndexError) as error:
+        where = f"{parse.__module__}:{getattr(parse, '__qualname__', parse)}"
+        raise UsageError(f"parser {where}: expected a function (entry, root, options): {error}") from None
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else NoOptions
+
+
 def find_parser(name: str) -> Parser:
-    """Look a parser up by its name; only the module that has it is imported.
+    """Look a parser up by its name, or by a dotted path `module:function`; only the module that has it is imported.
 
     Raises:
+        DataError: The function is not where the dotted path or an entry point says.
         UsageError: No such parser; the sentence names the nearest one.
     """
     if name in BUILTIN:
         importlib.import_module(BUILTIN[name])
-    if name not in _PARSERS:
-        raise UsageError(f"unknown parser {name!r}: {suggest(name, {*BUILTIN, *_PARSERS})}")
+    if name not in _PARSERS and ":" in name:
+        _register_found(name, find_object(name))
+    elif name not in _PARSERS:
+        points = installed(ENTRY_POINTS)
+        if name not in points:
+            raise UsageError(f"unknown parser {name!r}: {suggest(name, parser_names())}")
+        _register_found(name, load_installed(points[name]))
     return _PARSERS[name]
+
+
+def _register_found(name: str, parse: Parse) -> None:
+    """Register a function under the name by which a catalog asks for it, with the options it was registered with."""
+    known = next((parser for parser in _PARSERS.values() if parser.parse is parse), None)
+    register_parser(name, known.options if known else None)(parse)
+
+
+def parser_names() -> list[str]:
+    """Names of all parsers: built in, registered by plugins, and brought by installed packages."""
+    return sorted({*BUILTIN, *_PARSERS, *installed(ENTRY_POINTS)})
 
 
 def read_options(entry: CorpusEntry) -> BaseModel:

@@ -11,12 +11,13 @@ from typing import Any
 
 from merloco.pipelines.catalog.entries import CorpusEntry
 from merloco.pipelines.catalog.unused_values import unused_values
-from merloco.pipelines.corpora.base import parse_corpus, read_options
+from merloco.pipelines.corpora.base import find_parser, parse_corpus, read_options
 from merloco.pipelines.errors import BrokenFileError, DataError
 from merloco.pipelines.files.atomic import require_writable
 from merloco.pipelines.files.formats import quarantine
 from merloco.pipelines.files.hashing import canonical_json, sha256_file, sha256_text
 from merloco.pipelines.files.walk import walk_once
+from merloco.pipelines.plugins import source_digest
 from merloco.pipelines.samples.audit import DELETED, Audit, audit_path, counted, make_audit, read_audit, write_audit
 from merloco.pipelines.samples.label_counts import require_known_labels
 from merloco.pipelines.samples.schema import Sample, from_table, to_table
@@ -54,11 +55,14 @@ def release_state(entry: CorpusEntry, root: Path) -> str:
 def _described(entry: CorpusEntry) -> dict[str, Any]:
     """A catalog entry as an ingest reads it, with every option's value.
 
-    Two options were keys of every entry once, and stand there still: a store made then is up to date.
+    Two options were keys of every entry once, and stand there still: a store made then is up to date. A parser of the
+    user's is part of it by its source: once she has changed it, the release is read again.
     """
+    parse = find_parser(entry.parser).parse
+    own = {} if parse.__module__.startswith("merloco.") else {"source": source_digest(parse)}
     options = read_options(entry).model_dump(mode="json")
     once = {key: options.pop(key, value) for key, value in (("test_session", 5), ("tags", "strip"))}
-    return entry.model_dump(exclude={"root", "options"}) | once | ({"options": options} if options else {})
+    return entry.model_dump(exclude={"root", "options"}) | once | ({"options": options} if options else {}) | own
 
 
 def cached_audit(name: str, entry: CorpusEntry, root: Path, store: Path) -> Audit | None:

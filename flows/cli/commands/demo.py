@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from merloco.features.catalog import load_catalog
 from merloco.features.store import FeatureStore
 from merloco.flows.cli.commands.extract import run_extract
 from merloco.flows.cli.commands.ingest import run_ingest
@@ -14,7 +15,6 @@ from merloco.flows.cli.commands.train import run_loco
 from merloco.flows.cli.console import progress_bar, show
 from merloco.flows.cli.options import CATALOG, CatalogOption, FlowOption, next_command
 from merloco.flows.ingest.audit_tables import print_audits
-from merloco.pipelines.catalog.loader import load_catalog
 
 QUESTIONS = {
     "How do the emotions spread over the corpora?": """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from merloco.features.catalog import load_catalog
 from merloco.flows.arguments import device_list, existing_roots, split_list
 from merloco.flows.cli.console import note, print_records, progress_bar
 from merloco.flows.cli.options import (
@@ -23,7 +24,6 @@ from merloco.flows.cli.options import (
     modality_list,
     open_store,
 )
-from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import UsageError
 from merloco.pipelines.media.pool import TIME_LIMIT
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from merloco.features.catalog import load_catalog
 from merloco.flows.arguments import existing_roots, find_device
 from merloco.flows.cli.console import note, progress_bar, show
 from merloco.flows.cli.options import (
@@ -19,7 +20,6 @@ from merloco.flows.cli.options import (
     StoreOption,
     next_command,
 )
-from merloco.pipelines.catalog.loader import load_catalog
 
 UNITS = {"read": "samples", "train": "batches"}
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from merloco.features.catalog import load_catalog
 from merloco.flows.arguments import parse_roots
 from merloco.flows.cli.console import note, progress_bar
 from merloco.flows.cli.options import (
@@ -20,7 +21,6 @@ from merloco.flows.cli.options import (
     next_command,
     open_store,
 )
-from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import UsageError
 
 if TYPE_CHECKING:

@@ -164,7 +164,7 @@ def experiment(
     """
     import pyarrow as pa
 
-    from merloco.pipelines.catalog.loader import load_catalog
+    from merloco.features.catalog import load_catalog
 
     if name is None:
         known = load_catalog(catalog, store).experiments

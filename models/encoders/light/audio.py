@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from merloco.models.checkpoints.identity import parameters_of
 from merloco.models.device import inference, to_device
-from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, register_encoder
+from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, parameters_of, register_encoder
 from merloco.models.encoders.batching import WINDOWS, BatchSize, encode_windows
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def _identity(spec: EncoderSpec) -> dict[str, Any]:
     }
 
 
-@register_encoder("prosody", _identity)
+@register_encoder("prosody", _identity, DEFAULTS)
 class Prosody:
     """Mean and STD over frames of log-mel, MFCC with two deltas and log energy; pitch statistics of voiced frames.
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from merloco.models.checkpoints.identity import parameters_of, sha256_of
-from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, register_encoder
+from merloco.models.checkpoints.identity import sha256_of
+from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, parameters_of, register_encoder
 from merloco.models.encoders.batching import TEXTS, BatchSize, encode_texts
 from merloco.models.errors import ModelError
 
@@ -45,7 +45,7 @@ def _identity(spec: EncoderSpec) -> dict[str, Any]:
     }
 
 
-@register_encoder("minilm", _identity)
+@register_encoder("minilm", _identity, {})
 class MiniLM:
     """Masked mean of the last hidden states, scaled to unit length: 384 values per text."""
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from merloco.models.checkpoints.identity import parameters_of
-from merloco.models.encoders.base import EncoderSpec, Encoding, FaceEncoder, register_encoder
+from merloco.models.encoders.base import EncoderSpec, Encoding, FaceEncoder, parameters_of, register_encoder
 from merloco.models.encoders.batching import FRAMES, BatchSize
 from merloco.models.faces import mtcnn
 from merloco.models.faces.crops import detect_clips
@@ -25,7 +24,7 @@ def _identity(spec: EncoderSpec) -> dict[str, Any]:
     return {"kind": "face_hog", "version": VERSION, "detector": mtcnn.IDENTITY, **parameters_of(spec, DEFAULTS)}
 
 
-@register_encoder("face_hog", _identity)
+@register_encoder("face_hog", _identity, DEFAULTS)
 class FaceHog:
     """Histogram of oriented gradients of one face per frame, aligned by eyes and mouth, cells at unit length."""
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from merloco.models.checkpoints.hub import WeightSource, find_source
-from merloco.models.checkpoints.identity import parameters_of
 from merloco.models.checkpoints.model_folder import config_sha256, settings_folder, tokenizer_sha256
 from merloco.models.device import FULL, inference, precision_identity, to_device
-from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, register_encoder
+from merloco.models.encoders.base import Encoder, EncoderSpec, Encoding, parameters_of, register_encoder
 from merloco.models.encoders.batching import FRAMES, PICTURES, TEXTS, WINDOWS, BatchSize, encode_texts, encode_windows
 from merloco.models.encoders.published import roberta, wav2vec2
 from merloco.models.errors import ModelError
@@ -47,7 +46,7 @@ def _resnet_identity(spec: EncoderSpec) -> dict[str, Any]:
     return {**about, **face_identity(parameters), **precision_identity(parameters)}
 
 
-@register_encoder("resnet50_affectnet", _resnet_identity)
+@register_encoder("resnet50_affectnet", _resnet_identity, VIDEO_DEFAULTS)
 class ResNet50Faces:
     """`fc1` of ResNet-50 (AffectNet) per frame, 512 values; all faces of a frame make one input unless `faces` differs.
 
@@ -112,7 +111,7 @@ def _normalizes(path: Path, parameters: dict[str, Any]) -> bool:
     return wav2vec2.find_normalize(path) if parameters["normalize"] is None else bool(parameters["normalize"])
 
 
-@register_encoder("wav2vec2_projector", _wav2vec2_identity)
+@register_encoder("wav2vec2_projector", _wav2vec2_identity, AUDIO_DEFAULTS)
 class Wav2Vec2Projector:
     """Mean over time of the projector's output, 256 values per window."""
 
@@ -176,7 +175,7 @@ def _roberta_identity(spec: EncoderSpec) -> dict[str, Any]:
     }
 
 
-@register_encoder("roberta_dense", _roberta_identity)
+@register_encoder("roberta_dense", _roberta_identity, TEXT_DEFAULTS)
 class RobertaDense:
     """Output of `classifier.dense` before tanh, 768 values per text; longer texts are cut."""
 
