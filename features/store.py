@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from merloco.features.catalog import load_catalog
+from merloco.features.catalog import default_catalog, load_catalog
 from merloco.features.progress import RowProgress
 from merloco.features.shards.commit import Commit, commits, read_commit, verify_files
 from merloco.features.shards.format import MISSING, RETRYABLE, Shard, lost_media, plan_shards
 from merloco.features.views import FeatureView, resolve_view
+from merloco.pipelines.catalog.kept import keep_catalog
 from merloco.pipelines.catalog.model import Catalog
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.formats import write_json
+from merloco.pipelines.files.space import storage_errors
 from merloco.pipelines.samples.schema import MODALITIES
 from merloco.pipelines.samples.table import ingested, not_ingested, read_samples
 from merloco.pipelines.samples.tombstones import read_tombstones
@@ -29,11 +31,6 @@ if TYPE_CHECKING:
     import duckdb
 
 STORE_FORMAT = 1
-
-
-def default_catalog() -> str:
-    """The catalog that commands and scripts use where none is named: `MERLOCO_CATALOG`, or the one in this folder."""
-    return os.environ.get("MERLOCO_CATALOG", "catalog.yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +61,22 @@ class FeatureStore:
         self._views: dict[str, FeatureView] = {}
 
     @classmethod
-    def open(cls, root: str | Path | None = None, catalog: Catalog | None = None, create: bool = False) -> FeatureStore:
+    def open(
+        cls, root: str | Path | None = None, catalog: Catalog | str | Path | None = None, create: bool = False
+    ) -> FeatureStore:
         """Open a store.
 
         Args:
             root: The store folder; None takes the catalog's.
-            catalog: The catalog; None reads `default_catalog()`.
+            catalog: The catalog, or its file; None reads `default_catalog()`, else what the store keeps of the last one
+                that it was built with.
             create: Make the store if it is not there.
 
         Raises:
             DataError: There is no store, or it was written with another label schema or store format.
         """
-        catalog = catalog or load_catalog(default_catalog(), root)
+        if not isinstance(catalog, Catalog):
+            catalog = load_catalog(catalog or default_catalog(), root)
         root = Path(root or catalog.store)
         path = root / "store.json"
         if not path.is_file():
@@ -98,7 +99,16 @@ class FeatureStore:
                 f"store {str(root)!r} was made with the label order {', '.join(order)}; the catalog has "
                 f"{', '.join(catalog.label_order)}: use another --store, or restore the catalog's label_order"
             )
-        return cls(root, catalog)
+        store = cls(root, catalog)
+        if create:
+            store.keep_catalog()
+        return store
+
+    def keep_catalog(self) -> None:
+        """Keep the catalog in the store, so that it opens from any folder: what commands that build do first."""
+        if os.access(self.root, os.W_OK):  # a build that finds everything done needs no more than to read
+            with storage_errors(self.root):
+                keep_catalog(self.catalog, self.root)
 
     def corpora(self, names: Iterable[str] | None = None) -> list[str]:
         """The ingested corpora, or the named ones after a check that they are in the catalog and ingested."""

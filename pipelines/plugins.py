@@ -8,6 +8,7 @@ import inspect
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -25,12 +26,12 @@ def make_importable(folder: Path) -> None:
         sys.path.append(str(folder))
 
 
-def import_plugin(name: str, folder: Path | None = None) -> ModuleType:
+def import_plugin(name: str, folders: Sequence[Path] = ()) -> ModuleType:
     """Import a module that a catalog names.
 
     Args:
         name: Its import name.
-        folder: The catalog's: a module of that name which lies there is the one that is meant.
+        folders: A module of that name which lies in one of these is the one that is meant.
 
     Raises:
         DataError: It is not there, it cannot be imported, or another one of that name was imported.
@@ -48,10 +49,12 @@ def import_plugin(name: str, folder: Path | None = None) -> ModuleType:
         raise _import_error(name, error) from None
     except (Exception, SystemExit) as error:  # a user's module may do anything
         raise _import_error(name, error) from None
-    if folder is not None:
+    for folder in folders:
         path = folder.joinpath(*name.split("."))
         here = next((p for p in (path / "__init__.py", path.with_suffix(".py")) if p.is_file()), None)
-        if here is not None and module.__file__ is not None and not here.samefile(module.__file__):
+        if here is not None and module.__file__ is not None and here.samefile(module.__file__):
+            break
+        if here is not None:
             raise DataError(
                 f"module {name!r} is {module.__file__}, not the file beside the catalog: give that one another name"
             )

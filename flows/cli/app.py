@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -15,6 +17,7 @@ from merloco.flows.cli.commands.export import export
 from merloco.flows.cli.commands.extract import extract, plan
 from merloco.flows.cli.commands.finetune import finetune
 from merloco.flows.cli.commands.ingest import ingest
+from merloco.flows.cli.commands.init import init
 from merloco.flows.cli.commands.kinds import kinds
 from merloco.flows.cli.commands.maintenance import delete, gc
 from merloco.flows.cli.commands.predict import predict
@@ -29,20 +32,39 @@ from merloco.pipelines.errors import DataError
 app = typer.Typer(
     name="merloco",
     cls=Commands,
-    help="Multi-corpus emotion recognition, leave one corpus out: build a feature store, ask it, retrain the fusion.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 for command in (
-    *(demo, ingest, plan, extract, sql, gc, delete, stats, kinds, train, loco, experiment),
+    *(init, demo, ingest, plan, extract, sql, gc, delete, stats, kinds, train, loco, experiment),
     *(compare, report, predict, transcribe, finetune, export),
 ):
     app.command(cls=QueryCommand if command is sql else None)(command)
 app.add_typer(check_app)
 app.add_typer(labels_app)
 app.add_typer(checkpoints, name="checkpoints")
+
+
+def _print_version(asked: bool) -> None:
+    if not asked:
+        return
+    try:
+        print(f"merloco {metadata.version('merloco')}")
+    except metadata.PackageNotFoundError:
+        print("merloco, not installed: run from its folder")
+    raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Multi-corpus emotion recognition, leave one corpus out: build a feature store, ask it, retrain the fusion."""
+
 
 EXTRAS = {
     **dict.fromkeys(("prefect", "fastapi"), "flows"),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from merloco.features.catalog import load_catalog
-from merloco.features.store import FeatureStore, default_catalog
+from merloco.features.catalog import default_catalog, kept_differences, load_catalog
+from merloco.features.store import FeatureStore
 from merloco.flows.arguments import split_list
-from merloco.flows.cli.console import Format
-from merloco.pipelines.errors import DataError, UsageError, suggest
+from merloco.flows.cli.console import Format, note
+from merloco.pipelines.errors import DataError, UsageError, first_names, suggest
 from merloco.pipelines.samples.schema import MODALITIES
 
 CatalogOption = Annotated[
@@ -48,7 +49,12 @@ CATALOG = default_catalog()
 
 def open_store(catalog: str, store: str | None, create: bool = False) -> FeatureStore:
     """Open the store that the options name."""
-    return FeatureStore.open(store, load_catalog(catalog, store), create=create)
+    loaded = load_catalog(catalog, store)
+    differing = kept_differences(loaded, Path(store or loaded.store))
+    opened = FeatureStore.open(store, loaded, create=create)
+    if differing:
+        note(f"{loaded.file} counts, and differs from what the store was last built with: {first_names(differing)}")
+    return opened
 
 
 def next_command(*words: str, catalog: str, store: str | None) -> str:

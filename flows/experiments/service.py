@@ -49,6 +49,7 @@ def execute(
         DataError: Samples or features are missing, or no cell can be scored.
         DivergedError: Of some runs a loss, a weight or a feature is not finite: they are not stored.
     """
+    store.keep_catalog()
     jobs = list(plan_jobs(store, plan, skip))
     if not jobs:
         raise DataError("nothing to train: no test row has a label and a feature")

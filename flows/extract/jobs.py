@@ -75,7 +75,8 @@ def extract_jobs(
             groups.setdefault((p.shard.name, media_source(p.view.modality, p.shard)), []).append(p)
     return [
         ShardJob(
-            catalog=os.path.abspath(catalog_path),  # workers may have been started in another folder
+            # Absolute: workers may have been started in another folder.
+            catalog=os.path.abspath(store.catalog.file or catalog_path),
             store=os.path.abspath(store.root),
             views=tuple(p.view.name for p in group),
             corpus=group[0].shard.corpus,

@@ -230,6 +230,7 @@ def plan_extraction(
         remove_temporary_files(store.root)
         remove_stale_locks(store.root)
     if jobs:
+        store.keep_catalog()
         require_store_room(store, planned)
         clear_caches()
     return planned, jobs

@@ -75,6 +75,7 @@ def run_job(
         (folder / SNAPSHOT).unlink(missing_ok=True)
         return _outcome(job.name, folder, registered, reused=True)
     folder.mkdir(parents=True, exist_ok=True)
+    store.keep_catalog()
     classes = classes_of(store, job.corpus)
     with _alone(folder):
         remove_temporary_files(folder)

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from merloco.features.catalog import load_catalog
-from merloco.features.store import default_catalog
+from merloco.features.catalog import default_catalog, load_catalog
 from merloco.pipelines.errors import DataError
 
 

@@ -46,9 +46,9 @@ class Document:
     value: Any
     _root: yaml.Node | None
 
-    def line(self, location: Sequence[int | str]) -> int:
-        """The line of a value, or of the innermost one around it that the file has."""
-        node, line = self._root, 1
+    def place(self, location: Sequence[int | str]) -> tuple[int, int]:
+        """How many steps of a location the file has, and the line of the value there."""
+        node, line, depth = self._root, 1, 0
         for part in location:
             if isinstance(node, yaml.MappingNode):
                 pair = next(((key, value) for key, value in node.value if key.value == str(part)), None)
@@ -58,8 +58,26 @@ class Document:
                 pair = None
             if pair is None:
                 break
-            line, node = pair[0].start_mark.line + 1, pair[1]
-        return line
+            line, node, depth = pair[0].start_mark.line + 1, pair[1], depth + 1
+        return depth, line
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what the loader above would not read as text."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write a value that is there twice out twice."""
+        return True
+
+
+_Dumper.add_representer(tuple, yaml.SafeDumper.represent_list)
+
+
+def document_text(value: Any) -> str:
+    """The text of a file that `read_document` reads as this value."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=120))
 
 
 def read_document(path: Path) -> Document:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from merloco.pipelines.catalog.consistency import contradictions
-from merloco.pipelines.catalog.document import read_document
+from merloco.pipelines.catalog.kept import is_kept
 from merloco.pipelines.catalog.model import Catalog
 from merloco.pipelines.catalog.options import misplaced_option, option_problems
+from merloco.pipelines.catalog.plugin_modules import PluginError, load_plugins
 from merloco.pipelines.catalog.problems import Location, first_problem
 from merloco.pipelines.catalog.registered import add_registered_encoders
+from merloco.pipelines.catalog.source import read_source
 from merloco.pipelines.errors import DataError
-from merloco.pipelines.plugins import import_plugin, make_importable
-
-_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
-
 
 Check = Callable[[Catalog], Iterable[tuple[Location, str]]]
 """Gives what is wrong with a catalog: where, and the sentence."""
@@ -42,14 +37,18 @@ def load_catalog(path: str | Path, store: str | Path | None = None, checks: Sequ
     path = Path(path)
     if not path.is_file():
         raise DataError(
-            f"catalog {str(path)!r} not found: run merloco in the workspace, or name the file with --catalog"
+            f"catalog {str(path)!r} not found: run merloco in the workspace, name the file with --catalog, "
+            "or make one with `merloco init`"
         )
-    document = read_document(path)
-    if not isinstance(document.value, dict):
-        raise DataError(f"{path}: expected a mapping with the keys {', '.join(Catalog.model_fields)}")
-    raw = _expand(document.value)
-    for location, sentence in _plugin_problems(raw, path.absolute().parent):
-        raise DataError(f"{path}:{document.line(location)}: {sentence}")
+    kept = store is not None and is_kept(path, Path(store))
+    source = read_source(path, list(Catalog.model_fields), expand=not kept)
+    raw = source.raw
+    written = _copy(raw)
+    try:
+        load_plugins(raw)
+    except PluginError as error:
+        if not kept:  # a store answers where the modules of its maker are not
+            raise DataError(f"{source.place(error.location)}: {error}") from None
     named = raw.get("store", Catalog.model_fields["store"].default)
     if store or isinstance(named, str):  # another store name is an error, which the check below finds
         raw = add_registered_encoders(raw, Path(store or named))
@@ -58,40 +57,13 @@ def load_catalog(path: str | Path, store: str | Path | None = None, checks: Sequ
     except ValidationError as error:
         location, sentence = first_problem(error, Catalog)
         sentence = misplaced_option(raw, location) or sentence
-        raise DataError(f"{path}:{document.line(location)}: {sentence}") from None
-    for location, sentence in chain.from_iterable(
-        check(catalog) for check in (contradictions, option_problems, *checks)
-    ):
-        raise DataError(f"{path}:{document.line(location)}: {sentence}")
-    return catalog
+        raise DataError(f"{source.place(location)}: {sentence}") from None
+    for check in (contradictions, *(() if kept else (option_problems, *checks))):
+        for location, sentence in check(catalog):
+            raise DataError(f"{source.place(location)}: {sentence}")
+    return catalog.read_from(path, written)
 
 
-def _plugin_problems(raw: dict[str, Any], folder: Path) -> Iterator[tuple[Location, str]]:
-    """Import the plugins; what cannot be imported: where, and the sentence."""
-    plugins = raw.get("plugins")
-    sections = (("corpora", "parser"), ("encoders", "kind"))
-    entries = [(raw.get(section), key) for section, key in sections]
-    paths = [
-        str(entry.get(key))
-        for section, key in entries
-        for entry in (section.values() if isinstance(section, dict) else ())
-        if isinstance(entry, dict)
-    ]
-    if plugins or any(":" in path for path in paths):
-        make_importable(folder)
-    for i, name in enumerate(plugins if isinstance(plugins, tuple) else ()):
-        try:
-            if isinstance(name, str):  # another type is the check's to say
-                import_plugin(name, folder)
-        except DataError as error:
-            yield ("plugins", i), f"plugins: {error}"
-
-
-def _expand(value: Any) -> Any:
-    if isinstance(value, str):
-        return _VARIABLE.sub(lambda m: os.environ.get(m[1]) or (m[2] or ""), value)
-    if isinstance(value, dict):
-        return {key: _expand(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_expand(item) for item in value)
-    return value
+def _copy(value: Any) -> Any:
+    """A copy of plain values that a later change of these leaves as it is."""
+    return {key: _copy(item) for key, item in value.items()} if isinstance(value, dict) else value

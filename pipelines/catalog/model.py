@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from merloco.pipelines.catalog.entries import (
     CorpusEntry,
@@ -24,8 +25,12 @@ T = TypeVar("T")
 class Catalog(Entry):
     """Everything in catalog.yaml; whether its entries go together is `merloco.pipelines.catalog.consistency`'s."""
 
+    extends: str = ""
+    """`merloco`, or a file: what stands here is merged into its content by key, and null removes an entry."""
     plugins: tuple[str, ...] = ()
     """Modules to import: their parsers and encoders can be named. The catalog's folder is looked in too."""
+    plugin_folders: tuple[str, ...] = ()
+    """Further folders in which plugins lie."""
     store: str = Field("store", min_length=1)
     label_order: tuple[str, ...] = EMOTIONS
     corpora: dict[str, CorpusEntry]
@@ -34,6 +39,24 @@ class Catalog(Entry):
     feature_sets: dict[str, FeatureSet]
     training: dict[str, Training] = Field(default_factory=dict)
     experiments: dict[str, Experiment] = Field(default_factory=dict)
+
+    _file: Path | None = PrivateAttr(None)
+    _written: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that it was read from."""
+        return self._file
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """What the file says, with what it extends and variables filled in, without encoders of a store."""
+        return self._written
+
+    def read_from(self, file: Path, written: dict[str, Any]) -> Self:
+        """Note the file, and what it says."""
+        self._file, self._written = file, written
+        return self
 
     @model_validator(mode="before")
     @classmethod

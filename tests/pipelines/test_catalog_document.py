@@ -86,7 +86,7 @@ def test_aliases_and_merged_mappings_work(tmp_path: Path) -> None:
 def test_the_line_of_a_value_is_that_of_the_innermost_one_in_the_file(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("a:\n  b:\n    - x\n    - y\n")
     document = read_document(tmp_path / "c.yaml")
-    assert [document.line(at) for at in (("a", "b", 1), ("a", "b", 9), ("a", "no"), ("no",))] == [4, 2, 1, 1]
+    assert [document.place(at)[1] for at in (("a", "b", 1), ("a", "b", 9), ("a", "no"), ("no",))] == [4, 2, 1, 1]
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=20))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from merloco.features.catalog import load_catalog
+from merloco.features.catalog import load_catalog, own_or_builtin
 from merloco.features.store import FeatureStore
 from merloco.flows.cli.commands.extract import run_extract
 from merloco.flows.cli.commands.ingest import run_ingest
@@ -55,11 +55,12 @@ def run_demo(folder: Path, catalog: str, flow: bool) -> None:
 
     Args:
         folder: Gets `corpora/` and `store/`; what is already there is used again.
-        catalog: Path of the catalog.
+        catalog: Path of the catalog; merloco's own where the default one is not there.
         flow: Run ingest and extraction as Prefect flows, and the training too where a Prefect API is configured.
     """
     from merloco.pipelines.demo.build import build_demo
 
+    named, catalog = catalog, own_or_builtin(catalog)
     with progress_bar(1, "demo corpora", "files") as bar:
 
         def moved(done: int, total: int) -> None:
@@ -84,4 +85,4 @@ def run_demo(folder: Path, catalog: str, flow: bool) -> None:
     for title, query in QUESTIONS.items():
         print(f"\n{title}")
         show(store.sql(query).to_arrow_table())
-    print(f"\nNext: {next_command('sql', 'select * from metrics limit 5', catalog=catalog, store=store_path)}")
+    print(f"\nNext: {next_command('sql', 'select * from metrics limit 5', catalog=named, store=store_path)}")

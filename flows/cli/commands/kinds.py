@@ -22,9 +22,9 @@ def kinds(catalog: CatalogOption = CATALOG, output: FormatOption = "table") -> N
     """
     import pyarrow as pa
 
-    from merloco.features.catalog import load_catalog
+    from merloco.features.catalog import load_catalog, own_or_builtin
 
-    load_catalog(catalog)
+    load_catalog(own_or_builtin(catalog))
     rows = list(_rows())
     show(pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in COLUMNS}), output)
 

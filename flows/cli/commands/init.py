@@ -1,0 +1,108 @@
+"""The command init: a folder of one's own, with a catalog that extends merloco's and a plugin to begin with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from merloco.pipelines.errors import DataError
+
+CATALOG = """# Your catalog. It extends merloco's: its corpora, encoders, views and experiments are here too.
+# Write what differs or is new; an entry that is null is taken out. What can be named: merloco kinds.
+extends: merloco
+plugins: [my_plugin]
+
+encoders:
+  loudness: {kind: loudness, modality: audio, parameters: {bands: 8}}
+views:
+  loudness: {encoder: loudness, window: 4.0, step: 2.0, pooling: mean_std}
+feature_sets:
+  mine: {audio: loudness, text: minilm}
+
+# corpora:
+#   mine:
+#     parser: mine
+#     options: {file: labels.tsv}
+#     root: release
+#     map: plain
+#     maps:
+#       plain:
+#         labels: {joy: happy, anger: angry, other: drop}
+"""
+PLUGIN = '''"""Your own encoders and parsers: the catalog names this module under `plugins`."""
+
+import numpy as np
+from merloco.models.encoders.base import Encoding, register_encoder
+
+
+@register_encoder("loudness")
+class Loudness:
+    """Log energy in bands of the spectrum: one vector per window of sound."""
+
+    modality = "audio"
+    parameters = {"bands": 8}  # what the catalog may set under `parameters`, with defaults
+    version = 1  # raise it when values change: features are then extracted again
+
+    def __init__(self, spec, device):
+        self.dim = spec.parameters["bands"]
+
+    def encode(self, items):
+        """Each item is float32 (windows, samples); the answer has a row per window."""
+        return [Encoding(self.bands(windows), np.ones(len(windows), bool)) for windows in items]
+
+    def bands(self, windows):
+        power = np.abs(np.fft.rfft(windows, n=max(512, windows.shape[1]))) ** 2
+        means = [band.mean(axis=1) for band in np.array_split(power, self.dim, axis=1)]
+        return np.log(np.stack(means, axis=1) + 1e-9).astype(np.float32)
+
+
+# A corpus of your own: lines of `name<TAB>label<TAB>split<TAB>sentence`. Take the comment signs away here and in the
+# catalog, then: merloco ingest mine
+#
+# from merloco.pipelines.corpora.base import Parsed, RowError, register_parser
+# from merloco.pipelines.samples.schema import Sample
+# from pydantic import BaseModel
+#
+#
+# class Options(BaseModel):
+#     file: str = "labels.tsv"
+#
+#
+# @register_parser("mine")
+# def parse(entry, root, options: Options):
+#     parsed = Parsed()
+#     for number, line in enumerate((root / options.file).read_text().splitlines(), 1):
+#         cells = line.split("\\t")
+#         if len(cells) != 4:
+#             parsed.errors.append(RowError("bad_row", options.file, number, f"{len(cells)} cells: expected 4"))
+#             continue
+#         name, label, split, text = cells
+#         media = {"audio_status": "no_audio", "video_status": "no_video"}
+#         parsed.samples.append(Sample(f"mine/all/{name}", "mine", split, label=label, text=text, **media))
+#     return parsed
+'''
+IGNORED = """store/
+demo/
+checkpoints/
+__pycache__/
+"""
+FILES = {"catalog.yaml": CATALOG, "my_plugin.py": PLUGIN, ".gitignore": IGNORED}
+
+
+def init(folder: Annotated[Path, typer.Argument(help="Made where it is not there.")] = Path(".")) -> None:
+    """Make a folder of your own: a catalog that extends merloco's, a plugin with an encoder, a .gitignore.
+
+    No file is ever written over.
+    Example: merloco init my-study
+    """
+    there = [name for name in FILES if (folder / name).exists()]
+    if there:
+        raise DataError(f"{str(folder / there[0])!r} is there already: nothing was written; expected another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in FILES.items():
+        with open(folder / name, "x", encoding="utf-8") as file:
+            file.write(text)
+    print(f"Made {', '.join(FILES)} in {str(folder)!r}.")
+    print(f"Next: {'' if folder == Path('.') else f'cd {folder} && '}merloco kinds")
