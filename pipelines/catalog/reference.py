@@ -29,6 +29,10 @@ HEAD = """# Catalog reference
 Written by `make docs` from the models in `pipelines/catalog/entries.py`, which refuse unknown keys and name the nearest
 known one. A value may hold `${VARIABLE}` or `${VARIABLE:-default}`, filled in from the environment as text.
 
+At the top stand `extends` (`merloco`, or a file: mappings are merged by key, null takes an entry out), `plugins`
+(modules to import) with `plugin_folders` (where else than beside the catalog they lie), `store`, `label_order`, and the
+sections below. See [your own folder](own-folder.md); `merloco kinds` lists parsers and encoders with their options.
+
 The file is YAML 1.2: `true` and `false` are the only truth values, `no`, `1:30` and `2024-01-01` are text, and every
 key is a name as it is written, so that labels may be called `no`, `null` or `1`. A number that begins with a zero is
 refused, and so are text where a number is wanted and a number where text is wanted: quote it. Values that contradict

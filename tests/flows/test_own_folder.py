@@ -56,12 +56,8 @@ def test_the_wheel_alone_ingests_extracts_with_the_plugin_and_answers(tmp_path: 
     source = shutil.copytree(
         WORKSPACE, tmp_path / "source", symlinks=True, ignore=shutil.ignore_patterns(".*", "tests", "docs", "build")
     )
-    pip = [
-        *["-m", "pip", "-q", "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w"],
-        str(tmp_path),
-        str(source),
-    ]
-    subprocess.run([sys.executable, *pip], check=True, capture_output=True)
+    pip = ["-m", "pip", "-q", "wheel", "--no-index", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
+    subprocess.run([sys.executable, *pip, str(source)], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     site, work = tmp_path / "site", tmp_path / "work"
     zipfile.ZipFile(wheel).extractall(site)
