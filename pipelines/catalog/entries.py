@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from merloco.pipelines.errors import suggest
 from merloco.pipelines.samples.schema import EMOTIONS, Modality
@@ -139,6 +139,19 @@ class CorpusEntry(Entry):
     reported: Literal["test", "validation"] = "test"
     """Official part that papers report on and that is split `test` here; AFEW's test labels are withheld."""
     media_rules: MediaRules = MediaRules()
+
+    _name: str = PrivateAttr("")
+
+    @property
+    def name(self) -> str:
+        """What the catalog calls this corpus, for parsers of more than one."""
+        return self._name
+
+    def named(self, name: str) -> Self:
+        """This entry with the name that the catalog gives it."""
+        copy = self.model_copy()
+        copy._name = name
+        return copy
 
     @property
     def active_map(self) -> LabelMap:

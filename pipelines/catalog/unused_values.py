@@ -10,10 +10,10 @@ from merloco.pipelines.samples.schema import Sample
 READ_BY = {
     "validation": ("iemocap", "afew"),
     "reported": ("afew",),
-    "media_rules": ("meld",),
+    "media_rules": ("meld", "table"),
 }
 """Key -> the parsers of this package that read it; what others read is not known here."""
-_PARSERS = ("iemocap", "meld", "mosei", "afew")
+_PARSERS = ("iemocap", "meld", "mosei", "afew", "table")
 
 
 def unused_values(entry: CorpusEntry, samples: Sequence[Sample]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -168,6 +168,12 @@ def read_columns(path: Path, known: Collection[str]) -> list[str]:
     """
     with path.open("rb") as stream:
         return _table(stream.read(HEADER_BYTES), known, path.name).columns
+
+
+def spelled_columns(names: Iterable[str], known: Collection[str]) -> list[str]:
+    """Names of columns in the spelling of the known ones; case, blanks, dots, `-` and `_` do not count."""
+    spelled = {_key(name): name for name in known}
+    return [spelled.get(_key(name), name) for name in names]
 
 
 def _table(raw: bytes, known: Collection[str], file: str) -> AnnotationTable:

@@ -26,12 +26,13 @@ BUILTIN = {
     "meld": "merloco.pipelines.corpora.meld",
     "mosei": "merloco.pipelines.corpora.mosei.parser",
     "afew": "merloco.pipelines.corpora.afew",
+    "table": "merloco.pipelines.corpora.table.parser",
 }
 """Parser -> the module that registers it."""
 ENTRY_POINTS = "merloco.corpora"
 """Group of entry points by which an installed package brings parsers: `name = "package.module:parse"`."""
-LINE_ONLY = frozenset({"bad_vote", "bad_transcript", "bad_time"})
-"""Codes of damaged lines that cost a vote, a text or a time; the row itself is a sample all the same."""
+LINE_ONLY = frozenset({"bad_vote", "bad_transcript", "bad_time", "bad_path", "no_label"})
+"""Codes of damaged lines that cost a vote, a text, a time, media or a label; the row is a sample all the same."""
 NEAR_TOTAL = 0.99
 """Share of a release's rows that is not worth a note."""
 
@@ -225,6 +226,6 @@ def parse_corpus(name: str, entry: CorpusEntry, root: Path) -> Parsed:
     if not root.is_dir():
         raise DataError(f"corpus {name!r}: root {str(root)!r} is not a folder; expected the unpacked release there")
     try:
-        return find_parser(entry.parser).parse(entry, root, options)
+        return find_parser(entry.parser).parse(entry.named(name), root, options)
     except OSError as error:
         raise DataError(f"corpus {name!r}: {error.filename or str(root)!r} cannot be read: {error.strerror}") from None

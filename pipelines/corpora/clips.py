@@ -24,11 +24,12 @@ def media_files(folder: Path | None) -> list[Path]:
     if folder is None or not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if _is_media(entry.name) and entry.is_file())
+        names = sorted(entry.name for entry in entries if is_media(entry.name) and entry.is_file())
     return [folder / name for name in names]
 
 
-def _is_media(name: str) -> bool:
+def is_media(name: str) -> bool:
+    """Whether a file's name is one of media."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in (*VIDEO_ENDINGS, *AUDIO_ENDINGS)
 
 

@@ -33,6 +33,7 @@ from merloco.pipelines.corpora.base import (
 )
 from merloco.pipelines.corpora.cells import Rewritten, known_label, time_reader, whole_number
 from merloco.pipelines.corpora.folders import find_entry, find_release, folder_above
+from merloco.pipelines.corpora.media_rules import with_media_rules
 from merloco.pipelines.corpora.meld_clips import CLIP_FOLDERS, PartClips, unused_folders
 from merloco.pipelines.corpora.splits import number_turns
 from merloco.pipelines.corpora.units import check_lengths
@@ -220,19 +221,11 @@ def _difference(first: Sample, second: Sample) -> tuple[str, object, object] | N
 
 def _with_media(sample: Sample, clips: PartClips, rules: MediaRules) -> Sample:
     clip = clips.find(_key(sample))
-    marks, known_bad = list(sample.marks), sample.sample_id in rules.known_bad
-    if known_bad:
-        marks.append("known_bad")
-    length = sample.duration
-    if sample.sample_id in rules.near_empty or (length and rules.min_seconds and length < rules.min_seconds):
-        marks.append("near_empty")
-    if sample.sample_id in rules.over_long or (length and rules.max_seconds and length > rules.max_seconds):
-        marks.append("over_long")
-    return replace(
+    with_clip = replace(
         sample,
-        marks=tuple(marks),
         video_path=clip.video,
         audio_path=clip.audio,
-        video_status="known_bad" if known_bad else "ok" if clip.has_video else "missing_media",
-        audio_status="known_bad" if known_bad else "ok" if clip.has_audio else "missing_media",
+        video_status="ok" if clip.has_video else "missing_media",
+        audio_status="ok" if clip.has_audio else "missing_media",
     )
+    return with_media_rules(with_clip, rules)

@@ -25,7 +25,12 @@ SAME_UNIT = 4.0
 
 
 def check_lengths(
-    lengths: Mapping[str, float], end: str, start: str, typical: float, limits: tuple[float, float]
+    lengths: Mapping[str, float],
+    end: str,
+    start: str,
+    typical: float,
+    limits: tuple[float, float],
+    where: str = "in the release",
 ) -> None:
     """Refuse times that cannot be right.
 
@@ -35,6 +40,7 @@ def check_lengths(
         start: Name of the column of starts.
         typical: Median length in the release.
         limits: Least and greatest median length that a part of the release can have.
+        where: Of what `typical` is the length, for the sentence.
 
     Raises:
         DataError: Most rows end before they start, or the median length is outside the limits.
@@ -53,7 +59,7 @@ def check_lengths(
         unit = guess_unit(middle / typical)
         raise DataError(
             f"{place}: {start} and {end} are {length:,g} s apart, and {middle:,g} s in the median of all rows: "
-            f"expected seconds, about {typical:g} in the release{f'; they look like {unit}' if unit else ''}"
+            f"expected seconds, about {typical:g} {where}{f'; they look like {unit}' if unit else ''}"
         )
 
 

@@ -1,0 +1,1 @@
+"""Corpora without code: the parser `table` reads annotation tables, or folders whose names say everything."""
