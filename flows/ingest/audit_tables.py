@@ -66,7 +66,9 @@ def _print_reasons(audit: Audit) -> None:
         print(f"  left out  {_counted(audit.left_out)}")
         _print_errors(audit, audit.left_out)
     if audit.damaged:
-        print(f"  damaged   {_counted(audit.damaged)} (lines that cost a text, a vote or a time; their rows are in)")
+        print(
+            f"  damaged   {_counted(audit.damaged)} (these cost a text, a vote, a time, media or a label; their rows are in)"
+        )
         _print_errors(audit, audit.damaged)
     if audit.dropped:
         print(f"  dropped   {_counted(audit.dropped)}")

@@ -136,6 +136,10 @@ SPLIT_WORDS: Mapping[str, str] = {
 """What tables call the splits, in lower case."""
 
 
+NO_SPLIT = ("", "none", "3", "nan", "null")
+"""What tables say of what is in no split, in lower case; 3 is the code of a common one of CMU-MOSEI."""
+
+
 def split_of(word: str) -> str | None:
     """The split that a word of a table means, in any case, with blanks around it or as `1.0`; null for another word."""
     text = word.strip().casefold()

@@ -45,7 +45,7 @@ class Audit:
     """Modality -> status -> samples."""
     marks: dict[str, int] = field(default_factory=dict)
     damaged: dict[str, int] = field(default_factory=dict)
-    """Lines that could not be read but cost a vote, a text or a time only: their rows are samples all the same."""
+    """Lines that could not be read but cost a vote, a text, a time, media or a label only: their rows are samples."""
     errors: list[dict[str, Any]] = field(default_factory=list)
     """Every row left out, then every damaged line: code, file, line, message."""
     notes: list[str] = field(default_factory=list)

@@ -14,7 +14,15 @@ import numpy as np
 
 from merloco.pipelines.corpora.annotation_tables import AnnotationTable, Row, read_columns, read_table
 from merloco.pipelines.corpora.base import Parsed, RowError, disagreement
-from merloco.pipelines.corpora.cells import Rewritten, clock_seconds, decimal, split_of, unknown_split, whole_number
+from merloco.pipelines.corpora.cells import (
+    NO_SPLIT,
+    Rewritten,
+    clock_seconds,
+    decimal,
+    split_of,
+    unknown_split,
+    whole_number,
+)
 from merloco.pipelines.errors import DataError
 
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
@@ -30,8 +38,6 @@ KNOWN = (
     *(prefix + name for prefix in ("", ANSWER) for name in (*NAMES, *ALIASES)),
     *("split", "text", VIDEO, CLIP),
 )
-NO_SPLIT = ("", "none", "3", "nan", "null")
-"""What label tables say of videos in no fold; 3 is the code of a common one."""
 
 
 @dataclass(frozen=True, slots=True)

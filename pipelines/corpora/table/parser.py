@@ -10,9 +10,10 @@ from merloco.pipelines.corpora.folders import find_entry, find_release
 from merloco.pipelines.corpora.media_rules import with_media_rules
 from merloco.pipelines.corpora.splits import number_turns
 from merloco.pipelines.corpora.table.files import TABLE_ENDINGS, find_tables, read_records
+from merloco.pipelines.corpora.table.first_rows import FirstRows
 from merloco.pipelines.corpora.table.media import MediaFolders
 from merloco.pipelines.corpora.table.options import TableOptions
-from merloco.pipelines.corpora.table.rows import RowReader
+from merloco.pipelines.corpora.table.rows import Reading, read_samples
 from merloco.pipelines.corpora.table.tree import read_tree
 from merloco.pipelines.errors import DataError, suggest
 
@@ -77,14 +78,14 @@ def _read_tables(corpus: str, root: Path, options: TableOptions, labels: set[str
     if options.media_folder and ".." in Path(options.media_folder).parts:
         raise DataError(f"media_folder {options.media_folder!r} leads out of the root: expected a folder below it")
     media = MediaFolders(root, find_entry([base], options.media_folder) or folder if options.media_folder else base)
-    reader = RowReader.of(corpus, columns, options.values, labels, media, parsed)
+    reading = Reading(corpus, columns, options.values, labels, media, FirstRows(parsed))
     for split, name in wanted:
         tables = find_tables(base, name)
         if not tables:
             raise DataError(_no_table(root, [name]))
         for path in tables:
             records = read_records(path, path.relative_to(root).as_posix(), columns.named)
-            parsed.samples += reader.read(records, split or None)
+            parsed.samples += read_samples(reading, records, split or None, parsed)
     if columns.dialogue and columns.start and not columns.turn:
         parsed.samples = number_turns(parsed.samples, lambda s: (s.start or 0.0, s.sample_id))
     parsed.notes += media.notes()

@@ -53,7 +53,7 @@ def make_splits(parsed: Parsed, splits: Splits, given: bool) -> None:
         share = sum(split == part for split in chosen.values()) / max(len(pool), 1)
         if isinstance(asked, float) and abs(share - asked) > FAR * asked:
             parsed.notes.append(
-                f"splits: {part} holds {share:.0%} of the samples instead of {asked:.0%}: see `by` and `seed`"
+                f"splits: {part} holds {share:.0%} of the samples instead of {asked:.0%}: each {splits.by} stays whole"
             )
 
 

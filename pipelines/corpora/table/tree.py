@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from merloco.pipelines.corpora.base import Parsed, RowError, duplicate
-from merloco.pipelines.corpora.cells import known_label, split_of, unknown_split, whole_number
+from merloco.pipelines.corpora.cells import NO_SPLIT, known_label, split_of, unknown_split, whole_number
 from merloco.pipelines.corpora.clips import ending_rank, is_media, is_video
 from merloco.pipelines.corpora.table.ids import NO_PART, sample_id_of
 from merloco.pipelines.corpora.table.options import FIELDS, MODALITY_VALUES, TableOptions
 from merloco.pipelines.corpora.table.patterns import MODALITY, Pattern
-from merloco.pipelines.corpora.table.rows import NO_SPLIT
 from merloco.pipelines.errors import DataError, first_names
 from merloco.pipelines.files.walk import walk_once
 from merloco.pipelines.media.endings import VIDEO_ENDINGS
