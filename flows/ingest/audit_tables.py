@@ -66,9 +66,7 @@ def _print_reasons(audit: Audit) -> None:
         print(f"  left out  {_counted(audit.left_out)}")
         _print_errors(audit, audit.left_out)
     if audit.damaged:
-        print(
-            f"  damaged   {_counted(audit.damaged)} (these cost a text, a vote, a time, media or a label; their rows are in)"
-        )
+        print(f"  damaged   {_counted(audit.damaged)} (a text, vote, time, label or media lost; their rows are in)")
         _print_errors(audit, audit.damaged)
     if audit.dropped:
         print(f"  dropped   {_counted(audit.dropped)}")
