@@ -44,7 +44,7 @@ def test_what_may_be_said(tmp_path: Path, options: str) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("{}", "expected one of file, files and pattern"),
+        ("{values: {label: {a: b}}}", "nothing to read: expected one of file, files and pattern"),
         ("{file: l.csv}", "columns is missing"),
         ("{file: l.csv, pattern: '{x}.wav', columns: {name: id}}", "file and pattern: expected one of file"),
         ("{pattern: '{x}.wav', columns: {name: id}}", "a pattern has fields"),
@@ -69,7 +69,7 @@ def test_what_may_be_said(tmp_path: Path, options: str) -> None:
         ),
         ("{pattern: '{a}.wav', splits: {by: speker, test: 0.1}}", "splits.by: expected 'speaker', 'dialogue' or"),
         ("{pattern: '{a}.wav', splits: {test: 1.5}}", "a share of 1.5: expected a number between 0 and 1"),
-        ("{pattern: '{a}.wav', splits: {test: s5}}", "splits: 's5': expected a share such as 0.2, or a list of names"),
+        ("{pattern: '{a}.wav', splits: {test: s5}}", "test: 's5': expected a share such as 0.2, or a list of names"),
         ("{pattern: '{a}.wav', splits: {test: [5]}}", "5 among names: quote it"),
         ("{pattern: '{a}.wav', splits: {test: 0.6, val: 0.4}}", "leave nothing to train on"),
         ("{pattern: '{a}.wav', splits: {test: [a], val: [a]}}", "'a' is in test and in val"),

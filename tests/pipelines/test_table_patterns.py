@@ -181,7 +181,7 @@ def test_files_that_give_one_id_are_one_sample_or_a_line_that_names_both(tmp_pat
 @pytest.mark.parametrize(
     ("pattern", "path", "fields"),
     [
-        ("{speaker:2}{text:3}{label:1}{version}", "03a01Fa.wav", {"speaker": "03", "text": "a01", "label": "F", "version": "a"}),
+        ("{who:2}{text:3}{label:1}{take}", "03a01Fa.wav", {"who": "03", "text": "a01", "label": "F", "take": "a"}),
         ("{label:letters}{n:digits}.wav", "sa15.wav", {"label": "sa", "n": "15"}),
         ("{label:letters}{n:digits}.wav", "sa.wav", None),
         ("A_{x}/{y}-{x}.wav", "a_01/b-01.WAV", {"x": "01", "y": "b"}),

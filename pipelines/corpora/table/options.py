@@ -52,13 +52,11 @@ class Columns(Entry):
     @model_validator(mode="after")
     def _names_an_utterance(self) -> Self:
         if self.label and self.intensities:
-            raise ValueError("columns: label and intensities: expected one of them")
+            raise ValueError("label and intensities: expected one of them")
         if self.media and (self.audio or self.video):
-            raise ValueError("columns: media beside audio or video: expected one column for both, or one for each")
+            raise ValueError("media beside audio or video: expected one column for both, or one for each")
         if not (self.name or self.media or self.audio or self.video or (self.dialogue and self.turn)):
-            raise ValueError(
-                "columns: nothing names an utterance: expected name, media, audio, video, or dialogue and turn"
-            )
+            raise ValueError("nothing names an utterance: expected name, media, audio, video, or dialogue and turn")
         return self
 
     @property
@@ -86,30 +84,30 @@ class Splits(Entry):
     def _share_or_names(cls, value: Any) -> float | tuple[str, ...] | None:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             if not 0 < value < 1:
-                raise ValueError(f"splits: a share of {value:g}: expected a number between 0 and 1")
+                raise ValueError(f"a share of {value:g}: expected a number between 0 and 1")
             return float(value)
         if isinstance(value, (list, tuple)) and value:
             other = [name for name in value if not isinstance(name, str)]
             if other:
-                raise ValueError(f"splits: {other[0]!r} among names: quote it")
+                raise ValueError(f"{other[0]!r} among names: quote it")
             return tuple(value)
         if value is None:
             return None
-        raise ValueError(f"splits: {value!r}: expected a share such as 0.2, or a list of names such as [s1, s2]")
+        raise ValueError(f"{value!r}: expected a share such as 0.2, or a list of names such as [s1, s2]")
 
     @model_validator(mode="after")
     def _leave_something_to_train_on(self) -> Self:
         if self.test is None and self.val is None:
-            raise ValueError("splits: expected test, val or both")
+            raise ValueError("expected test, val or both")
         shares = [part for part in (self.test, self.val) if isinstance(part, float)]
         if sum(shares) >= 1:
-            raise ValueError(f"splits: test {self.test:g} and val {self.val:g} leave nothing to train on")
+            raise ValueError(f"test {self.test:g} and val {self.val:g} leave nothing to train on")
         lists = [part for part in (self.test, self.val) if isinstance(part, tuple)]
         if lists and self.by == "random":
-            raise ValueError("splits: names need `by: speaker` or `by: dialogue`")
+            raise ValueError("names need `by: speaker` or `by: dialogue`")
         both = sorted(set(lists[0]).intersection(*lists[1:])) if len(lists) == 2 else []
         if both:
-            raise ValueError(f"splits: {both[0]!r} is in test and in val: expected it once")
+            raise ValueError(f"{both[0]!r} is in test and in val: expected it once")
         return self
 
 
@@ -147,13 +145,11 @@ class TableOptions(Entry):
     def _tables_or_a_pattern(self) -> Self:
         given = [key for key in ("file", "files", "pattern") if getattr(self, key)]
         if len(given) != 1:
-            raise ValueError(
-                f"options: {' and '.join(given) or 'nothing to read'}: expected one of file, files and pattern"
-            )
+            raise ValueError(f"{' and '.join(given) or 'nothing to read'}: expected one of file, files and pattern")
         if self.pattern and (self.columns or self.media_folder):
-            raise ValueError("options: columns and media_folder are of tables; a pattern has fields")
+            raise ValueError("columns and media_folder are of tables; a pattern has fields")
         if not self.pattern and self.columns is None:
-            raise ValueError("options: columns is missing: expected shared names and the columns that hold them")
+            raise ValueError("columns is missing: expected shared names and the columns that hold them")
         for split in self.files:
             if split not in ("", "none") and split_of(split) is None:
                 raise ValueError(f"files: {unknown_split(split)}, or none")

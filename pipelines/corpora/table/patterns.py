@@ -75,9 +75,9 @@ class Pattern:
             parts.append(f"(?-i:(?P={name}))" if name in fields else f"(?-i:(?P<{name}>{expression}))")
             fields[name] = None
             position, adjacent = found.end(), kind is None
+        parts.append(re.escape(_literal(below[position:], text)))
         if not fields:
             raise ValueError(f"pattern {text!r} has no field: expected names in braces, such as {{label}}")
-        parts.append(re.escape(_literal(below[position:], text)))
         if not below.lower().endswith((*VIDEO_ENDINGS, *AUDIO_ENDINGS)):
             parts.append("(?:" + "|".join(map(re.escape, (*VIDEO_ENDINGS, *AUDIO_ENDINGS))) + ")")
         regex = re.compile(("(?:.*/)?" if anywhere else "") + "".join(parts), re.IGNORECASE)
