@@ -23,9 +23,9 @@ def load(tmp_path: Path, raw: dict):
     return load_catalog(path)
 
 
-def test_the_shipped_catalog_declares_four_corpora_and_both_feature_sets() -> None:
+def test_the_shipped_catalog_declares_its_corpora_and_both_feature_sets() -> None:
     catalog = load_catalog(CATALOG)
-    assert list(catalog.corpora) == ["iemocap", "meld", "mosei", "afew"]
+    assert list(catalog.corpora) == ["iemocap", "meld", "mosei", "afew", "ravdess", "crema_d", "savee"]
     assert catalog.label_order == EMOTIONS
     assert set(catalog.feature_sets) == {"light", "published"}
     assert all(set(s.views) == {"audio", "video", "text"} for s in catalog.feature_sets.values())
