@@ -44,14 +44,26 @@ their line; keys that a parser does not read and ids of no sample are notes of t
 def reference() -> str:
     """One table per kind of entry: key, type, default, meaning."""
     parts = [HEAD]
-    options = {f"corpora.NAME.options, parser {name}": find_parser(name).options for name in sorted(BUILTIN)}
-    for section, model in (SECTIONS | {name: model for name, model in options.items() if model.model_fields}).items():
+    options: dict[str, type[BaseModel]] = {}
+    for name in sorted(BUILTIN):
+        options |= _with_nested("corpora.NAME.options", f", parser {name}", find_parser(name).options)
+    for section, model in (SECTIONS | options).items():
         parts.append(f"\n## `{section}`\n\n{' '.join((model.__doc__ or '').split())}\n\n")
         parts.append("| key | type | default | meaning |\n|---|---|---|---|\n")
         for name, field in model.model_fields.items():
             meaning = " ".join((field.description or "").split()).replace("|", "\\|")
             parts.append(f"| `{name}` | {_type(field)} | {_default(field)} | {meaning} |\n")
     return "".join(parts)
+
+
+def _with_nested(place: str, suffix: str, model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """A model that has fields, and the models of its fields, by the headings of their sections."""
+    found = {place + suffix: model} if model.model_fields else {}
+    for name, field in model.model_fields.items():
+        for kind in getattr(field.annotation, "__args__", ()):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                found |= _with_nested(f"{place}.{name}", suffix, kind)
+    return found
 
 
 def _type(field: FieldInfo) -> str:

@@ -24,18 +24,23 @@ class Columns(Entry):
     """Name of the utterance, unique within its dialogue, or its speaker where there are no dialogues. By default the
     path of its media file, with the interval where there is one, or the turn."""
     label: str | None = None
+    """The one label of an utterance, as the label maps name it."""
     intensities: dict[str, str] = Field({})
     """Native class -> column of its intensity, or a list of columns that are called like their classes."""
     split: str | None = None
     """train, val, test and other words for them; empty or none for no split."""
     speaker: str | None = None
+    """Who speaks."""
     dialogue: str | None = None
+    """Conversation; with `files` by split its name gets the split in front, for they often count from the beginning."""
     turn: str | None = None
     """Position in the dialogue; by default utterances are numbered by their start."""
     start: str | None = None
     """Start of the utterance within its media file, in seconds or as a time; the whole file where it is empty."""
     end: str | None = None
+    """End within the media file."""
     text: str | None = None
+    """What is said; a sample without it may be transcribed."""
     media: str | None = None
     """Media file, for what it holds: sound, or pictures and sound."""
     audio: str | None = None
@@ -76,6 +81,7 @@ class Splits(Entry):
     val: float | tuple[str, ...] | None = None
     """Like `test`. Beside a split that the corpus has, validation is taken out of its training part."""
     seed: int = Field(7, ge=0)
+    """Another one is another choice."""
     stratified: bool = True
     """Whether each part has every label as often as whole groups allow."""
 
@@ -119,13 +125,15 @@ class TableOptions(Entry):
     files: dict[str, tuple[str, ...]] = Field({})
     """Split -> its table or list of tables; a plain list is of tables that are no splits."""
     columns: Columns | None = None
+    """Which column holds what; every table has them."""
     media_folder: str = ""
     """Folder below the root that the paths of media files begin in."""
     pattern: tuple[str, ...] = ()
     """Path of a media file below the root with `{field}` for what varies, or a list of such; see docs/own-corpus.md."""
     values: dict[str, dict[str, str]] = Field({})
-    """Column or field -> code -> what it stands for."""
+    """Shared name, or field of a pattern -> code -> what it stands for; other codes stay as they are."""
     splits: Splits | None = None
+    """How a corpus without splits is split; without this every split is none."""
 
     @field_validator("files", mode="before")
     @classmethod
