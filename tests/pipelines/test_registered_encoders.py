@@ -105,7 +105,7 @@ def test_a_set_can_build_on_another_stores_set_whatever_the_order_of_names(tmp_p
         ("minilm", {}, "the catalog has its own encoder 'minilm' and view 'minilm'"),
         ("t", {"feature_set": "published"}, "the catalog has its own feature set 'published'"),
         ("t", {"base_feature_set": "lite"}, "the catalog has no feature set 'lite' to build on: did you mean 'light'?"),
-        ("t", {"encoder": {"trained_on": ("ravdess",)}}, "trained on 'ravdess', which the catalog does not know"),
+        ("t", {"encoder": {"trained_on": ("msp",)}}, "trained on 'msp', which the catalog does not know"),
         ("t", {"encoder": {"checkpoint": "/etc/weights"}}, "'/etc/weights': expected a path inside the folder"),
         ("t", {"encoder": {"checkpoint": "../weights"}}, "'../weights': expected a path inside the folder"),
     ],

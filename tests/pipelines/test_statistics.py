@@ -198,7 +198,7 @@ def test_imbalance_is_mean_and_population_deviation_over_all_annotated_classes(l
 
 def test_published_rows_and_reasons_fit_the_shipped_catalog() -> None:
     catalog = load_catalog(CATALOG)
-    assert set(PUBLISHED) == set(catalog.corpora)
+    assert set(PUBLISHED) < set(catalog.corpora)
     for corpus, published in PUBLISHED.items():
         maps = catalog.corpus(corpus).maps
         assert set(maps[published.comparable_map].annotated) == set(published.classes)
