@@ -116,7 +116,7 @@ class MediaFolders:
         )
         if self._missing:
             missing = sorted(self._missing)
-            yield f"rows without their media file: {first_names(missing)}"
+            yield f"media files of rows that are not there: {first_names(missing)}"
             if orphans:
                 stems = [_stem(posixpath.basename(path)) for path in missing]
                 yield f"media files of no row, not used: {named_orphans(orphans, stems)}"

@@ -194,7 +194,7 @@ class _RowReader:
             if cell and ends[-1] is None:
                 column = getattr(self._columns, key)
                 problems.append(("bad_time", f"{column} is {cell!r}; expected seconds, or a time such as 0:00:01.500"))
-        interval = Interval(*ends, readable=not problems)
+        interval = Interval(ends[0], ends[1], not problems)
         if interval.is_empty and not problems:
             found = f"{interval.start or 0:g}-{interval.end:g} s"
             problems.append(("bad_time", f"the interval {found} is empty; expected an end after its start"))
