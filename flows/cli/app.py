@@ -9,13 +9,12 @@ from typing import Annotated
 import typer
 
 from merloco.flows.cli.commands.check import check_app
-from merloco.flows.cli.commands.checkpoints import checkpoints
 from merloco.flows.cli.commands.compare import compare
 from merloco.flows.cli.commands.corpora import labels_app, stats
 from merloco.flows.cli.commands.demo import demo
 from merloco.flows.cli.commands.export import export
 from merloco.flows.cli.commands.extract import extract, plan
-from merloco.flows.cli.commands.finetune import finetune
+from merloco.flows.cli.commands.finetune import checkpoints, finetune
 from merloco.flows.cli.commands.ingest import ingest
 from merloco.flows.cli.commands.init import init
 from merloco.flows.cli.commands.kinds import kinds

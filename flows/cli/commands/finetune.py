@@ -1,9 +1,10 @@
-"""The command that fine-tunes an encoder."""
+"""Commands that make weights of encoders: finetune, checkpoints convert."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -132,3 +133,24 @@ def _print(outcome: Any, modality: str, catalog: str, store: str | None, output:
     )
     words = ("extract", "--features", outcome.feature_set, "--modalities", modality)
     print(f"\nNext: {next_command(*words, catalog=catalog, store=store)}")
+
+
+checkpoints = typer.Typer(help="Published checkpoints.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@checkpoints.command("convert")
+def convert(
+    file: Annotated[Path, typer.Argument(help="A published .pt, .pth or .bin file.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The .safetensors file to write.", show_default="beside it")
+    ] = None,
+) -> None:
+    """Check a published checkpoint key by key and write it as safetensors under today's names.
+
+    Example: merloco checkpoints convert checkpoints/FER_static_ResNet50_AffectNet.pt
+    """
+    from merloco.models.checkpoints.convert import convert as convert_checkpoint
+
+    done = convert_checkpoint(file, out or file.with_suffix(".safetensors"))
+    print(f"{file} is a {done.kind} checkpoint with {done.tensors} tensors and {done.parameters:,} parameters.")
+    print(f"wrote {done.path}  sha256 {done.sha256}")
