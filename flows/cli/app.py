@@ -16,14 +16,13 @@ from merloco.flows.cli.commands.export import export
 from merloco.flows.cli.commands.extract import extract, plan
 from merloco.flows.cli.commands.finetune import checkpoints, finetune
 from merloco.flows.cli.commands.ingest import ingest
-from merloco.flows.cli.commands.init import init
-from merloco.flows.cli.commands.kinds import kinds
 from merloco.flows.cli.commands.maintenance import delete, gc
 from merloco.flows.cli.commands.predict import predict
 from merloco.flows.cli.commands.report import report
 from merloco.flows.cli.commands.sql import QueryCommand, sql
 from merloco.flows.cli.commands.train import experiment, loco, train
 from merloco.flows.cli.commands.transcribe import transcribe
+from merloco.flows.cli.commands.workspace import init, kinds
 from merloco.flows.cli.interruptions import ClosedPipeError, Commands, InterruptedCommand, closed_pipe_code
 from merloco.models.errors import ModelError
 from merloco.pipelines.errors import DataError
