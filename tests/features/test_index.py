@@ -245,7 +245,9 @@ def test_a_deletion_leaves_an_index_in_which_nobody_is_deleted(store: FeatureSto
     assert answers(store) == before
 
 
-@pytest.mark.parametrize("name", [INDEX, temporary_name(INDEX).replace(f"-{os.getpid()}-", "-4194305-")])
+@pytest.mark.parametrize(
+    "name", [INDEX, temporary_name(INDEX).replace(f"-{os.getpid()}-", "-4194305-")], ids=["whole", "begun"]
+)
 def test_a_deletion_takes_what_a_killed_query_left(store: FeatureStore, name: str) -> None:
     answers(store)
     content = (folder(store) / INDEX).read_bytes()
