@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
@@ -63,7 +63,7 @@ class FeatureStore:
     @classmethod
     def open(
         cls, root: str | Path | None = None, catalog: Catalog | str | Path | None = None, create: bool = False
-    ) -> FeatureStore:
+    ) -> Self:
         """Open a store.
 
         Args:

@@ -36,6 +36,9 @@ ACCESS = {
     "mirrors can hold a part of the tree only.",
     "afew": "Access is by licence from the organisers of the EmotiW challenge; the labels of its own test part are "
     "withheld.",
+    "ravdess": "Distributed on Zenodo, without a form.",
+    "crema_d": "Distributed in the repository CheyneyComputerScience/CREMA-D, without a form.",
+    "savee": "Distributed by the University of Surrey after a registration.",
 }
 """How a corpus is had, in one sentence."""
 TERMS = "The terms under which you hold your copy apply; the release files that are read here do not state them."

@@ -88,7 +88,7 @@ def test_what_is_saved_is_what_was_trained(base: str, tmp_path: Path) -> None:
     spec = BASES[base](tmp_path / "base")
     trainable = make(spec)
     before = {name: tensor.clone() for name, tensor in trainable.network.state_dict().items()}
-    modality = registered(spec.kind).build.modality  # type: ignore[attr-defined]
+    modality = registered(spec.kind).factory.modality  # type: ignore[attr-defined]
     items = ITEMS[modality]
     with seeded(0, "cpu"):
         trainable.train_mode()
