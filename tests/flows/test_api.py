@@ -114,7 +114,7 @@ def test_shorter_sequences_get_zeros_that_the_mask_tells() -> None:
 
 
 def test_mistakes_are_one_sentence(store: Store) -> None:
-    with pytest.raises(DataError, match="nosuch|holds no run"):
+    with pytest.raises(DataError, match=r"nosuch|holds no run"):
         store.predictions("nosuch")
     with pytest.raises(DataError, match=r"nothing\.wav"):
         store.predict(["nothing.wav"])
