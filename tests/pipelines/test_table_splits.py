@@ -123,6 +123,13 @@ def test_any_corpus_keeps_groups_whole_leaves_training_and_depends_on_no_order(
     assert split_groups({i: groups[i] for i in mixed}, labels, splits) == chosen
 
 
+def test_two_groups_are_left_where_validation_is_asked_for_as_well() -> None:
+    groups = {"u00": "g0", "u01": "g0", "u02": "g0", "u03": "g1", "u04": "g2"}
+    splits = Splits(by="speaker", test=0.375, val=0.25, seed=0, stratified=False)
+    chosen = split_groups(groups, dict.fromkeys(groups, "a"), splits)
+    assert set(chosen.values()) == {"test", "val"} and len(chosen) < len(groups)
+
+
 @given(st.lists(st.sampled_from("abcd"), min_size=40, max_size=200), st.floats(0.1, 0.4), st.integers(0, 5))
 def test_utterances_at_random_have_every_label_in_its_share(labels: list[str], share: float, seed: int) -> None:
     ids = {f"u{i:03d}": label for i, label in enumerate(labels)}

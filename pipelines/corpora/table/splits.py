@@ -108,8 +108,19 @@ def split_groups(groups: Mapping[str, str], labels: Mapping[str, str], splits: S
         pool = {i: group for i, group in groups.items() if i not in chosen}
         fraction = min(share * len(groups) / max(len(pool), 1), 1.0)
         seed = (splits.seed, number)
-        chosen |= dict.fromkeys(_choose(pool, labels, fraction, splits, seed), part)
+        found = _choose(pool, labels, fraction, splits, seed)
+        if part == "test" and isinstance(splits.val, float) and splits.by != "random":
+            found = _with_two_groups_left(found, pool)
+        chosen |= dict.fromkeys(found, part)
     return chosen
+
+
+def _with_two_groups_left(found: set[str], groups: Mapping[str, str]) -> set[str]:
+    """Give a group of a test part back where only one would be left, for training and validation."""
+    taken = sorted({groups[i] for i in found})
+    if len(taken) > 1 and len(set(groups.values()) - set(taken)) < 2:
+        return {i for i in found if groups[i] != taken[-1]}
+    return found
 
 
 def _choose(
