@@ -13,7 +13,7 @@ from merloco.pipelines.catalog.model import Catalog
 from merloco.pipelines.catalog.options import model_problem
 from merloco.pipelines.catalog.problems import Location
 from merloco.pipelines.errors import DataError, suggest
-from merloco.pipelines.plugins import find_object, installed, load_installed
+from merloco.pipelines.plugins import find_plugged, installed
 
 ENTRY_POINTS = "merloco.encoders"
 """Group of entry points by which an installed package brings encoders: `kind = "package.module:Class"`."""
@@ -25,18 +25,14 @@ def find_encoder(kind: str) -> Registered:
     Raises:
         ModelError: No such encoder, or it is not where the path or the entry point says.
     """
-    if kind in registered_kinds():
-        return registered(kind)
-    points = installed(ENTRY_POINTS)
-    try:
-        if ":" in kind:
-            register_encoder(kind)(find_object(kind))
-        elif kind in points:
-            register_encoder(kind)(load_installed(points[kind]))
-    except DataError as error:
-        raise ModelError(f"encoder kind {kind!r}: {error}") from None
     if kind not in registered_kinds():
-        raise ModelError(f"unknown encoder kind {kind!r}: {suggest(kind, encoder_kinds())}")
+        try:
+            found = find_plugged(kind, ENTRY_POINTS)
+        except DataError as error:
+            raise ModelError(f"encoder kind {kind!r}: {error}") from None
+        if found is None:
+            raise ModelError(f"unknown encoder kind {kind!r}: {suggest(kind, encoder_kinds())}")
+        register_encoder(kind)(found)
     return registered(kind)
 
 

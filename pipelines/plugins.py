@@ -99,9 +99,16 @@ def installed(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
 
 
-def load_installed(point: EntryPoint) -> Any:
-    """What an entry point names; raises `DataError` where it is not there or cannot be called."""
-    return find_object(point.value)
+def find_plugged(name: str, group: str) -> Any | None:
+    """What a dotted path, or an entry point of a group, names; None if the name is neither.
+
+    Raises:
+        DataError: It is not where the path or the entry point says, or cannot be called.
+    """
+    if ":" in name:
+        return find_object(name)
+    point = installed(group).get(name)
+    return find_object(point.value) if point else None
 
 
 def source_digest(thing: Any) -> str | None:

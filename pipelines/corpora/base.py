@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from merloco.pipelines.catalog.entries import CorpusEntry, Entry
 from merloco.pipelines.catalog.problems import first_problem
 from merloco.pipelines.errors import DataError, UsageError, suggest
-from merloco.pipelines.plugins import find_object, installed, load_installed
+from merloco.pipelines.plugins import find_plugged, installed
 from merloco.pipelines.samples.schema import Sample
 
 BUILTIN = {
@@ -180,13 +180,11 @@ def find_parser(name: str) -> Parser:
     """
     if name in BUILTIN:
         importlib.import_module(BUILTIN[name])
-    if name not in _PARSERS and ":" in name:
-        _register_found(name, find_object(name))
-    elif name not in _PARSERS:
-        points = installed(ENTRY_POINTS)
-        if name not in points:
+    if name not in _PARSERS:
+        found = find_plugged(name, ENTRY_POINTS)
+        if found is None:
             raise UsageError(f"unknown parser {name!r}: {suggest(name, parser_names())}")
-        _register_found(name, load_installed(points[name]))
+        _register_found(name, found)
     return _PARSERS[name]
 
 
