@@ -13,13 +13,12 @@ from merloco.features.query.matrices import load_matrices
 from merloco.features.runs import find_run
 from merloco.features.store import FeatureStore
 from merloco.flows.arguments import find_device
-from merloco.flows.experiments.plan import Plan, RunSummary, experiment_plan
+from merloco.flows.experiments.plan import Plan, RunSummary, experiment_plan, loco_plan, train_plan
 from merloco.flows.experiments.prediction import Prediction, predict_sources
 from merloco.flows.experiments.prediction_inputs import find_inputs
 from merloco.flows.experiments.service import execute
 from merloco.flows.results.tables import plain_table
 from merloco.models.fusion.dataset import Dataset
-from merloco.models.protocols import Cell, Fold, loco_cells
 from merloco.pipelines.errors import DataError
 
 if TYPE_CHECKING:
@@ -84,8 +83,7 @@ class Store(FeatureStore):
             >>> model = LogisticRegression(max_iter=1000).fit(X, y)
         """
         data = self.dataset(features, corpora, modalities)
-        usable = (data.label >= 0) & np.any(list(data.present.values()), axis=0)
-        rows = np.flatnonzero(usable & ((data.split == split) | (split is None)))
+        rows = data.rows(tuple(self.corpora(corpora)), split)
         return Arrays(
             X=np.concatenate([matrix[rows] for matrix in data.features.values()], axis=1),
             y=np.array(data.classes)[data.label[rows]],
@@ -122,8 +120,7 @@ class Store(FeatureStore):
             >>> scores.column_names[:3]
             ['run', 'train', 'corpus']
         """
-        cell = Cell(Fold(tuple(train), tuple(test)), features, None if modalities is None else tuple(modalities))
-        return plain_table(self._run(Plan("train", "train", (cell,), tuple(seeds), _sorted(settings)), device))
+        return plain_table(self._run(train_plan(train, test, features, modalities, seeds, settings), device))
 
     def loco(
         self,
@@ -134,8 +131,8 @@ class Store(FeatureStore):
         **settings: Any,
     ) -> pa.Table:
         """Leave one corpus out, for each of them, as `merloco loco` does; for the arguments see `train`."""
-        cells = tuple(loco_cells(self.corpora(corpora), [features]))
-        return plain_table(self._run(Plan("loco", "loco", cells, tuple(seeds), _sorted(settings)), device))
+        plan = loco_plan(self.corpora(corpora), features, None, seeds, settings)
+        return plain_table(self._run(plan, device))
 
     def experiment(self, name: str, seeds: Sequence[int] | None = None, device: str = "auto") -> pa.Table:
         """Run an experiment of the catalog, as `merloco experiment` does; for the table see `train`."""
@@ -176,7 +173,3 @@ class Store(FeatureStore):
 
     def _run(self, plan: Plan, device: str) -> list[RunSummary]:
         return execute(self, plan, device=find_device(device))
-
-
-def _sorted(settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(settings.items()))

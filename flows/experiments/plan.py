@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,15 @@ from merloco.features.store import FeatureStore
 from merloco.flows.experiments.digests import DataDigests
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.fusion.spec import TrainConfig
-from merloco.models.protocols import Cell, ablation_cells, cross_corpus_cells, grid_cells, loco_cells, single_cells
+from merloco.models.protocols import (
+    Cell,
+    Fold,
+    ablation_cells,
+    cross_corpus_cells,
+    grid_cells,
+    loco_cells,
+    single_cells,
+)
 from merloco.pipelines.catalog.entries import Training
 
 RUN_VERSION = 4
@@ -63,6 +71,45 @@ class RunSummary:
     """How many rows chose the weights."""
 
 
+def train_plan(
+    train: Sequence[str],
+    test: Sequence[str],
+    features: str,
+    modalities: Sequence[str] | None,
+    seeds: Sequence[int],
+    overrides: Mapping[str, Any],
+    force: bool = False,
+) -> Plan:
+    """The plan of training on some corpora and testing on some; for the arguments see `Plan` and `Cell`."""
+    cell = Cell(Fold(tuple(train), tuple(test)), features, _tuple_or_none(modalities))
+    return Plan("train", "train", (cell,), tuple(seeds), _sorted(overrides), force=force)
+
+
+def loco_plan(
+    corpora: Sequence[str],
+    features: str,
+    modalities: Sequence[str] | None,
+    seeds: Sequence[int],
+    overrides: Mapping[str, Any],
+    force: bool = False,
+) -> Plan:
+    """The plan of leaving each of some corpora out; for the arguments see `Plan` and `Cell`.
+
+    Raises:
+        ModelError: There are fewer than two corpora.
+    """
+    cells = (replace(cell, modalities=_tuple_or_none(modalities)) for cell in loco_cells(corpora, [features]))
+    return Plan("loco", "loco", tuple(cells), tuple(seeds), _sorted(overrides), force=force)
+
+
+def _tuple_or_none(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
+
+
+def _sorted(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(settings.items()))
+
+
 def experiment_plan(store: FeatureStore, name: str, seeds: tuple[int, ...] | None = None, force: bool = False) -> Plan:
     """The plan of a named experiment of the catalog.
 
@@ -86,8 +133,8 @@ def experiment_plan(store: FeatureStore, name: str, seeds: tuple[int, ...] | Non
         protocol=experiment.protocol,
         cells=tuple(cells),
         seeds=seeds or experiment.seeds,
-        overrides=tuple(sorted(experiment.training.items())),
-        maps=tuple(sorted(experiment.maps.items())),
+        overrides=_sorted(experiment.training),
+        maps=_sorted(experiment.maps),
         selected_on_test=tuple(reported) if experiment.paper_protocol else (),
         force=force,
     )

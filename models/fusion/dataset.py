@@ -37,14 +37,14 @@ class Dataset:
         features = {m: self.features[m] for m in modalities if m in self.features}
         return replace(self, features=features, present={m: self.present[m] for m in modalities})
 
-    def rows(self, corpora: tuple[str, ...], split: str, task: str = "single") -> np.ndarray:
-        """Indices of the rows of some corpora and one split that have an annotation and at least one modality.
+    def rows(self, corpora: tuple[str, ...], split: str | None, task: str = "single") -> np.ndarray:
+        """Indices of the rows of some corpora and one split, or all, that have an annotation and at least one modality.
 
         Args:
             corpora: Names.
-            split: One of train, val, test, none.
+            split: One of train, val, test, none; None takes all.
             task: `single` wants a single label; `multi` any annotation, of no emotion as well.
         """
         annotated = self.label >= 0 if task == "single" else self.mask.any(axis=1)
-        usable = np.isin(self.corpus, corpora) & (self.split == split) & annotated
+        usable = np.isin(self.corpus, corpora) & annotated & ((self.split == split) | (split is None))
         return np.flatnonzero(usable & np.any(list(self.present.values()), axis=0))

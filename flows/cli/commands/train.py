@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -63,18 +64,18 @@ def train(
 
     Example: merloco train --train meld --test meld --modalities text --store demo/store
     """
-    from merloco.flows.experiments.plan import Plan
+    from merloco.flows.experiments.plan import train_plan
     from merloco.flows.results.tables import print_results
-    from merloco.models.protocols import Cell, Fold
 
-    fold = Fold(tuple(split_list(train_) or ()), tuple(split_list(test) or ()))
-    plan = Plan(
-        experiment="train",
-        protocol="train",
-        cells=(Cell(fold, features, _modalities(modalities)),),
-        seeds=_seeds(seeds),
-        overrides=_overrides(loss=loss, epochs=epochs, learning_rate=learning_rate),
-        force=force,
+    overrides = _overrides(loss=loss, epochs=epochs, learning_rate=learning_rate)
+    plan = train_plan(
+        split_list(train_) or (),
+        split_list(test) or (),
+        features,
+        modality_list(modalities),
+        _seeds(seeds),
+        overrides,
+        force,
     )
     outcomes = run_plan(catalog, store, plan, flow, device)
     print_results(outcomes, f"Trained on {train_}, tested on {test}", output, show_leaks)
@@ -107,7 +108,7 @@ def loco(
         store,
         features,
         split_list(corpora),
-        modalities=_modalities(modalities),
+        modalities=modality_list(modalities),
         seeds=_seeds(seeds),
         overrides=_overrides(loss=loss, epochs=epochs, learning_rate=learning_rate),
         force=force,
@@ -124,9 +125,9 @@ def run_loco(
     features: str = "light",
     corpora: list[str] | None = None,
     *,
-    modalities: tuple[str, ...] | None = None,
+    modalities: list[str] | None = None,
     seeds: tuple[int, ...] = (0, 1, 2),
-    overrides: tuple[tuple[str, Any], ...] = (),
+    overrides: Mapping[str, Any] = MappingProxyType({}),
     force: bool = False,
     output: Any = "table",
     flow: bool | None = None,
@@ -134,13 +135,11 @@ def run_loco(
     device: str = "auto",
 ) -> None:
     """Plan, train and print leave-one-corpus-out."""
-    from merloco.flows.experiments.plan import Plan
+    from merloco.flows.experiments.plan import loco_plan
     from merloco.flows.results.tables import print_results
-    from merloco.models.protocols import loco_cells
 
     names = open_store(catalog, store).corpora(corpora)
-    cells = tuple(replace(cell, modalities=modalities) for cell in loco_cells(names, [features]))
-    plan = Plan("loco", "loco", cells, seeds, overrides, force=force)
+    plan = loco_plan(names, features, modalities, seeds, overrides, force)
     outcomes = run_plan(catalog, store, plan, flow, device)
     print_results(outcomes, "Leave one corpus out", output, show_leaks)
 
@@ -230,10 +229,5 @@ def _seeds(value: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _modalities(value: str | None) -> tuple[str, ...] | None:
-    names = modality_list(value)
-    return None if names is None else tuple(names)
-
-
-def _overrides(**values: Any) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, value) for name, value in sorted(values.items()) if value is not None)
+def _overrides(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
