@@ -31,34 +31,10 @@ from merloco.pipelines.samples.schema import Sample, to_table
 from merloco.pipelines.samples.table import samples_path
 from tests.benchmarks.published_loop import Utterances, published_run, write_pickles
 from tests.helpers.store_files import CATALOG
+from tests.helpers.training import CORPORA, WIDTHS, four_corpora
 
-WIDTHS = {"audio": 512, "video": 1024, "text": 768}
-CLASSES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry")
-CORPORA = ("iemocap", "mosei", "meld", "afew")
 NATIVE = {"iemocap": "hap", "meld": "joy", "afew": "Happy"}
 CONFIG = TrainConfig()
-
-
-def generated(n: int) -> Dataset:
-    """`n` rows of four corpora with the published widths, learnable."""
-    generator = np.random.default_rng(0)
-    label = generator.integers(0, 7, n)
-    features = {}
-    for modality, width in WIDTHS.items():
-        centres = generator.standard_normal((7, width), dtype=np.float32)
-        features[modality] = generator.standard_normal((n, width), dtype=np.float32) + 0.3 * centres[label]
-    return Dataset(
-        sample_id=np.array([f"x/y/u{i}" for i in range(n)]),
-        corpus=np.array(CORPORA)[np.arange(n) % 4],
-        split=np.array([*["train"] * 8, "val", "test"])[np.arange(n) // 4 % 10],
-        dialogue=np.arange(n).astype(str),
-        features=features,
-        present={m: np.ones(n, bool) for m in WIDTHS},
-        label=label,
-        target=np.eye(7, dtype=np.float32)[label],
-        mask=np.ones((n, 7), bool),
-        classes=CLASSES,
-    )
 
 
 def write_store(data: Dataset, root: Path) -> FeatureStore:
@@ -110,7 +86,7 @@ def floor_seconds(batch_size: int) -> float:
     """What a step cannot do without, each timed by itself: its matrix products, and Adam's pass over the weights."""
     torch.manual_seed(0)
     layers = [(w, w, False) for w in WIDTHS.values()] + [(w, 4 * 128, True) for w in WIDTHS.values()]
-    layers += [(3 * 128, 128, True), (128, len(CLASSES), True)]
+    layers += [(3 * 128, 128, True), (128, 7, True)]
     weights = [nn.Parameter(torch.randn(out, into)) for into, out, _ in layers]
     inputs = [torch.randn(batch_size, into) for into, _, _ in layers]
     slopes = [torch.randn(batch_size, out) for _, out, _ in layers]
@@ -133,7 +109,7 @@ def floor_seconds(batch_size: int) -> float:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Dataset, list[Path], FeatureStore]]:
-    data = generated(4000)
+    data = four_corpora(4000, signal=0.3)
     root = tmp_path_factory.mktemp("bench")
     yield data, write_pickles(data, root / "pickles"), write_store(data, root / "store")
 
@@ -201,7 +177,7 @@ def test_a_sweep(rows: tuple[Dataset, list[Path], FeatureStore], tmp_path: Path)
 
 
 def test_loading_45000_samples(tmp_path: Path) -> None:
-    data = generated(45_000)
+    data = four_corpora(45_000, signal=0.3)
     store = write_store(data, tmp_path / "store")
     some = write_pickles(replace(data, label=data.label[:2000]), tmp_path / "pickles")
     loaded: list[object] = []
@@ -216,7 +192,7 @@ def test_loading_45000_samples(tmp_path: Path) -> None:
 
 def test_a_large_sweep(tmp_path: Path) -> None:
     """4 folds x 4 feature sets x 5 seeds over 45,000 rows: whole on a GPU; on a CPU a timed part of one stack."""
-    data = generated(45_000)
+    data = four_corpora(45_000, signal=0.3)
     on_gpu = torch.cuda.is_available()
     sets = [data] + [replace(data, features={m: f[::-1].copy() for m, f in data.features.items()}) for _ in range(3)]
     config = replace(CONFIG, epochs=300 if on_gpu else 1, patience=20)
