@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from merloco.pipelines.catalog.loader import load_catalog
+from merloco.pipelines.catalog.model import Catalog
+from merloco.pipelines.corpora.table.options import TableOptions
 from merloco.pipelines.errors import DataError
 
 CATALOG = """corpora:
@@ -22,9 +24,9 @@ feature_sets: {{}}
 GOOD = "{file: l.csv, columns: {name: id, label: emotion}}"
 
 
-def load(folder: Path, options: str) -> None:
+def load(folder: Path, options: str) -> Catalog:
     (folder / "catalog.yaml").write_text(CATALOG.format(options), encoding="utf-8")
-    load_catalog(folder / "catalog.yaml")
+    return load_catalog(folder / "catalog.yaml")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,8 @@ def load(folder: Path, options: str) -> None:
     ],
 )
 def test_what_may_be_said(tmp_path: Path, options: str) -> None:
-    load(tmp_path, options)
+    said = load(tmp_path, options).corpora["mine"].options
+    assert TableOptions.model_validate(said).model_fields_set == said.keys()
 
 
 @pytest.mark.parametrize(
