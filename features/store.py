@@ -20,7 +20,7 @@ from merloco.features.shards.format import MISSING, RETRYABLE, Shard, lost_media
 from merloco.features.views import FeatureView, resolve_view
 from merloco.pipelines.catalog.kept import keep_catalog
 from merloco.pipelines.catalog.model import Catalog
-from merloco.pipelines.errors import DataError
+from merloco.pipelines.errors import DataError, UsageError
 from merloco.pipelines.files.formats import write_json
 from merloco.pipelines.files.space import storage_errors
 from merloco.pipelines.samples.schema import MODALITIES
@@ -150,18 +150,21 @@ class FeatureStore:
         return self.catalog.modality(name) if name in self.catalog.views else None
 
     def views(self, feature_set: str, modalities: Sequence[str] | None = None) -> dict[str, FeatureView]:
-        """Modality -> view of a feature set, restricted to some modalities.
+        """Modality -> view of a feature set; where a modality has several views, the name of each -> the view.
+
+        Args:
+            feature_set: Its name.
+            modalities: Those that are wanted; a view among several can be named by itself.
 
         Raises:
-            DataError: The feature set has no view for a modality that was asked for.
+            UsageError: The feature set has no modality or view of a name.
         """
-        available = self.catalog.feature_set(feature_set).views
-        for modality in modalities or ():
-            if modality not in available:
-                raise DataError(
-                    f"feature set {feature_set!r} has no view for modality {modality!r}: it has {', '.join(available)}"
-                )
-        return {m: self.view(name) for m, name in available.items() if modalities is None or m in modalities}
+        entry = self.catalog.feature_set(feature_set)
+        try:
+            chosen = entry.views if modalities is None else entry.select(modalities)
+        except UsageError as error:
+            raise UsageError(f"feature set {feature_set!r}: {error}") from None
+        return {name: self.view(view) for name, view in chosen.items()}
 
     def plan(
         self,

@@ -11,7 +11,6 @@ import numpy as np
 
 from merloco.models.errors import ModelError
 from merloco.models.fusion.dataset import Dataset
-from merloco.models.fusion.gated import ORDER
 from merloco.models.fusion.spec import RunSpec, TrainConfig
 
 
@@ -32,7 +31,7 @@ class Cell:
     fold: Fold
     feature_set: str
     modalities: tuple[str, ...] | None = None
-    """None takes all of the feature set."""
+    """Or views, where a modality has several; None takes all of the feature set."""
     overrides: tuple[tuple[str, Any], ...] = ()
     """Training settings that differ from the feature set's."""
     task: str = "single"
@@ -85,7 +84,7 @@ def ablation_cells(
 
     Args:
         corpora: Names.
-        modalities: Feature set -> its modalities.
+        modalities: Feature set -> its modalities in their order; where one has several views, each view.
         multi_label: Corpora that are trained and scored with several labels at once.
 
     Raises:
@@ -93,7 +92,7 @@ def ablation_cells(
     """
     cells = []
     for name, available in modalities.items():
-        every = tuple(m for m in ORDER if m in available)
+        every = tuple(available)
         if len(every) < 2:
             raise ModelError(f"a modality ablation needs two modalities or more: {name!r} has {', '.join(every)}")
         for c in corpora:

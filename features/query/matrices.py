@@ -31,7 +31,7 @@ def load_matrices(
         store: The store.
         feature_set: Its name.
         corpora: Names.
-        modalities: Some of the feature set's; all if None.
+        modalities: Some of the feature set's, or some of a modality's several views; all if None.
         vectors: Without them `features` is empty: enough to know what each row has, and far less to read.
 
     Raises:
@@ -59,6 +59,7 @@ def load_matrices(
         dialogue=np.array([d or name for d, name in zip(samples["dialogue"].to_pylist(), names, strict=True)]),
         features=features,
         present=present,
+        modality_of={name: view.modality for name, view in views.items()},
         label=np.array([-1 if e is None else classes.index(e) for e in emotions], dtype=np.int64),
         target=target,
         mask=dense_matrix(labels["mask"])[0] & annotated[:, None],

@@ -10,10 +10,8 @@ import typer
 
 from merloco.features.catalog import default_catalog, kept_differences, load_catalog
 from merloco.features.store import FeatureStore
-from merloco.flows.arguments import split_list
 from merloco.flows.cli.console import Format, note
-from merloco.pipelines.errors import DataError, UsageError, first_names, suggest
-from merloco.pipelines.samples.schema import MODALITIES
+from merloco.pipelines.errors import DataError, first_names
 
 CatalogOption = Annotated[
     str, typer.Option("--catalog", envvar="MERLOCO_CATALOG", help="Catalog file.", show_default="catalog.yaml")
@@ -27,7 +25,12 @@ CorporaOption = Annotated[
 ]
 FeaturesOption = Annotated[str, typer.Option("--features", help="Feature set of the catalog.")]
 ModalitiesOption = Annotated[
-    str | None, typer.Option("--modalities", help="Comma-separated: audio, video, text.", show_default="all")
+    str | None,
+    typer.Option(
+        "--modalities",
+        help="Comma-separated: audio, video, text; also views, where a modality has several.",
+        show_default="all",
+    ),
 ]
 RootOption = Annotated[
     list[str] | None, typer.Option("--root", help="CORPUS=FOLDER, repeatable.", show_default="from the catalog")
@@ -67,15 +70,6 @@ def next_command(*words: str, catalog: str, store: str | None) -> str:
     """
     places = [*(["--store", store] if store else []), *(["--catalog", catalog] if catalog != CATALOG else [])]
     return shlex.join(["merloco", *words, *places])
-
-
-def modality_list(value: str | None) -> list[str] | None:
-    """Check the names of modalities; the field's order whatever the user's."""
-    names = split_list(value)
-    for name in names or ():
-        if name not in MODALITIES:
-            raise UsageError(f"unknown modality {name!r}: {suggest(name, MODALITIES)}")
-    return None if names is None else [m for m in MODALITIES if m in names]
 
 
 def ingested_names(names: list[str]) -> list[str]:

@@ -96,7 +96,8 @@ def predict_sources(
                 f"now describes {view.fingerprint}: restore the catalog entry, or train again"
             )
     encoders = {modality: view.build(device) for modality, view in views.items()}
-    return [_predict(result, classes, views, encoders, source) for source in sources]
+    widths = _widths(folder, result)
+    return [_predict(result, classes, views, encoders, widths, source) for source in sources]
 
 
 def _predict(
@@ -104,6 +105,7 @@ def _predict(
     classes: tuple[str, ...],
     views: Mapping[str, FeatureView],
     encoders: Mapping[str, Encoder],
+    widths: Mapping[str, int],
     source: PredictionInput,
 ) -> Prediction | str:
     features, present, statuses, errors = {}, {}, {}, []
@@ -111,13 +113,12 @@ def _predict(
     for modality, view in views.items():
         item = make_reader(view, Path(), decoders(TIME_LIMIT))(_record(source))
         row = encode_items(view, encoders[modality], [item])[0]
-        width = _width(result, modality)
         statuses[modality] = row.status
         if row.error and row.status not in ("no_audio", "no_video"):  # no news of a file without that stream
             errors.append(row.error)
         if row.frames is not None:
             frames, faces = row.frames, row.face_frames
-        features[modality] = np.zeros((1, width), np.float32) if row.pooled is None else row.pooled[None]
+        features[modality] = np.zeros((1, widths[modality]), np.float32) if row.pooled is None else row.pooled[None]
         present[modality] = np.array([row.status == OK])
     if not any(p.all() for p in present.values()):
         reasons = ", ".join(f"{m}: {s}" for m, s in statuses.items())
@@ -134,6 +135,7 @@ def _predict(
         target=np.zeros((1, len(classes)), np.float32),
         mask=np.ones((1, len(classes)), bool),
         classes=classes,
+        modality_of={name: view.modality for name, view in views.items()},
     )
     first = np.arange(1)
     probabilities = predict(result, dataset, first)
@@ -153,8 +155,12 @@ def _predict(
     )
 
 
-def _width(result: RunResult, modality: str) -> int:
-    return int(result.weights[f"fc_{modality}.weight"].shape[1])
+def _widths(folder: Path, result: RunResult) -> dict[str, int]:
+    """Modality or view -> width of its vectors; earlier versions recorded none, and had one view per modality."""
+    recorded: dict[str, int] | None = read_config(folder)["environment"].get("widths")
+    if recorded is not None:
+        return recorded
+    return {m: int(result.weights[f"fc_{m}.weight"].shape[1]) for m in result.spec.config.modalities}
 
 
 def _record(source: PredictionInput) -> dict[str, Any]:

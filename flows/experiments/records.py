@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -93,10 +93,17 @@ def predictions_table(
     return pa.Table.from_pylist(rows, schema=PREDICTIONS_SCHEMA)
 
 
-def environment(result: RunResult, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What is recorded beside a run's config: its results, how long it took, versions, the state of the code."""
+def environment(result: RunResult, results: Sequence[dict[str, Any]], widths: Mapping[str, int]) -> dict[str, Any]:
+    """What is recorded beside a run's config: its results, how long it took, versions, the state of the code.
+
+    Args:
+        result: The trained run.
+        results: Rows of `result_row`.
+        widths: Modality or view -> width of its vectors.
+    """
     return {
         "results": list(results),
+        "widths": dict(widths),
         "collapsed": sorted({row["corpus"] for row in results if row["collapsed"] is not None}),
         "validation": max(row["val_uar"] for row in result.history),
         "best_epoch": result.best_epoch,

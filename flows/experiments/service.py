@@ -126,13 +126,16 @@ def _write(root: Path, job: Job, result: RunResult) -> RunSummary:
         config["nullify"][0]: [evaluate(dataset, result, c, "test", config["nullify"]) for c in fold.test]
         for config in job.nullified_configs
     }
-    record = environment(result, results)
+    widths = {name: dataset.features[name].shape[1] for name in result.spec.config.modalities}
+    record = environment(result, results, widths)
     write_run(root, job.config, metrics, epochs_table(result), predictions, result.weights, record)
     for config in job.nullified_configs:
         (left_out,) = config["nullify"]
         blind = blinded[left_out]
         rows = [result_row(e, left_out) for e in blind]
         metrics, predictions = metrics_table(blind), predictions_table(dataset, result, blind, (left_out,))
-        write_run(root, config, metrics, epochs_table(result).slice(0, 0), predictions, {}, environment(result, rows))
+        write_run(
+            root, config, metrics, epochs_table(result).slice(0, 0), predictions, {}, environment(result, rows, widths)
+        )
         results += rows
     return job.outcome(root, record["validation"], results, reused=False)

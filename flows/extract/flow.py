@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
@@ -144,7 +144,7 @@ def extract_store_flow(
     store: str,
     features: FeatureSetName = "light",
     corpora: list[CorpusName] | None = None,
-    modalities: list[Literal["audio", "video", "text"]] | None = None,
+    modalities: list[str] | None = None,
     device: str = "auto",
     retry_failed: bool = False,
     verify: bool = False,

@@ -118,12 +118,13 @@ def default_base(catalog: Catalog, features: str, modality: Modality) -> str:
     """The encoder of a feature set.
 
     Raises:
-        UsageError: The feature set has none for this modality.
+        UsageError: The feature set has none, or several, for this modality.
     """
-    views = catalog.feature_set(features).views
-    if modality not in views:
-        raise UsageError(f"feature set {features!r} has no view for modality {modality!r}: name an encoder with --base")
-    return catalog.view(views[modality]).encoder
+    views = catalog.feature_set(features).by_modality.get(modality, ())
+    if len(views) != 1:
+        found = f"the views {', '.join(views)}" if views else "no view"
+        raise UsageError(f"feature set {features!r} has {found} for modality {modality!r}: name an encoder with --base")
+    return catalog.view(views[0]).encoder
 
 
 def default_name(base: str, corpus: str) -> str:
@@ -161,10 +162,9 @@ def base_entry(catalog: Catalog, modality: Modality, base: str) -> EncoderEntry:
 
 def view_entry(catalog: Catalog, modality: Modality, base: str, features: str, encoder: str) -> ViewEntry:
     """The view of the new encoder: cut and pooled as its base is, else as the feature set's encoder."""
-    own = catalog.feature_set(features).views.get(modality)
-    used = [own] if own and catalog.view(own).encoder == base else []
-    used += [name for name, view in catalog.views.items() if view.encoder == base]
-    entry = catalog.view(used[0]) if used else catalog.view(own) if own else ViewEntry(encoder=encoder)
+    own = catalog.feature_set(features).by_modality.get(modality, ())
+    used = [name for name in (*own, *catalog.views) if catalog.view(name).encoder == base]
+    entry = catalog.view((*used, *own)[0]) if used or own else ViewEntry(encoder=encoder)
     if modality == "audio" and entry.window is None:
         entry = entry.model_copy(update={"window": WINDOW, "step": STEP, "pooling": "mean_std"})
     return entry.model_copy(update={"encoder": encoder})

@@ -10,7 +10,7 @@ from merloco.flows.report.data import ExperimentResults
 from merloco.flows.report.page import MissingSectionError, Page
 from merloco.flows.report.predictions import quoted
 from merloco.flows.results.tables import ResultTable
-from merloco.pipelines.samples.schema import MODALITIES
+from merloco.flows.results.text import in_order
 
 
 def add_contributions(page: Page, experiment: ExperimentResults) -> None:
@@ -20,7 +20,7 @@ def add_contributions(page: Page, experiment: ExperimentResults) -> None:
         raise MissingSectionError(
             "The runs keep no measured contributions: they have one modality, or an earlier version trained them."
         )
-    used = [m for m in MODALITIES if any(m in means for means in contributions.values())]
+    used = in_order(m for means in contributions.values() for m in means)
     records: list[dict[str, Any]] = []
     for row in experiment.counted:
         means = [contributions[run, row.corpus] for run in row.runs if (run, row.corpus) in contributions]
@@ -40,14 +40,12 @@ def add_contributions(page: Page, experiment: ExperimentResults) -> None:
 
 def _mean_contributions(experiment: ExperimentResults) -> dict[tuple[str, str], dict[str, float]]:
     """(run, corpus) -> modality -> mean contribution, of those that were measured."""
-    columns = ", ".join(f"avg(contributions['{m}'])" for m in MODALITIES)
     rows = experiment.store.sql(
-        f"select run, p.corpus, {columns} from predictions p join runs using (run) "
-        f"where experiment = {quoted(experiment.name)} group by all order by all"
+        "select run, p.corpus, c.key, avg(c.value) "
+        "from predictions p join runs using (run), unnest(map_entries(contributions)) entries(c) "
+        f"where experiment = {quoted(experiment.name)} and c.value is not null group by all order by all"
     ).fetchall()
-    contributions = {}
-    for run, corpus, *values in rows:
-        means = {m: float(value) for m, value in zip(MODALITIES, values, strict=True) if value is not None}
-        if means:
-            contributions[run, corpus] = means
+    contributions: dict[tuple[str, str], dict[str, float]] = {}
+    for run, corpus, modality, value in rows:
+        contributions.setdefault((run, corpus), {})[modality] = float(value)
     return contributions

@@ -13,12 +13,11 @@ from merloco.flows.report.page import Page, escaped, styled
 from merloco.flows.report.style import QUIET, SERIES_COLOURS
 from merloco.flows.results.notes import REPORT_NOTES
 from merloco.flows.results.tables import ResultTable
-from merloco.flows.results.text import SHORT_TITLES, mean_and_std, number
+from merloco.flows.results.text import SHORT_TITLES, in_order, mean_and_std, number
 from merloco.models.metrics.evaluation import PUBLISHED_UAR
 from merloco.models.metrics.intervals import resampling_sentence
 from merloco.models.metrics.resampling import Interval
 from merloco.models.metrics.statistics import mean_std
-from merloco.pipelines.samples.schema import MODALITIES
 
 MAX_ROWS = 60
 """Most rows of a figure: a longer list is a table's business."""
@@ -69,7 +68,7 @@ def _score_table(experiment: ExperimentResults) -> ResultTable:
     metrics = [m for m in SHORT_TITLES if m in present] + [
         m for m in present if m not in (*SHORT_TITLES, PUBLISHED_UAR)
     ]
-    modalities = [m for m in MODALITIES if any(m in row.coverage for row in experiment.rows)]
+    modalities = in_order(m for row in experiment.rows for m in row.coverage)
     initials = "/".join(modality[0].upper() for modality in modalities)
     conditions = {
         "coverage": bool(modalities),

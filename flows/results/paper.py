@@ -14,11 +14,11 @@ from merloco.flows.experiments.plan import RunSummary
 from merloco.flows.results.notes import result_notes
 from merloco.flows.results.scores import Score, scores_of, tested_scores
 from merloco.flows.results.tables import ResultTable
-from merloco.flows.results.text import PUBLISHED_TITLE, TITLES, number
-from merloco.models.fusion.gated import ORDER
+from merloco.flows.results.text import PUBLISHED_TITLE, TITLES, in_order, number
 from merloco.models.metrics.evaluation import MULTI, PUBLISHED_UAR, SINGLE
 from merloco.models.metrics.statistics import mean_std
 from merloco.models.protocols import Cell
+from merloco.pipelines.samples.schema import MODALITIES
 
 PUBLISHED: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
 NAN = float("nan")
@@ -62,7 +62,7 @@ def differences(
     reasons = [] if not corpora or used == set(corpora) else [f"it is over {', '.join(corpora)}"]
     for score in scores:
         first = score.first
-        lacking = [m for m in ORDER if not first["coverage"].get(m) and first["nullified"] != m]
+        lacking = [m for m in MODALITIES if not first["coverage"].get(m) and first["nullified"] != m]
         if lacking:
             reasons.append(f"{score.corpus} has no {' and no '.join(lacking)} here")
         if set(first["support"]) != set(classes.get(score.corpus, ())):
@@ -232,8 +232,8 @@ def ablation_tables(outcomes: Sequence[RunSummary], show_leaks: bool) -> list[Re
     tables = []
     recalls: list[dict[Key, str]] = []
     for name, group in _by_feature_set(outcomes).items():
-        used = {m for o in group for m in (*o.results[0]["coverage"], *o.missing_modalities)}
-        columns = ["all", *(f"{how} {m}" for how in ("nullified", "excluded") for m in ORDER if m in used)]
+        used = in_order(m for o in group for m in (*o.results[0]["coverage"], *o.missing_modalities))
+        columns = ["all", *(f"{how} {m}" for how in ("nullified", "excluded") for m in used)]
         rows = []
         reasons: list[str] = []
         scores = scores_of(group)
@@ -264,7 +264,7 @@ def ablation_tables(outcomes: Sequence[RunSummary], show_leaks: bool) -> list[Re
 def _variants(scores: Sequence[Score]) -> dict[str, Score]:
     """`all`, then `nullified X` and `excluded X` for the modalities of a corpus -> score."""
     whole = next(s for s in scores if s.cell.nullify and s.first["nullified"] is None)
-    modalities = [m for m in ORDER if m in whole.first["coverage"]]
+    modalities = list(whole.first["coverage"])
     nullified = {s.first["nullified"]: s for s in scores}
     smaller = [s for s in scores if not s.cell.nullify]
     excluded = {next(m for m in modalities if m not in s.first["coverage"]): s for s in smaller}

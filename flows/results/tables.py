@@ -13,9 +13,8 @@ from merloco.flows.cli.console import Format, Key, print_records, show, tabulate
 from merloco.flows.experiments.plan import RunSummary
 from merloco.flows.results.notes import column_notes, result_notes
 from merloco.flows.results.scores import Score, scores_of, tested_scores
-from merloco.flows.results.text import TITLES, number
+from merloco.flows.results.text import TITLES, in_order, number
 from merloco.models.metrics.statistics import mean_std
-from merloco.pipelines.samples.schema import MODALITIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def result_rows(outcomes: Sequence[RunSummary], show_leaks: bool = False) -> lis
     rows = []
     averages: dict[str, list[float]] = {}
     scores = tested_scores(outcomes)
-    used = [m for m in MODALITIES if any(m in score.first["coverage"] for score in scores)]
+    used = in_order(m for score in scores for m in score.first["coverage"])
     for score in scores:
         first, coverage = score.first, score.first["coverage"]
         row: dict[str, Any] = {

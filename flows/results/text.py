@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from merloco.pipelines.samples.schema import MODALITIES
+
 TITLES = {
     "uar": "UAR",
     "macro_f1": "macro F1",
@@ -24,3 +28,9 @@ def number(value: float) -> str:
 def mean_and_std(mean: float, std: float) -> str:
     """`mean ± STD`; a single run has no STD."""
     return number(mean) if std != std else f"{number(mean)} ± {number(std)}"
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """What runs are made of, each once: views of modalities that have several, then audio, video, text."""
+    distinct = dict.fromkeys(names)
+    return [n for n in distinct if n not in MODALITIES] + [m for m in MODALITIES if m in distinct]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,9 +21,9 @@ class Dataset:
     dialogue: np.ndarray
     """(N,) str."""
     features: dict[str, np.ndarray]
-    """Modality -> float32 (N, D); zeros where absent."""
+    """Modality, or view where a modality has several -> float32 (N, D); zeros where absent."""
     present: dict[str, np.ndarray]
-    """Modality -> bool (N,)."""
+    """The same keys -> bool (N,)."""
     label: np.ndarray
     """int64 (N,), -1 where the row has no single label."""
     target: np.ndarray
@@ -31,11 +31,21 @@ class Dataset:
     mask: np.ndarray
     """bool (N, K): classes that the row's corpus annotates; none where the row has no usable annotation."""
     classes: tuple[str, ...]
+    modality_of: Mapping[str, str] = field(default_factory=dict)
+    """Key of `features` -> its modality; one that is not here is a modality itself."""
 
     def select_modalities(self, modalities: Sequence[str]) -> Dataset:
-        """The same rows with some of their modalities; nothing is copied."""
+        """The same rows with some keys of their features; nothing is copied."""
         features = {m: self.features[m] for m in modalities if m in self.features}
         return replace(self, features=features, present={m: self.present[m] for m in modalities})
+
+    def by_modality(self, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Modality -> those of these keys of `features` whose vectors, side by side, are its features."""
+        groups: dict[str, tuple[str, ...]] = {}
+        for name in names:
+            modality = self.modality_of.get(name, name)
+            groups[modality] = (*groups.get(modality, ()), name)
+        return groups
 
     def rows(self, corpora: tuple[str, ...], split: str | None, task: str = "single") -> np.ndarray:
         """Indices of the rows of some corpora and one split, or all, that have an annotation and at least one modality.

@@ -20,7 +20,8 @@ from merloco.models.parallel import threads
 
 def _widths(dataset: Dataset, config: TrainConfig) -> dict[str, int]:
     """Modality -> width of its features, of the modalities that a run takes."""
-    return {m: dataset.features[m].shape[1] for m in config.modalities}
+    views_of = dataset.by_modality(config.modalities)
+    return {m: sum(dataset.features[view].shape[1] for view in views) for m, views in views_of.items()}
 
 
 def build_network(dataset: Dataset, config: TrainConfig, seed: int = 0) -> FusionNet:
@@ -52,9 +53,10 @@ def predict(
         result: The trained run.
         dataset: All rows.
         rows: Indices of the rows to predict.
-        nullify: Modalities that get a zero vector (the paper's nullification): there, and saying nothing.
+        nullify: Modalities, or views of one that has several, that get a zero vector (the paper's nullification):
+            there, and saying nothing.
         device: Where to compute.
-        leave_out: Modalities that are taken as absent from every row.
+        leave_out: Modalities or views that are taken as absent from every row.
 
     Returns:
         Probabilities float32 (n, K).
@@ -70,13 +72,16 @@ def predict(
     network.load_state_dict(state, assign=True)
     network.to(device).eval()
     features, present = {}, {}
-    for modality in config.modalities:
-        there = dataset.present[modality][rows] & (modality not in leave_out)
-        matrix = standardized(result.weights, modality, dataset.features[modality][rows]) * there[:, None]
+    for modality, views in dataset.by_modality(config.modalities).items():
+        there = np.stack([dataset.present[view][rows] & (view not in leave_out) for view in views])
+        matrix = standardized(result.weights, modality, np.hstack([dataset.features[view][rows] for view in views]))
+        widths = [dataset.features[view].shape[1] for view in views]
+        matrix = matrix * np.repeat(there, widths, axis=0).T
         if not np.isfinite(matrix.sum()):
-            require_finite(dataset, rows, (modality,), f"run {result.spec.name!r}")
-        features[modality] = torch.from_numpy(matrix * (modality not in nullify)).to(device, copy=True)
-        present[modality] = torch.from_numpy(there).to(device)
+            require_finite(dataset, rows, views, f"run {result.spec.name!r}")
+        matrix *= np.repeat([view not in nullify for view in views], widths)
+        features[modality] = torch.from_numpy(matrix).to(device, copy=True)
+        present[modality] = torch.from_numpy(there.any(axis=0)).to(device)
     one = threads(1) if torch.device(device).type == "cpu" else nullcontext()
     with one, float32_products(), torch.inference_mode():
         logits = network(features, present)
@@ -95,6 +100,8 @@ def contributions(
     nullify: Sequence[str] = (),
 ) -> np.ndarray:
     """How much each modality adds to the probability of a class: what it falls by when the modality is left out.
+
+    Where a modality has several views, each of them is one here.
 
     Args:
         result: The trained run.

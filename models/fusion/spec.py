@@ -12,6 +12,7 @@ class TrainConfig:
     """Hyper-parameters; the defaults are the paper's."""
 
     modalities: tuple[str, ...] = ("audio", "video", "text")
+    """Keys of a data set's features: modalities, or views of one that has several."""
     gated_dim: int = 128
     gate: str = "softmax"
     dropout: float = 0.1

@@ -14,20 +14,24 @@ from merloco.models.fusion.spec import RunSpec, TrainConfig
 
 
 def feature_scales(dataset: Dataset, spec: RunSpec) -> dict[str, np.ndarray]:
-    """`scale.<modality>.mean` and `.std` over a run's training rows that have the modality; empty if not asked for.
+    """`scale.<modality>.mean` and `.std` over a run's training rows that have the view; empty if not asked for.
 
     Raises:
         ModelError: No training row has a modality.
     """
     scales = {}
-    for modality in spec.config.modalities if spec.config.standardize else ():
-        rows = spec.train_rows[dataset.present[modality][spec.train_rows]]
-        if len(rows) == 0:
-            raise ModelError(f"run {spec.name!r}: no training row has {modality}: leave the modality out")
-        seen = dataset.features[modality][rows].astype(np.float64)
-        std = seen.std(axis=0)
-        scales[f"scale.{modality}.mean"] = seen.mean(axis=0).astype(np.float32)
-        scales[f"scale.{modality}.std"] = np.where(std > 1e-6, std, 1.0).astype(np.float32)
+    for modality, views in dataset.by_modality(spec.config.modalities if spec.config.standardize else ()).items():
+        means, deviations = [], []
+        for view in views:
+            rows = spec.train_rows[dataset.present[view][spec.train_rows]]
+            if len(rows) == 0:
+                raise ModelError(f"run {spec.name!r}: no training row has {view}: leave it out")
+            seen = dataset.features[view][rows].astype(np.float64)
+            std = seen.std(axis=0)
+            means.append(seen.mean(axis=0).astype(np.float32))
+            deviations.append(np.where(std > 1e-6, std, 1.0).astype(np.float32))
+        scales[f"scale.{modality}.mean"] = np.concatenate(means)
+        scales[f"scale.{modality}.std"] = np.concatenate(deviations)
     return scales
 
 
@@ -77,14 +81,27 @@ class FeatureTable:
         distinct = list({id(dataset): dataset for dataset in datasets}.values())
         sizes = [len(dataset.label) for dataset in distinct]
         self._offsets = {id(d): sum(sizes[:i]) for i, d in enumerate(distinct)}
-        self.modalities = config.modalities
+        groups = distinct[0].by_modality(config.modalities)
+        self.modalities = tuple(groups)
 
         def joined(arrays: list[np.ndarray]) -> Tensor:
             return torch.from_numpy(arrays[0] if len(arrays) == 1 else np.concatenate(arrays)).to(device)
 
-        self.features = {m: joined([d.features[m] for d in distinct]) for m in config.modalities}
-        self.present = {m: joined([d.present[m] for d in distinct]) for m in config.modalities}
-        self.complete = all(bool(present.all()) for present in self.present.values())
+        self.features, self.present = {}, {}
+        self._views: dict[str, tuple[Tensor, Tensor]] = {}
+        """Modality of several views -> which of them a row has (N, V), and the view of each column (D,)."""
+        complete = True
+        for modality, views in groups.items():
+            matrices = [joined([d.features[view] for d in distinct]) for view in views]
+            there = [joined([d.present[view] for d in distinct]) for view in views]
+            self.features[modality], self.present[modality] = matrices[0], there[0]
+            if len(views) > 1:
+                self.features[modality] = torch.cat(matrices, dim=1)
+                self.present[modality] = torch.stack(there).any(dim=0)
+                view_of_column = torch.cat([torch.full(x.shape[1:], i) for i, x in enumerate(matrices)])
+                self._views[modality] = torch.stack(there, dim=1), view_of_column.to(device)
+            complete &= all(bool(own.all()) for own in there)
+        self.complete = complete
         self.label = joined([d.label for d in distinct])
         self.target = joined([d.target for d in distinct])
         self.mask = joined([d.mask for d in distinct])
@@ -94,9 +111,14 @@ class FeatureTable:
         return self._offsets[id(dataset)]
 
     def rows(self, rows: Tensor, scaler: StandardScaler, modality: str, runs: Tensor | None = None) -> Tensor:
-        """Scaled features (R, n, D) of rows (R, n), 0 where they lack the modality: of all runs, or of these."""
+        """Scaled features (R, n, D) of rows (R, n), 0 where they lack the view: of all runs, or of these."""
         scaled = scaler.transform(modality, self.features[modality][rows], runs)
-        return scaled if self.complete else scaled * self.present[modality][rows].unsqueeze(-1)
+        if self.complete:
+            return scaled
+        if modality in self._views:
+            there, view_of_column = self._views[modality]
+            return scaled * there[rows][..., view_of_column]
+        return scaled * self.present[modality][rows].unsqueeze(-1)
 
     def presence(self, rows: Tensor) -> dict[str, Tensor] | None:
         """Modality -> bool (...), of rows (...); None where everything is there."""

@@ -122,7 +122,8 @@ def _stack_key(dataset: Dataset, spec: RunSpec) -> tuple[object, ...]:
     config = spec.config
     steps = 0 if config.schedule == "none" else -(-len(spec.train_rows) // config.batch_size)
     return (
-        *((m, dataset.features[m].shape[1]) for m in config.modalities), dataset.classes, config.gated_dim, config.gate,
+        *((m, dataset.modality_of.get(m), dataset.features[m].shape[1]) for m in config.modalities),
+        dataset.classes, config.gated_dim, config.gate,
         config.dropout, config.batch_size, config.optimizer, config.learning_rate, config.weight_decay, config.schedule,
         steps, config.task, config.precision, config.standardize,
     )  # fmt: skip
@@ -146,7 +147,7 @@ def _train_group(
     config = usable[0][2].config
     fresh = {spec.seed: build_network(dataset, spec.config, spec.seed) for _, dataset, spec in usable}
     fusions = [fresh[spec.seed] for _, _, spec in usable]
-    widths = {m: usable[0][1].features[m].shape[1] ** 2 for m in config.modalities}
+    widths = {m: fusions[0].dropout_widths[m] ** 2 for m in fusions[0].modalities}
     wide = torch.device(device).type == "cpu" and sum(w.nbytes for w in fusions[0].parameters()) >= WIDE
     with (
         float32_products(tf32=config.precision == "tf32"),

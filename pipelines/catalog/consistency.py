@@ -71,7 +71,7 @@ def _references(catalog: Catalog) -> Iterator[tuple[Location, str, str, Collecti
         where: Location = ("views", name, "encoder")
         yield where, f"views.{name}: unknown encoder {view.encoder!r}", view.encoder, catalog.encoders
     for name, feature_set in catalog.feature_sets.items():
-        for modality, view_name in feature_set.views.items():
+        for modality, view_name in ((m, view) for m, views in feature_set.by_modality.items() for view in views):
             where = ("feature_sets", name, modality)
             yield where, f"feature_sets.{name}.{modality}: unknown view {view_name!r}", view_name, catalog.views
             fitting = [v for v, entry in catalog.views.items() if catalog.encoders[entry.encoder].modality == modality]
@@ -122,7 +122,7 @@ def _experiment(catalog: Catalog, experiment: Experiment) -> Iterator[tuple[tupl
         yield ("corpora",), f"{experiment.corpora[0]} alone: {protocol} needs two corpora or more"
     for name in experiment.feature_sets if protocol == "ablation" else ():
         if len(catalog.feature_sets[name].views) < 2:
-            yield ("feature_sets",), f"{name!r} has one modality: an ablation leaves one out of two or more"
+            yield ("feature_sets",), f"{name!r} has one view: an ablation leaves one out of two or more"
     if experiment.multi_label and protocol not in _SEVERAL_LABELS:
         known = " and ".join(_SEVERAL_LABELS)
         yield ("multi_label",), f"protocol {protocol} trains with one label: only {known} train with several"

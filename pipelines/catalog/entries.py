@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
-from merloco.pipelines.errors import suggest
+from merloco.pipelines.errors import UsageError, suggest
 from merloco.pipelines.samples.schema import EMOTIONS, Modality
 
 DROP = "drop"
@@ -226,23 +236,57 @@ class ViewEntry(Entry):
 
 
 class FeatureSet(Entry):
-    """One view per modality."""
+    """A view per modality, or a list of views, whose vectors are put side by side."""
 
-    audio: str | None = None
-    video: str | None = None
-    text: str | None = None
+    audio: str | tuple[str, ...] | None = None
+    video: str | tuple[str, ...] | None = None
+    text: str | tuple[str, ...] | None = None
+
+    @field_validator("audio", "video", "text", mode="wrap")
+    @classmethod
+    def _is_a_name_or_names(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:  # which names the types of the union one by one
+            raise ValueError(f"expected a view or a list of views, found {value!r}") from None
 
     @model_validator(mode="after")
     def _has_a_view(self) -> Self:
-        if not self.views:
+        if not self.by_modality:
             raise ValueError("no view: expected audio, video or text")
+        for modality, views in self.by_modality.items():
+            if not views or len(set(views)) < len(views):
+                raise ValueError(f"{modality}: [{', '.join(views)}]: expected one view or more, each once")
         return self
 
     @property
-    def views(self) -> dict[str, str]:
-        """Modality -> view name, in the order audio, video, text."""
+    def by_modality(self) -> dict[str, tuple[str, ...]]:
+        """Modality -> names of its views, in the order audio, video, text."""
         pairs = (("audio", self.audio), ("video", self.video), ("text", self.text))
-        return {modality: view for modality, view in pairs if view is not None}
+        return {m: (views,) if isinstance(views, str) else views for m, views in pairs if views is not None}
+
+    @property
+    def views(self) -> dict[str, str]:
+        """Name of a view's vectors within the set -> name of the view, in the order of `by_modality`.
+
+        Vectors of a modality's only view are called as the modality, those of one among several as the view.
+        """
+        return {
+            view if len(views) > 1 else modality: view for modality, views in self.by_modality.items() for view in views
+        }
+
+    def select(self, names: Collection[str]) -> dict[str, str]:
+        """Some of `views`, by their names, or by the modality of several.
+
+        Raises:
+            UsageError: A name is none of them.
+        """
+        known = dict.fromkeys((*self.by_modality, *self.views))
+        for name in names:
+            if name not in known:
+                raise UsageError(f"no modality or view {name!r}: {suggest(name, known)}")
+        whole = {view for modality, views in self.by_modality.items() if modality in names for view in views}
+        return {name: view for name, view in self.views.items() if name in names or view in whole}
 
 
 class Training(Entry):

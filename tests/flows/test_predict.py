@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import yaml
 
 from merloco.features.runs import find_run, run_folders
 from merloco.features.store import FeatureStore
-from merloco.flows.experiments.plan import Plan
+from merloco.flows.experiments.plan import train_plan
 from merloco.flows.experiments.service import execute
 from merloco.flows.extract.jobs import extract_jobs
 from merloco.flows.extract.service import clear_caches, extract_one
-from merloco.models.protocols import Cell, Fold
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.formats import write_parquet
@@ -40,8 +40,27 @@ def demo_run(demo_corpora: dict[str, Path], tmp_path_factory: pytest.TempPathFac
     clear_caches()
     for job in extract_jobs(store, str(CATALOG), planned, {"meld": str(demo_corpora["meld"])}, "cpu", False):
         extract_one(job)
-    plan = Plan("train", "train", (Cell(Fold(("meld",), ("meld",)), "light"),), (0,), overrides=(("epochs", 3),))
-    execute(store, plan)
+    execute(store, train_plan(["meld"], ["meld"], "light", None, [0], {"epochs": 3}))
+    return store
+
+
+@pytest.fixture(scope="module")
+def two_views(
+    demo_run: FeatureStore, demo_corpora: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> FeatureStore:
+    """A copy of the store with a second audio view, extracted, and a run of both."""
+    folder = tmp_path_factory.mktemp("two")
+    raw = yaml.safe_load(CATALOG.read_text(encoding="utf-8"))
+    raw["views"]["prosody_mean"] = {"encoder": "prosody", "window": 4.0, "step": 2.0, "pooling": "mean"}
+    raw["feature_sets"]["two"] = {"audio": ["prosody_mean", "prosody"], "text": "minilm"}
+    (folder / "catalog.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    shutil.copytree(demo_run.root, folder / "store")
+    store = FeatureStore.open(folder / "store", load_catalog(folder / "catalog.yaml"))
+    planned = store.plan(store.views("two").values(), ["meld"])
+    roots = {"meld": str(demo_corpora["meld"])}
+    for job in extract_jobs(store, str(folder / "catalog.yaml"), planned, roots, "cpu", False):
+        extract_one(job)
+    execute(store, train_plan(["meld"], ["meld"], "two", None, [0], {"epochs": 3}))
     return store
 
 
@@ -111,6 +130,23 @@ def test_a_prediction_equals_that_of_the_stored_sample(
     path, text, stored = demo_run.sql(query).fetchall()[0]
     row = predicted(capsys, demo_run, str(demo_corpora["meld"] / path), "--text", text)
     assert all(row["probabilities"][name] == pytest.approx(stored[name], abs=1e-4) for name in EMOTIONS)
+
+
+def test_a_run_on_two_audio_views_predicts_with_both_and_with_neither(
+    capsys: pytest.CaptureFixture, two_views: FeatureStore, demo_corpora: dict[str, Path]
+) -> None:
+    query = """
+        select run, audio_path, text, probabilities
+        from predictions join samples using (sample_id) join runs using (run)
+        where feature_set = 'two' and text is not null and audio_status = 'ok' order by sample_id limit 1
+    """
+    run, path, text, stored = two_views.sql(query).fetchall()[0]
+    asked = ("--run", run, "--catalog", str(two_views.catalog.file))
+    row = predicted(capsys, two_views, str(demo_corpora["meld"] / path), "--text", text, *asked)
+    assert all(row["probabilities"][name] == pytest.approx(stored[name], abs=1e-4) for name in EMOTIONS)
+    assert list(row["statuses"]) == list(row["contributions"]) == ["prosody_mean", "prosody", "text"]
+    row = predicted(capsys, two_views, "--text", text, *asked)
+    assert row["statuses"] == {"prosody_mean": "missing_media", "prosody": "missing_media", "text": "ok"}
 
 
 def test_a_sound_alone(

@@ -69,16 +69,22 @@ def planted_vector(sample_id: str, modality: str, emotion: str | None) -> np.nda
 
 
 def planted_store(
-    root: Path, catalog: Path, n: int = 300, telling: bool = True, lacking: Mapping[str, str] | None = None
+    root: Path,
+    catalog: Path,
+    n: int = 300,
+    telling: bool = True,
+    lacking: Mapping[str, str] | None = None,
+    features: str = "light",
 ) -> FeatureStore:
-    """Samples and features written by the store's own writer, with the views of the light feature set.
+    """Samples and features written by the store's own writer, with the views of a feature set.
 
     Args:
         root: Folder of the store.
         catalog: The catalog file.
         n: Samples per corpus.
         telling: Whether the features know the labels at all.
-        lacking: Corpus -> a modality that none of its samples has.
+        lacking: Corpus -> a modality, or one of its views, that none of its samples has.
+        features: The feature set.
     """
     loaded = load_catalog(catalog)
     store = FeatureStore.open(root, loaded, create=True)
@@ -86,12 +92,13 @@ def planted_store(
         samples = planted_samples(loaded, corpus, n, np.random.default_rng([5, number]))
         write_parquet(samples_path(root, corpus), to_table(samples))
     emotions = dict(store.sql("select sample_id, emotion from labels").fetchall())
-    for modality, view in store.views("light").items():
+    for name, view in store.views(features).items():
+        modality = view.modality
         for corpus in CORPORA:
             for shard in plan_shards(corpus, store.samples([corpus]), modality):
                 rows = []
                 for sample_id in shard.samples["sample_id"].to_pylist():
-                    if (lacking or {}).get(corpus) == modality:
+                    if (lacking or {}).get(corpus) == name:
                         rows.append(Row(sample_id, f"no_{modality}"))
                         continue
                     segments = planted_vector(sample_id, modality, emotions[sample_id] if telling else None)

@@ -18,7 +18,6 @@ from merloco.flows.cli.options import (
     FeaturesOption,
     ModalitiesOption,
     StoreOption,
-    modality_list,
     open_store,
 )
 from merloco.pipelines.errors import UsageError
@@ -63,7 +62,7 @@ def export(
     from merloco.features.export.parquet import export_classes, export_table, refuse_existing, write_one_parquet
 
     refuse_existing(out)
-    chosen = modality_list(modalities)
+    chosen = split_list(modalities)
     opened = open_store(catalog, store)
     names = opened.corpora(split_list(corpora))
     notes: list[str] = []

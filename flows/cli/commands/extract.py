@@ -21,7 +21,6 @@ from merloco.flows.cli.options import (
     ModalitiesOption,
     RootOption,
     StoreOption,
-    modality_list,
     open_store,
 )
 from merloco.pipelines.errors import UsageError
@@ -50,7 +49,7 @@ def plan(
     from merloco.features.store import TO_DO
     from merloco.flows.cli.console import show
 
-    chosen = modality_list(modalities)
+    chosen = split_list(modalities)
     opened = open_store(catalog, store)
     views = opened.views(features, chosen)
     planned = opened.plan(views.values(), split_list(corpora))
@@ -98,7 +97,7 @@ def extract(
         store,
         features,
         split_list(corpora),
-        modality_list(modalities),
+        split_list(modalities),
         roots=existing_roots(root, load_catalog(catalog, store)),
         device=device,
         retry_failed=retry_failed,
