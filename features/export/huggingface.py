@@ -1,8 +1,9 @@
-"""`merloco export --to hf`: a folder that `datasets.load_dataset` reads, with a data card."""
+"""`merloco export hf`: a folder that `datasets.load_dataset` reads, with a data card."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,41 +13,57 @@ import yaml
 
 from merloco.features.cards.corpus import ACCESS, TERMS
 from merloco.features.export.citations import CITATIONS
-from merloco.features.export.parquet import export_classes, refuse_existing, rows_per_split
+from merloco.features.export.parquet import SplitFiles, count_splits, in_order
+from merloco.features.export.rows import ExportRows, Selection, export_classes, refuse_existing
+from merloco.features.progress import RowProgress
 from merloco.features.store import FeatureStore
 from merloco.pipelines.files.atomic import atomic_folder
-from merloco.pipelines.files.formats import write_parquet
-from merloco.pipelines.samples.tombstones import drop_rows, locked_tombstones
+from merloco.pipelines.samples.tombstones import locked_tombstones
 
 HF_SPLITS = {"train": "train", "val": "validation", "test": "test", "none": "none"}
 NO_CLASS = -1
 """What `ClassLabel` has for a row without a label."""
 
 
-def write_hf(store: FeatureStore, table: pa.Table, about: str, classes: Sequence[str], folder: Path) -> dict[str, int]:
-    """Write `export_table` as one Parquet file per split, and a card with the text `about`.
+def write_hf(
+    store: FeatureStore, selection: Selection, folder: Path, progress: RowProgress | None = None
+) -> dict[str, int]:
+    """Write `ExportRows` as one Parquet file per split, and a card; returns rows per split.
 
-    `emotion` becomes a `ClassLabel` of `classes`, and `val` is called `validation`, as everywhere on the hub. The
-    folder appears whole or not at all, without what was deleted since. Returns rows per split.
+    `emotion` becomes a `ClassLabel` of the classes, and `val` is called `validation`, as everywhere on the hub. The
+    folder appears whole or not at all. A deletion waits until it is written.
+
+    Raises:
+        DataError: See `ExportRows`.
     """
     refuse_existing(folder)
-    table = _with_class_label(table, classes)
-    with locked_tombstones(store.root) as deleted, atomic_folder(folder) as temporary:
-        table = drop_rows(table, deleted.ids_in(table))
-        counts = {HF_SPLITS[split]: n for split, n in rows_per_split(table).items()}
-        for split, name in HF_SPLITS.items():
-            if name in counts:
-                write_parquet(temporary / "data" / f"{name}.parquet", table.filter(pc.equal(table["split"], split)))
-        (temporary / "README.md").write_text(f"---\n{_head(counts)}---\n{about}", encoding="utf-8")
-    return counts
+    counts: Counter[str] = Counter()
+    with locked_tombstones(store.root), atomic_folder(folder) as temporary:
+        rows = ExportRows(store, selection)
+        (temporary / "data").mkdir()
+        paths = {split: temporary / "data" / f"{name}.parquet" for split, name in HF_SPLITS.items()}
+        with SplitFiles(paths, _schema(rows)) as files:
+            for table in rows.tables(progress):
+                count_splits(counts, table)
+                files.write(_with_places(table, rows.classes))
+        named = {HF_SPLITS[split]: n for split, n in in_order(counts).items()}
+        text = f"---\n{_head(named)}---\n{card(store, selection)}"
+        (temporary / "README.md").write_text(text, encoding="utf-8")
+    return named
 
 
-def _with_class_label(table: pa.Table, classes: Sequence[str]) -> pa.Table:
-    """`emotion` as places in `classes`, and the note in the schema by which the library knows their names."""
+def _schema(rows: ExportRows) -> pa.Schema:
+    """Columns of the files, and the note by which the library knows the names of the classes."""
+    features = {"emotion": {"names": list(rows.classes), "_type": "ClassLabel"}}
+    place = rows.schema.get_field_index("emotion")
+    schema = rows.schema.set(place, pa.field("emotion", pa.int64()))
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def _with_places(table: pa.Table, classes: Sequence[str]) -> pa.Table:
+    """`emotion` as places in `classes`."""
     places = pc.fill_null(pc.index_in(table["emotion"], pa.array(classes, pa.string())), NO_CLASS).cast(pa.int64())
-    table = table.set_column(table.schema.get_field_index("emotion"), "emotion", places)
-    features = {"emotion": {"names": list(classes), "_type": "ClassLabel"}}
-    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    return table.set_column(table.schema.get_field_index("emotion"), "emotion", places)
 
 
 def _head(splits: Iterable[str]) -> str:
@@ -60,18 +77,20 @@ def _head(splits: Iterable[str]) -> str:
     return yaml.safe_dump(head, sort_keys=False)
 
 
-def card(store: FeatureStore, feature_set: str, corpora: Sequence[str], modalities: Sequence[str] | None = None) -> str:
+def card(store: FeatureStore, selection: Selection) -> str:
     """What a peer has to know of an export: views with their fingerprints, classes, label maps, licence, citation."""
-    views = store.views(feature_set, modalities).values()
+    corpora = selection.corpora
+    views = store.views(selection.feature_set, selection.modalities).values()
     classes = ", ".join(export_classes(store, corpora))
     entries = {name: store.catalog.corpus(name) for name in corpora}
     maps = {name: f"`{entry.map}` {entry.active_map.about}" for name, entry in entries.items()}
     known = {name: entry.parser for name, entry in entries.items()}
     lines = [
-        f"# Pooled features of {', '.join(corpora)}",
+        f"# Features of {', '.join(corpora)}",
         "",
-        f"Feature set `{feature_set}` of a merloco store, one column per view. Where a view has no vector the column",
-        "holds zeros, `<view>_present` is false, and `<view>_status` says why.",
+        f"Feature set `{selection.feature_set}` of a merloco store, one column per view. Where a view has no vector",
+        "the column holds zeros, `<view>_present` is false, and `<view>_status` says why.",
+        *(["`<view>_segments` is the sequence that it was pooled from, or empty."] if selection.segments else []),
         "",
         *(f"- `{view.name}` ({view.modality}), fingerprint `{view.fingerprint}`" for view in views),
         "",

@@ -1,4 +1,4 @@
-"""`merloco export --to mmsa`: segment sequences padded into the pickle that MMSA-style code reads."""
+"""`merloco export mmsa`: segment sequences padded into the pickle that MMSA-style code reads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from merloco.features.export.parquet import refuse_existing
 from merloco.features.export.regression_labels import regression_labels
+from merloco.features.export.rows import refuse_existing
 from merloco.features.progress import RowProgress
 from merloco.features.query.matrices import require_extracted
 from merloco.features.query.streaming import stream_segments
@@ -63,8 +63,8 @@ def mmsa_data(
         `parts` maps train, valid and test to `raw_text`, `id` (`video$_$clip`), `audio`, `vision`, `text` (float32,
         N x T x D, zeros behind a sequence's end), `audio_lengths`, `vision_lengths`, `text_lengths`,
         `regression_labels` (float32, see `regression_labels`), `annotations` (class names, empty without one),
-        `classification_labels` (places in the class order, -1 without a class), and `text_bert` if there is a
-        tokenizer.
+        `classification_labels` (places in the class order, -1 without a class), `speaker` (empty where nobody knows),
+        `duration` (float32, seconds, NaN where nobody knows), and `text_bert` if there is a tokenizer.
 
     Raises:
         DataError: The feature set lacks a modality, a view is not extracted, or no sample can be in it.
@@ -142,6 +142,8 @@ def _part(
         "annotations": [emotion or "" for emotion in emotions],
         "classification_labels": np.array([classes.index(e) if e else NO_CLASS for e in emotions], dtype=np.float32),
         "regression_labels": np.array([row["value"] for row in rows], dtype=np.float32),
+        "speaker": [row["speaker"] or "" for row in rows],
+        "duration": np.array([row["duration"] for row in rows], dtype=np.float32),
     }
     for modality, field in FIELDS.items():
         selected = [sequences[modality][row["sample_id"]] for row in rows]

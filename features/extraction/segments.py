@@ -65,3 +65,8 @@ def pool(segments: np.ndarray, pooling: str) -> np.ndarray:
 def pooled_dim(dim: int, pooling: str) -> int:
     """Width of `pool`'s result for segments of width `dim`."""
     return 2 * dim if pooling == "mean_std" else dim
+
+
+def segment_dim(pooled: int, pooling: str) -> int:
+    """Width of the segments of which `pool` makes vectors of width `pooled`."""
+    return pooled // 2 if pooling == "mean_std" else pooled

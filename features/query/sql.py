@@ -52,12 +52,12 @@ def _relation(
         _check_statements(connection.extract_statements(query))
         return _with_unique_names(connection.sql(query, params=parameters))
     except duckdb.CatalogException as error:
-        reason = _reason(error).split(" Did you mean")[0].rstrip("!. ")
+        reason = error_text(error).split(" Did you mean")[0].rstrip("!. ")
         unknown = _UNKNOWN_TABLE.search(reason)
         hint = suggest(unknown[1], view_names(store)).partition("known:")[0] if unknown else ""
         raise DataError(f"SQL: {reason}; {hint}views here: {', '.join(view_names(store))}") from None
     except duckdb.Error as error:
-        raise DataError(f"SQL: {_reason(error)}") from None
+        raise DataError(f"SQL: {error_text(error)}") from None
 
 
 def _without_end(query: str) -> str:
@@ -135,10 +135,11 @@ def _batches(
         yield pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in reader.schema.types], schema=reader.schema)
         yield from reader
     except (duckdb.Error, OSError) as error:  # of what goes wrong within a batch Arrow makes an OSError
-        raise DataError(f"SQL: {_reason(error)}") from None
+        raise DataError(f"SQL: {error_text(error)}") from None
 
 
-def _reason(error: Exception) -> str:
+def error_text(error: Exception) -> str:
+    """What DuckDB says, on one line and without a drawing of the query."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = [line for line in lines if not line.startswith(("^", "LINE "))]
     return re.sub(r"\s+", " ", " ".join(reason))

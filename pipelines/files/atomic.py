@@ -126,17 +126,19 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `folder`; on success all of it is flushed to disk and takes the name `folder`.
 
     Raises:
+        DataError: The file system is full or read-only.
         OSError: There is a folder of that name, and it is not empty.
     """
     temporary = folder.parent / temporary_name(folder.name)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        sync_tree(temporary)
-        temporary.rename(folder)
-        sync_folder(folder.parent)
-    finally:
-        remove(temporary)
+    with storage_errors(folder.parent):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            sync_tree(temporary)
+            temporary.rename(folder)
+            sync_folder(folder.parent)
+        finally:
+            remove(temporary)
 
 
 def _sync_file(path: Path) -> None:
