@@ -66,7 +66,9 @@ def write_duckdb(
         try:
             with closing(_File(temporary, progress)) as file:
                 _write_tables(store, file, pa.array(sorted(gone), pa.string()), segments)
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:  # Arrow makes an OSError without a number of a file that is broken
+            if isinstance(error, OSError) and error.errno:
+                raise
             raise DataError(f"{path} was not written: {error_text(error)}") from None
         finally:
             temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)

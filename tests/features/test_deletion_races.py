@@ -5,16 +5,21 @@ import pickle
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from merloco.features.export.audformat import write_audformat
+from merloco.features.export.duckdb_file import write_duckdb
 from merloco.features.export.huggingface import write_hf
 from merloco.features.export.mmsa import write_mmsa
-from merloco.features.export.parquet import export_table, write_one_parquet
+from merloco.features.export.parquet import write_one_parquet
+from merloco.features.export.rows import Selection
 from merloco.features.extraction.input_cache import cache_inputs
 from merloco.features.extraction.pipeline import Item, ShardTarget, extract_views
 from merloco.features.maintenance.check import check_store
@@ -27,6 +32,7 @@ from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.checks.findings import SampleFinding, findings_path, write_findings
 from merloco.pipelines.errors import DataError
 from merloco.pipelines.files.formats import write_json, write_parquet
+from merloco.pipelines.files.locks import lock_file
 from merloco.pipelines.samples.audit import audit_path
 from merloco.pipelines.samples.ingest import ingest_corpus
 from merloco.pipelines.samples.schema import from_table, to_table
@@ -44,7 +50,15 @@ from tests.helpers.deletion import GONE, files_that_name, remove
 from tests.helpers.kill_server import KillServer
 from tests.helpers.meld_release import release, row
 from tests.helpers.run_folder import make_run
-from tests.helpers.store_files import CATALOG, LengthEncoder, add_sequences, make_store, read_text, shard_bytes
+from tests.helpers.store_files import (
+    CATALOG,
+    LengthEncoder,
+    add_sequences,
+    make_store,
+    meld_samples,
+    read_text,
+    shard_bytes,
+)
 
 PLACES = ("--catalog", str(CATALOG), "--yes")
 
@@ -248,13 +262,50 @@ def test_inputs_of_a_training_that_began_before_a_deletion_are_not_kept(tmp_path
     assert len(cache_inputs(folder, left, lambda r: Item(r["sample_id"], 1), cut, store=store.root)) == 79
 
 
-def test_an_export_leaves_out_who_was_deleted_while_it_was_made(tmp_path: Path) -> None:
+def exported(place: Path) -> str:
+    """Everything that an export says, as text."""
+    if place.suffix == ".duckdb":
+        with duckdb.connect(str(place), read_only=True) as connection:
+            tables = [name for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall()]
+            return str([connection.execute(f"from {name}").fetchall() for name in tables])
+    files = [path for path in (place, *place.rglob("*")) if path.is_file()]
+    return str([pq.read_table(p).to_pylist() if p.suffix == ".parquet" else p.read_bytes() for p in files])
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.hf", "out.duckdb", "out.audformat"])
+def test_no_export_holds_who_is_on_the_list_and_still_in_a_shard(name: str, tmp_path: Path) -> None:
+    """A deletion was interrupted after the list had been written."""
     store = make_store(tmp_path / "store", n=20)
-    table = export_table(store, "light", ["meld"], ["text"])
-    remove(store, GONE[:1])
-    assert sum(write_one_parquet(store, table, tmp_path / "out.parquet").values()) == 19
-    assert GONE[0] not in pq.read_table(tmp_path / "out.parquet")["sample_id"].to_pylist()
-    assert sum(write_hf(store, table, "", store.catalog.label_order, tmp_path / "hf").values()) == 19
+    samples = [replace(sample, audio_path=f"{i}.wav") for i, sample in enumerate(meld_samples(20))]
+    write_parquet(samples_path(store.root, "meld"), to_table(samples))
+    make_run(store.root, GONE)
+    add_tombstones(store.root, "meld", GONE[:1], [])
+    selection, place = Selection("light", ["meld"], ["text"], segments=True), tmp_path / name
+    if name == "out.parquet":
+        write_one_parquet(store, selection, place)
+    elif name == "out.hf":
+        write_hf(store, selection, place)
+    elif name == "out.duckdb":
+        write_duckdb(store, place, segments=True)
+    else:
+        write_audformat(store, "meld", place)
+    text = exported(place)
+    assert "meld/train/dia0_utt1" in text and "meld/train/dia3_utt4" in text
+    assert not any(f"{GONE[0]}{end}" in text for end in ("'", '"'))
+
+
+def test_a_deletion_waits_until_an_export_is_written(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", n=300)
+    free = []
+
+    def try_to_delete(_: int) -> None:
+        with (store.root / ".lock").open("ab") as handle:
+            free.append(lock_file(handle, exclusive=True, wait=False))
+
+    write_one_parquet(store, Selection("light", ["meld"], ["text"]), tmp_path / "out.parquet", try_to_delete)
+    assert free == [False, False]
+    try_to_delete(0)
+    assert free[-1]
 
 
 def test_what_is_made_of_many_samples_is_refused_when_one_of_them_was_deleted(tmp_path: Path) -> None:
@@ -366,7 +417,7 @@ def write_what_waits(kind: str, root: str, place: str) -> None:
         [run] = run_folders(store.root)
         adopt_run(store.root, run, {**read_config(run)["config"], "experiment": "copies"})
     elif kind == "export":
-        write_one_parquet(store, export_table(store, "light", ["meld"], ["text"]), Path(place))
+        write_one_parquet(store, Selection("light", ["meld"], ["text"]), Path(place))
     elif kind == "findings":
         write_findings(store.root, "meld", [], Tombstones())
 
