@@ -132,7 +132,7 @@ class _ViewRows:
         folder = store.folder(view)
         paths = [folder / f"{commit.shard}.parquet" for commit in done]
         places = pa.concat_tables(read_parquet(path, ["sample_id", "shard"]) for path in paths)
-        self._ids, self._shards = places["sample_id"].combine_chunks(), places["shard"].combine_chunks()
+        self._shard_of = dict(zip(places["sample_id"].to_pylist(), places["shard"].to_pylist(), strict=True))
         pooled = pa.list_(pa.float32(), done[0].pooled_dim)
         self._schema = pa.schema([("sample_id", pa.string()), ("status", pa.string()), ("pooled", pooled)])
         self._width = segment_dim(done[0].pooled_dim, view.pooling) if selection.segments else None
@@ -150,8 +150,8 @@ class _ViewRows:
 
     def arrays(self, ids: pa.StringArray) -> list[pa.Array]:
         """The columns of `fields` for some ids."""
-        names = pc.unique(self._shards.take(pc.index_in(ids, value_set=self._ids))).drop_null()
-        shards = [self._shard(name) for name in names.to_pylist()]
+        names = dict.fromkeys(self._shard_of.get(sample_id) for sample_id in ids.to_pylist())
+        shards = [self._shard(name) for name in names if name]
         rows = pa.concat_tables([self._schema.empty_table(), *(shard.table for shard in shards)])
         rows = rows.take(pc.index_in(ids, value_set=rows["sample_id"].combine_chunks()))
         matrix, present = dense_matrix(rows["pooled"])

@@ -1,4 +1,4 @@
-"""`merloco export --to audformat`: files or intervals of files as index, the emotion scheme, a table per split."""
+"""`merloco export audformat`: files or intervals of files as index, the emotion scheme, a table per split."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from merloco.features.store import FeatureStore
-from merloco.pipelines.samples.schema import to_table
+from merloco.pipelines.samples.schema import Sample, from_table, to_table
 from merloco.pipelines.samples.table import write_samples
-from tests.helpers.corpora_files import merloco
+from tests.helpers.corpora_files import merloco, store_of
 from tests.helpers.store_files import make_store, meld_samples
 
 HOUR = 3_600_000_000_000
@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> FeatureStore:
 
 
 def export(capsys: pytest.CaptureFixture, store: FeatureStore, out: Path) -> None:
-    code, _, err = merloco(capsys, store, "export", "--to", "audformat", "--corpora", "meld", "--out", str(out))
+    code, _, err = merloco(capsys, store, "export", "audformat", str(out), "--corpora", "meld")
     assert code == 0, err
 
 
@@ -74,8 +74,59 @@ def test_audformat_reads_it(capsys: pytest.CaptureFixture, store: FeatureStore, 
     assert database.splits["dev"].type == "dev"
 
 
+def test_audformat_reads_durations_speakers_and_intervals(
+    capsys: pytest.CaptureFixture, store: FeatureStore, tmp_path: Path
+) -> None:
+    audformat = pytest.importorskip("audformat")
+    samples = from_table(store.samples())
+    samples[3] = replace(samples[3], speaker="Zoë Ångström", duration=0.25, text=None)
+    write_samples(store.root, "meld", to_table(samples))
+    export(capsys, store, tmp_path / "db")
+    database = audformat.Database.load(str(tmp_path / "db"))
+    table = database.get("duration", ["sample_id", "speaker", "text", "dialogue"])
+    row = table[table["sample_id"] == samples[3].sample_id]
+    ((file, start, end),) = row.index.to_list()
+    assert (file, start.total_seconds(), end.total_seconds()) == ("a/all.wav", 3603.0, 3603.25)
+    only = row.iloc[0]
+    assert only["duration"].total_seconds() == 0.25 and only["speaker"] == "Zoë Ångström" and row.isna()["text"].all()
+    assert table["duration"].isna().sum() == len(table) - 1
+
+
+def test_audformat_reads_intensities_of_several_emotions(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    audformat = pytest.importorskip("audformat")
+    intensities = ({"happy": 1.5, "sad": 0.5}, {"happy": 0.0}, None)
+    samples = [
+        Sample(f"mosei/v/{i}", "mosei", "train", intensities=values, audio_path="v.wav", audio_start=1.0 * i)
+        for i, values in enumerate(intensities)
+    ]
+    mosei = store_of(tmp_path / "store", *samples)
+    code, _, err = merloco(capsys, mosei, "export", "audformat", str(tmp_path / "db"))
+    assert code == 0, err
+    database = audformat.Database.load(str(tmp_path / "db"))
+    table = database["emotion.train"].get()
+    assert table["intensity.happy"].fillna(-1).tolist() == [1.5, 0.0, -1]
+    assert table["intensity.sad"].fillna(-1).tolist() == [0.5, -1, -1]
+    assert table["emotion"].dropna().tolist() == ["happy"]
+    assert database.get("intensity.sad")["intensity.sad"].dropna().tolist() == [0.5]
+
+
+def test_samples_that_a_table_of_intervals_cannot_hold_are_counted(
+    capsys: pytest.CaptureFixture, store: FeatureStore, tmp_path: Path
+) -> None:
+    """An audformat table has one row per interval of a file."""
+    audformat = pytest.importorskip("audformat")
+    samples = from_table(store.samples())
+    samples[4] = replace(samples[4], audio_start=samples[3].audio_start, audio_end=samples[3].audio_end)
+    write_samples(store.root, "meld", to_table(samples))
+    arguments = ["export", "audformat", str(tmp_path / "db"), "--corpora", "meld"]
+    _, _, err = merloco(capsys, store, *arguments)
+    assert "Not in it: no media file 1, the same interval as another sample 1" in err
+    ids = audformat.Database.load(str(tmp_path / "db")).get("sample_id")["sample_id"].tolist()
+    assert len(ids) == 8 and samples[3].sample_id in ids
+
+
 def test_a_corpus_without_files_is_an_error(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     bare = make_store(tmp_path / "store", n=3, extracted=False)
-    arguments = ["export", "--to", "audformat", "--corpora", "meld", "--out", str(tmp_path / "db")]
+    arguments = ["export", "audformat", str(tmp_path / "db"), "--corpora", "meld"]
     code, _, err = merloco(capsys, bare, *arguments)
     assert code == 1 and "has a media file" in err and not (tmp_path / "db").exists()

@@ -1,4 +1,4 @@
-"""`merloco export --to mmsa`: the pickle has what MMSA's loader reads, for every corpus that can have rows in it."""
+"""`merloco export mmsa`: the pickle has what MMSA's loader reads, for every corpus that can have rows in it."""
 
 import pickle
 import pickletools
@@ -25,7 +25,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
 
 
 def export(capsys: pytest.CaptureFixture, store: FeatureStore, out: Path) -> tuple[dict, str]:
-    code, _, err = merloco(capsys, store, "export", "--to", "mmsa", "--corpora", "meld", "--out", str(out))
+    code, _, err = merloco(capsys, store, "export", "mmsa", str(out), "--corpora", "meld")
     assert code == 0, err
     with out.open("rb") as stream:
         return pickle.load(stream), err  # what a peer does; merloco reads none
@@ -99,6 +99,22 @@ def test_a_row_without_a_single_class_keeps_its_sentiment(
         assert [
             (a == "", c == -1) for a, c in zip(part["annotations"], part["classification_labels"], strict=True)
         ] == [(u, u) for u in unlabelled]
+
+
+def test_speakers_and_durations_are_beside_the_texts(
+    capsys: pytest.CaptureFixture, store: FeatureStore, tmp_path: Path
+) -> None:
+    def spoken(i: int, sample: Any) -> Any:
+        return replace(sample, speaker="Zoë Ångström", duration=i / 4) if i % 2 else sample
+
+    parts, _ = export(capsys, changed(store, tmp_path / "store", spoken), tmp_path / "x.pkl")
+    place = {sample.sample_id: i for i, sample in enumerate(from_table(store.samples()))}
+    for part in parts.values():
+        assert part["duration"].dtype == np.float32 and len(part["speaker"]) == len(part["raw_text"])
+        for id_, speaker, duration in zip(sample_ids(part), part["speaker"], part["duration"], strict=True):
+            i = place[id_]
+            assert (speaker, np.isnan(duration)) == (("Zoë Ångström", False) if i % 2 else ("", True))
+            assert np.isnan(duration) or duration == i / 4
 
 
 def test_a_row_without_the_number_is_counted_and_left_out(
