@@ -52,7 +52,7 @@ def write_duckdb(
 
     Feature views without a row are left out. With `segments` each other one has a table `<view>_segments` beside it: a
     row per segment with sample_id, segment (from 0) and embedding. The file appears whole or not at all. A deletion
-    waits until it is written, and what is on the deletion list is not in it.
+    waits until it is written, and what is on the deletion list is not in it. `progress` counts rows of feature views.
 
     Returns:
         Rows of every table.
@@ -66,8 +66,8 @@ def write_duckdb(
     with locked_tombstones(store.root) as deleted, atomic_path(path) as temporary:
         gone = deleted.samples.union(*(deleted.ids_in(ingested_table(store.root, name)) for name in store.corpora()))
         try:
-            with closing(_File(temporary, progress)) as file:
-                _write_tables(store, file, pa.array(sorted(gone), pa.string()), segments)
+            with closing(_File(temporary)) as file:
+                _write_tables(store, file, pa.array(sorted(gone), pa.string()), segments, progress)
         except (duckdb.Error, OSError) as error:  # Arrow makes an OSError without a number of a file that is broken
             if isinstance(error, OSError) and error.errno:
                 raise
@@ -80,15 +80,14 @@ def write_duckdb(
 class _File:
     """A DuckDB file that grows by tables, a batch of rows at a time."""
 
-    def __init__(self, path: Path, progress: RowProgress | None) -> None:
+    def __init__(self, path: Path) -> None:
         self.rows: dict[str, int] = {}
-        self._progress = progress
         self._connection = duckdb.connect(config={"memory_limit": MEMORY_SHARE})
         place = str(path).replace("'", "''")
         options = f"storage_version '{STORAGE_VERSION}', row_group_size {ROW_GROUP}"
         self._connection.execute(f"attach '{place}' as file ({options}); use file")
 
-    def write(self, name: str, batches: Iterable[pa.RecordBatch]) -> None:
+    def write(self, name: str, batches: Iterable[pa.RecordBatch], progress: RowProgress | None = None) -> None:
         """Make a table of batches; none where there is no batch."""
         self._connection.execute("begin")  # as single statements, a quarter of the file would be blocks written twice
         for batch in batches:
@@ -97,8 +96,8 @@ class _File:
             self._connection.execute(statement.format(quoted(name)))
             self._connection.unregister("batch")
             self.rows[name] = self.rows.get(name, 0) + batch.num_rows
-            if self._progress:
-                self._progress(batch.num_rows)
+            if progress:
+                progress(batch.num_rows)
         self._connection.execute("commit")
 
     def finish(self, widths: Sequence[int]) -> None:
@@ -111,7 +110,9 @@ class _File:
         self._connection.close()
 
 
-def _write_tables(store: FeatureStore, file: _File, gone: pa.StringArray, segments: bool) -> None:
+def _write_tables(
+    store: FeatureStore, file: _File, gone: pa.StringArray, segments: bool, progress: RowProgress | None
+) -> None:
     widths = []
     with closing(connect(store)) as source:
         for name in registered_views(source):
@@ -125,7 +126,7 @@ def _write_tables(store: FeatureStore, file: _File, gone: pa.StringArray, segmen
             nothing = pa.RecordBatch.from_arrays(
                 [pa.nulls(0, kind) for kind in reader.schema.types], schema=reader.schema
             )
-            file.write(name, _without(gone, chain([nothing], reader)))
+            file.write(name, _without(gone, chain([nothing], reader)), progress if folder else None)
             if folder:
                 widths.append(reader.schema.field("pooled").type.list_size)
                 if segments:

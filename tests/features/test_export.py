@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from merloco.features.export import parquet
+from merloco.features.export.duckdb_file import write_duckdb
 from merloco.features.export.huggingface import write_hf
 from merloco.features.export.rows import ExportRows, Selection
 from merloco.features.query.streaming import stream_segments
@@ -218,6 +219,20 @@ def test_a_disk_that_runs_full_leaves_one_sentence_and_no_file(kind: str, store:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "File too large" in the_sentence(done.stderr) and list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["parquet", "hf", "duckdb"])
+def test_an_export_that_is_interrupted_leaves_nothing(kind: str, store: FeatureStore, tmp_path: Path) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    out, selection = tmp_path / "out", Selection("light", ["meld"])
+    with pytest.raises(KeyboardInterrupt):
+        if kind == "duckdb":
+            write_duckdb(store, out, progress=interrupt)
+        else:
+            (write_hf if kind == "hf" else parquet.write_one_parquet)(store, selection, out, interrupt)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_maps_with_other_classes_are_not_one_table(store: FeatureStore, tmp_path: Path) -> None:

@@ -105,6 +105,8 @@ def _write(store: FeatureStore, kind: Kind, selection: Selection, out: Path) -> 
     from merloco.features.export.duckdb_file import write_duckdb
     from merloco.features.export.huggingface import write_hf
     from merloco.features.export.parquet import write_one_parquet
+    from merloco.features.query.views import view_folders
+    from merloco.features.shards.commit import commits
 
     if kind == "mmsa":
         return _mmsa(store, selection.feature_set, selection.corpora[0], out)
@@ -112,7 +114,10 @@ def _write(store: FeatureStore, kind: Kind, selection: Selection, out: Path) -> 
         counts, left_out = write_audformat(store, selection.corpora[0], out)
         return counts, _not_in_it(left_out)
     if kind == "duckdb":
-        return write_duckdb(store, out, selection.segments), []
+        current = [folder for _, folder, is_current in view_folders(store) if is_current]
+        rows = sum(commit.rows for folder in current for commit in commits(folder))
+        with progress_bar(rows, "export", "rows") as bar:
+            return write_duckdb(store, out, selection.segments, bar.update), []
     with progress_bar(store.samples(selection.corpora).num_rows, "export", "samples") as bar:
         return (write_hf if kind == "hf" else write_one_parquet)(store, selection, out, bar.update), []
 
