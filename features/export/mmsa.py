@@ -70,6 +70,11 @@ def mmsa_data(
         DataError: The feature set lacks a modality, a view is not extracted, or no sample can be in it.
     """
     views = store.views(feature_set, MODALITIES)
+    if several := sorted(views.keys() - set(MODALITIES)):
+        raise DataError(
+            f"feature set {feature_set!r} has several views of a modality ({', '.join(several)}), and an MMSA pickle holds "
+            "one of each: name another set with --features"
+        )
     samples = store.samples([corpus])
     entry = store.catalog.corpus(corpus)
     label_map = entry.active_map

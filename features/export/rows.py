@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -74,7 +75,8 @@ class ExportRows:
         """See the class.
 
         Raises:
-            DataError: The corpora have no samples or different classes, or nothing of a view is extracted.
+            DataError: The corpora have no samples or different classes, nothing of a view is extracted, or it is called
+                as another column.
         """
         self.classes = export_classes(store, selection.corpora)
         self._store, self._corpora = store, selection.corpora
@@ -85,6 +87,10 @@ class ExportRows:
         fields = [ARROW_SCHEMA.field(name) for name in COLUMNS]
         fields += [labels_schema(len(self.classes)).field(name) for name in ("emotion", "target", "mask")]
         self.schema = pa.schema([*fields, *(field for view in self._views for field in view.fields)])
+        if taken := [name for name, n in Counter(self.schema.names).items() if n > 1]:
+            raise DataError(
+                f"two columns would be called {', '.join(taken)}: give the view another name in the catalog"
+            )
 
     def tables(self, progress: RowProgress | None = None) -> Iterator[pa.Table]:
         """Give the rows; `progress` is called with the number of rows of every table.

@@ -221,6 +221,18 @@ def test_a_disk_that_runs_full_leaves_one_sentence_and_no_file(kind: str, store:
     assert "File too large" in the_sentence(done.stderr) and list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_view_that_is_called_as_a_column_is_one_sentence(store: FeatureStore, tmp_path: Path) -> None:
+    catalog = store.catalog
+    views = {**catalog.views, "text": catalog.view("minilm")}
+    sets = {**catalog.feature_sets, "light": catalog.feature_set("light").model_copy(update={"text": "text"})}
+    root = tmp_path / "store"
+    shutil.copytree(store.root, root)
+    shutil.copytree(root / "views" / "minilm", root / "views" / "text")
+    renamed = FeatureStore.open(root, catalog.model_copy(update={"views": views, "feature_sets": sets}))
+    with pytest.raises(DataError, match="two columns would be called text:"):
+        export_table(renamed, "meld")
+
+
 @pytest.mark.parametrize("kind", ["parquet", "hf", "duckdb"])
 def test_an_export_that_is_interrupted_leaves_nothing(kind: str, store: FeatureStore, tmp_path: Path) -> None:
     def interrupt(_: int) -> None:

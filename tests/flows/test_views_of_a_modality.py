@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -111,3 +112,14 @@ def test_a_list_that_cannot_be_meant_is_one_sentence(tmp_path: Path, views: str,
     with pytest.raises(DataError, match=sentence) as caught:
         load_catalog(tmp_path / "catalog.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_exports_hold_a_column_for_each_view_and_mmsa_says_that_it_cannot(
+    capsys: pytest.CaptureFixture, store: FeatureStore, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.parquet"
+    code, _, err = run(capsys, store, "export", "parquet", str(out), "--corpora", "meld", "--features", "two")
+    assert code == 0 and {"prosody", "prosody_mean", "face_hog", "minilm"} <= set(pq.read_schema(out).names), err
+    arguments = ["--corpora", "meld", "--features", "two"]
+    code, _, err = run(capsys, store, "export", "mmsa", str(tmp_path / "x.pkl"), *arguments)
+    assert code == 1 and "several views of a modality (prosody, prosody_mean)" in the_sentence(err)
