@@ -72,8 +72,8 @@ def mmsa_data(
     views = store.views(feature_set, MODALITIES)
     if several := sorted(views.keys() - set(MODALITIES)):
         raise DataError(
-            f"feature set {feature_set!r} has several views of a modality ({', '.join(several)}), and an MMSA pickle holds "
-            "one of each: name another set with --features"
+            f"feature set {feature_set!r} has several views of a modality ({', '.join(several)}), and an MMSA pickle "
+            "holds one of each: name another set with --features"
         )
     samples = store.samples([corpus])
     entry = store.catalog.corpus(corpus)
