@@ -1,25 +1,34 @@
-"""The store as scripts and notebooks use it: query, matrices, training, experiments, predictions."""
+"""The store as scripts and notebooks use it: ingest, extraction, query, matrices, training, predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from merloco.features.cards.coverage import coverage_table
 from merloco.features.query.matrices import load_matrices
 from merloco.features.runs import find_run
 from merloco.features.store import FeatureStore
-from merloco.flows.arguments import find_device
+from merloco.flows.arguments import corpus_root, device_list, find_device
 from merloco.flows.experiments.plan import Plan, RunSummary, experiment_plan, loco_plan, train_plan
 from merloco.flows.experiments.prediction import Prediction, predict_sources
 from merloco.flows.experiments.prediction_inputs import find_inputs
 from merloco.flows.experiments.service import execute
+from merloco.flows.extract.jobs import MAX_FAILURES
+from merloco.flows.extract.service import plan_extraction
+from merloco.flows.extract.shard_queue import ShardQueue, run_here
 from merloco.flows.results.tables import plain_table
+from merloco.flows.tasks.attempts import attempt_all
 from merloco.models.fusion.dataset import Dataset
 from merloco.pipelines.errors import DataError
+from merloco.pipelines.samples.audit import Audit
+from merloco.pipelines.samples.ingest import ingest_corpus
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,6 +55,56 @@ class Store(FeatureStore):
         >>> store = Store.open("demo/store")
         >>> samples = store.sql("select * from samples where corpus = ?", ["meld"]).df()
     """
+
+    def ingest(
+        self, corpora: Sequence[str], roots: Mapping[str, str | Path] = MappingProxyType({})
+    ) -> dict[str, Audit]:
+        """Read corpora into samples tables, as `merloco ingest` does; an unchanged release is not read again.
+
+        Args:
+            corpora: Names.
+            roots: Corpus -> folder of its release, where that is not the catalog's `root`.
+
+        Returns:
+            An audit per corpus: counts that add up, and every row that is out with its reason.
+
+        Raises:
+            DataError: A corpus has no root, or cannot be read; the others are ingested.
+        """
+        self.keep_catalog()
+        given = {name: str(root) for name, root in roots.items()}
+        folders = {name: corpus_root(self.catalog, name, given) for name in corpora}
+        entries = {name: self.catalog.corpus(name) for name in corpora}
+        return attempt_all(
+            {name: partial(ingest_corpus, name, entries[name], folders[name], self.root) for name in corpora}
+        )
+
+    def extract(
+        self,
+        features: str = "light",
+        corpora: Sequence[str] | None = None,
+        modalities: Sequence[str] | None = None,
+        device: str = "auto",
+    ) -> pa.Table:
+        """Encode samples into shards, as `merloco extract` does; only what is missing is done.
+
+        Args:
+            features: A feature set.
+            corpora: Names; all that are ingested by default.
+            modalities: Some of the feature set's; all by default.
+            device: `cpu`, `cuda` (every GPU), `cuda:0,cuda:1`, ... or `auto`.
+
+        Returns:
+            A row per view and corpus: samples, vectors that are there, and the reasons for the rest.
+
+        Raises:
+            DataError: No such samples, no room, or too many samples failed; what is done stays.
+        """
+        views = list(self.views(features, modalities).values())
+        _, jobs = plan_extraction(self, str(self.catalog.file), views, corpora, {}, device)
+        if jobs:
+            run_here(ShardQueue(self, jobs, MAX_FAILURES), device_list(device))
+        return pa.Table.from_pylist(coverage_table(self, views, self.corpora(corpora)))
 
     def dataset(
         self, features: str = "light", corpora: Sequence[str] | None = None, modalities: Sequence[str] | None = None

@@ -20,7 +20,7 @@ from merloco.features.catalog import load_catalog
 from merloco.features.shards.commit import Commit
 from merloco.features.store import FeatureStore
 from merloco.flows.arguments import device_list
-from merloco.flows.extract.jobs import Progress, ShardJob, summarize
+from merloco.flows.extract.jobs import MAX_FAILURES, Progress, ShardJob, summarize
 from merloco.flows.extract.runners import Runner, cluster_name, make_runner, reachable_api
 from merloco.flows.extract.service import extract_locked, plan_extraction
 from merloco.flows.extract.shard_queue import BACK_OFF, RETRIES, Extracted, ShardQueue, is_transient
@@ -148,7 +148,7 @@ def extract_store_flow(
     device: str = "auto",
     retry_failed: bool = False,
     verify: bool = False,
-    max_failures: Annotated[float, Field(ge=0, le=1)] = 0.2,
+    max_failures: Annotated[float, Field(ge=0, le=1)] = MAX_FAILURES,
     runner: Runner = "threads",
     workers: Annotated[int, Field(ge=1)] | None = None,
     address: str | None = None,

@@ -108,6 +108,8 @@ def summarize(commits: Sequence[Commit]) -> dict[str, Any]:
 FAILED_HERE = frozenset({"decode_error", "timeout", "decoder_died", "encode_error", "not_finite"})
 """Statuses that speak of this run, and so does `missing_media` of samples whose files the ingest saw; others, such as
 `no_face`, speak of the corpus."""
+MAX_FAILURES = 0.2
+"""Share of failed samples that ends an extraction, where nothing else is asked for."""
 BUDGET_FROM_ROWS = 50
 """The failure budget is not applied before this many rows: one bad clip of three says nothing."""
 

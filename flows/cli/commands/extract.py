@@ -23,6 +23,7 @@ from merloco.flows.cli.options import (
     StoreOption,
     open_store,
 )
+from merloco.flows.extract.jobs import MAX_FAILURES
 from merloco.pipelines.errors import UsageError
 from merloco.pipelines.media.pool import TIME_LIMIT
 
@@ -67,7 +68,9 @@ def extract(
     device: DevicesOption = "auto",
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Do failed rows again.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read what is done and make damaged shards again.")] = False,
-    max_failures: Annotated[float, typer.Option(min=0, max=1, help="Share of failed samples that ends the run.")] = 0.2,
+    max_failures: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of failed samples that ends the run.")
+    ] = MAX_FAILURES,
     time_limit: Annotated[
         float, typer.Option(min=1, help="Seconds to decode one sample; a longer one has the status timeout.")
     ] = TIME_LIMIT,
@@ -122,7 +125,7 @@ def run_extract(
     device: str = "auto",
     retry_failed: bool = False,
     verify: bool = False,
-    max_failures: float = 0.2,
+    max_failures: float = MAX_FAILURES,
     time_limit: float = TIME_LIMIT,
     flow: bool = True,
     runner: Literal["threads", "processes", "dask", "ray"] = "threads",

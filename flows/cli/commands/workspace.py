@@ -25,6 +25,8 @@ views:
   loudness: {encoder: loudness, window: 4.0, step: 2.0, pooling: mean_std}
 feature_sets:
   mine: {audio: loudness, text: minilm}
+training:  # the published settings hold otherwise, which leave features as they are
+  mine: {standardize: true, learning_rate: 1.0e-3, dropout: 0.5}
 
 # corpora:
 #   mine:
