@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import merloco.flows  # noqa: F401  (sets what Prefect reads when it is first imported)
+from merloco.flows.api import Store
 from merloco.pipelines.demo.build import build_demo
 from merloco.pipelines.files.locks import file_lock
 from tests.helpers.kill_server import KillServer
@@ -34,6 +35,25 @@ def demo_corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         folder = folder.parent
     with file_lock(folder / "demo.lock"):
         return build_demo(folder / "demo")
+
+
+@pytest.fixture(scope="session")
+def demo_store(demo_corpora: dict[str, Path]) -> Path:
+    """A folder with what `merloco demo` makes, for reading: corpora and a store, built once for all workers.
+
+    It has features of the texts of all corpora and of MELD's sound; those of pictures take minutes.
+    """
+    folder = demo_corpora["meld"].parents[2] / "demo_store"
+    with file_lock(folder.with_name("demo_store.lock")):
+        if not folder.is_dir():
+            made = folder.with_name("demo_store.made")
+            store = Store.open(made / "demo" / "store", CATALOG, create=True)
+            store.ingest(list(demo_corpora), demo_corpora)
+            store.extract("light", modalities=["text"], device="cpu")
+            store.extract("light", ["meld"], ["audio"], device="cpu")
+            (made / "demo" / "corpora").symlink_to(demo_corpora["meld"].parent)
+            made.rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,9 @@ def differences(
         balanced: Whether the paper trains with the balanced loss.
     """
     used = {c for s in scores for o in s.outcomes for c in (*o.cell.fold.train, *o.cell.fold.test)}
-    reasons = [] if not corpora or used == set(corpora) else [f"it is over {', '.join(corpora)}"]
+    if corpora and used != set(corpora):
+        return [f"they are over {', '.join(corpora)}"]
+    reasons = []
     for score in scores:
         first = score.first
         lacking = [m for m in MODALITIES if not first["coverage"].get(m) and first["nullified"] != m]
@@ -69,7 +71,7 @@ def differences(
             reasons.append(f"{score.corpus} has other classes here ({', '.join(first['support'])})")
     losses = {read_config(o.path)["config"]["training"]["loss"] for s in scores for o in s.outcomes}
     if balanced and losses - {"balanced"}:
-        reasons.append("it is trained with the balanced loss")
+        reasons.append("they are of networks trained with the balanced loss")
     return list(dict.fromkeys(reasons))
 
 

@@ -14,6 +14,8 @@ from merloco.flows.api import PooledDataset, SegmentDataset, Store, collate_segm
 from merloco.pipelines.errors import DataError
 from tests.helpers.command_line import merloco
 from tests.helpers.planted_store import DIM, planted_catalog, planted_store
+from tests.helpers.plugin_files import write_workspace
+from tests.helpers.store_files import shard_bytes
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,21 @@ def test_shorter_sequences_get_zeros_that_the_mask_tells() -> None:
     batch = collate_segments(items)
     assert batch["mask"].tolist() == [[True, True, True], [True, False, False]]
     assert batch["segments"].sum(dim=(1, 2)).tolist() == [6.0, 2.0] and batch["label"].tolist() == [1, 0]
+
+
+def test_releases_become_features_and_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    catalog = write_workspace(tmp_path / "work", "plugin_of_the_api")
+    store = Store.open(tmp_path / "store", catalog, create=True)
+    with pytest.raises(DataError, match=r"nowhere|no annotation|not a folder"):
+        store.ingest(["mine"], roots={"mine": tmp_path / "nowhere"})
+    audit = store.ingest(["mine"], roots={"mine": tmp_path / "work" / "release"})["mine"]
+    assert audit.found == audit.samples == 40
+    (row,) = store.extract("own", device="cpu").to_pylist()
+    assert (row["view"], row["corpus"], row["samples"], row["ok"]) == ("letters", "mine", 40, 40)
+    before = shard_bytes(store)
+    assert store.extract("own", ["mine"], ["text"], "cpu").to_pylist() == [row] and shard_bytes(store) == before
+    assert Store.open(tmp_path / "store").sql("select count(pooled) from letters").fetchall() == [(40,)]
 
 
 def test_mistakes_are_one_sentence(store: Store) -> None:

@@ -106,14 +106,14 @@ def test_published_values_stand_only_beside_what_they_can_be_compared_with(
 ) -> None:
     three = planted_catalog(tmp_path, experiments__loco={"corpora": ["iemocap", "meld", "afew"]})
     out = run(capsys, (planted[0], three), "loco", "--seeds", "0")
-    assert "44.3" not in out and "it is over iemocap, mosei, meld, afew" in out
+    assert "44.3" not in out and "do not compare: they are over iemocap, mosei, meld, afew." in out
     four = planted_catalog(tmp_path, experiments__single={"maps": {"iemocap": "four"}})
     out = run(capsys, (planted[0], four), "single", "--seeds", "0")
     assert not any(line.split()[:2] == ["iemocap", "published"] for line in out.splitlines())
     assert "68.8" in out and "iemocap has other classes here (neutral, happy, sad, angry)" in out
     plain = planted_catalog(tmp_path, experiments__cross_corpus={"training": {"loss": "plain"}})
     out = run(capsys, (planted[0], plain), "cross_corpus", "--seeds", "0")
-    assert "published, meld" not in out and "it is trained with the balanced loss" in out
+    assert "published, meld" not in out and "they are of networks trained with the balanced loss" in out
 
 
 def test_held_out_is_what_the_run_did_not_train_on(

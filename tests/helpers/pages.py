@@ -2,13 +2,13 @@
 
 Blocks of a page, in its order:
 
-- `console`: after `$ ` (and `> ` for its further lines) a command, then what it prints. `merloco`, `python FILE`, `cd` and
-  `export` are known; commands that build run without Prefect, whose start takes longer than all of a page.
+- `console`: after `$ ` (and `> ` for its further lines) a command, then what it prints. `merloco`, `python FILE`, `cd`
+  and `export` are known; commands that build run without Prefect, whose start takes longer than all of a page.
 - `python` and `yaml` whose first line is `# NAME.EXT`, or `# add to NAME.EXT`: a file.
 - any other `python`: a session, the same one in all of a page; a `text` block after it is what it prints.
 
-In what is printed `...` stands for anything. Numbers with a decimal point may differ by a little, because arithmetic differs
-between processors, and by anything in tables of trained networks.
+In what is printed `...` stands for anything. Numbers with a decimal point may differ by a little, because arithmetic
+differs between processors, and by anything in tables of trained networks.
 """
 
 import math
@@ -29,7 +29,7 @@ BUILDS = ("ingest", "extract")
 TRAINS = ("train", "loco", "experiment", "compare")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"# (add to )?([\w-]+\.\w+)\n")
-_DECIMAL = re.compile(r"\d+\\\.\d+")
+_DECIMAL = re.compile(r"\d+\\\.\d+")  # as `re.escape` writes it
 
 
 class Block(NamedTuple):
@@ -142,5 +142,5 @@ def assert_shown(printed: str, shown: str, where: str, exact: bool = True) -> No
 
 
 def _spaced(line: str) -> str:
-    """A line with one space between columns, whose width follows the numbers, and without the rules of a table."""
-    return " ".join(re.sub(r"-{2,}", "", line).split())
+    """A line with one space between columns, whose width follows the numbers; the rule of a table is none."""
+    return "" if set(line) <= {"-", " "} else " ".join(line.split())

@@ -8,7 +8,7 @@ import pytest
 from merloco.pipelines.catalog.reference import reference
 
 WORKSPACE = Path(__file__).parents[2]
-PAGES = [WORKSPACE / "README.md", WORKSPACE / "CONTRIBUTING.md", *sorted((WORKSPACE / "docs").glob("*.md"))]
+PAGES = [WORKSPACE / "README.md", WORKSPACE / "CONTRIBUTING.md", *sorted((WORKSPACE / "docs").rglob("*.md"))]
 
 
 def test_the_catalog_reference_is_that_of_the_models() -> None:
