@@ -43,7 +43,7 @@ def demo_store(demo_corpora: dict[str, Path]) -> Path:
 
     It has features of the texts of all corpora and of MELD's sound; those of pictures take minutes.
     """
-    folder = demo_corpora["meld"].parents[2] / "demo_store"
+    folder = demo_corpora["meld"].parents[1] / "demo_store"
     with file_lock(folder.with_name("demo_store.lock")):
         if not folder.is_dir():
             made = folder.with_name("demo_store.made")
