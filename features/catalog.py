@@ -1,4 +1,4 @@
-"""A catalog as commands load it: which one, and checked with its encoders and their parameters."""
+"""A catalog as commands load it: which one, and checked with its encoders and fusion networks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from merloco.features.encoders import encoder_problems
+from merloco.features.fusions import fusion_problems
 from merloco.pipelines.catalog import loader
 from merloco.pipelines.catalog.kept import differences, kept_path
 from merloco.pipelines.catalog.model import Catalog
@@ -24,7 +25,7 @@ def own_or_builtin(path: str) -> str:
 
 
 def load_catalog(path: str | Path, store: str | Path | None = None) -> Catalog:
-    """Read and check a catalog file (see `merloco.pipelines.catalog.loader.load_catalog`), encoders included.
+    """Read and check a catalog file (`merloco.pipelines.catalog.loader.load_catalog`), with encoders and networks.
 
     Where the default one is not there, the catalog counts that the store keeps.
 
@@ -38,7 +39,7 @@ def load_catalog(path: str | Path, store: str | Path | None = None) -> Catalog:
                 f"no {default_catalog()} in this folder, and the store {str(store)!r} keeps none (one that is older "
                 "does not): name the catalog that it was built with by --catalog"
             )
-    return loader.load_catalog(path, store, checks=[encoder_problems])
+    return loader.load_catalog(path, store, checks=[encoder_problems, fusion_problems])
 
 
 def kept_differences(catalog: Catalog, store: Path) -> list[str]:

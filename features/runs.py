@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from merloco.pipelines.catalog.entries import Training
 from merloco.pipelines.errors import DataError, UsageError, suggest
 from merloco.pipelines.files.atomic import TEMPORARY, sync_folder, sync_tree, temporary_name
 from merloco.pipelines.files.formats import json_text
@@ -64,19 +65,34 @@ NAMES = frozenset({"experiment", "protocol", "feature_set"})
 """Keys of a config that say what a run is for, not what comes out of it."""
 CORPORA = ("train", "test", "also", "selected_on_test")
 """Keys of a config that list corpora: rows come in the order of the samples, whatever the order of these."""
+FIRST_SETTINGS = frozenset(
+    (
+        *("gated_dim", "gate", "dropout", "learning_rate", "weight_decay", "batch_size", "epochs", "patience", "loss"),
+        *("optimizer", "schedule", "standardize"),
+    )
+)
+"""Training settings that have always been in a config; a later one at its default says what was so before it."""
 SCORES = ("uar", "published_uar", "macro_f1", "weighted_f1", "accuracy", "wacc", "f1")
 
 
 def run_name(config: Mapping[str, Any]) -> str:
     """Name of a run: readable parts and a hash of everything that can change its result."""
     parts = [config["protocol"], *(f"test-{name}" for name in config["test"]), f"seed{config['seed']}"]
-    return "-".join([*parts, sha256_text(canonical_json(config))[:8]])
+    return "-".join([*parts, sha256_text(canonical_json(_decisive(config)))[:8]])
 
 
 def run_identity(config: Mapping[str, Any]) -> str:
     """What two runs of one result share, whatever experiments they are part of and in whatever order of corpora."""
-    result_keys = {key: value for key, value in config.items() if key not in NAMES}
+    result_keys = {key: value for key, value in _decisive(config).items() if key not in NAMES}
     return sha256_text(canonical_json({**result_keys, **{key: sorted(config.get(key, ())) for key in CORPORA}}))
+
+
+def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without settings that came later and are at their default, so that older runs keep their names."""
+    defaults = Training().model_dump()
+    settings = config["training"].items()
+    kept = {name: value for name, value in settings if name in FIRST_SETTINGS or value != defaults.get(name)}
+    return {**config, "training": kept}
 
 
 def run_path(store: Path, config: Mapping[str, Any]) -> Path:

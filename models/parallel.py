@@ -17,6 +17,7 @@ STAGES = 4
 T = TypeVar("T")
 ParallelFor = Callable[[Sequence[str], Callable[[str], None]], None]
 """Calls a function with every one of some names."""
+_generators = threading.RLock()
 _lock = threading.Lock()
 _holders = 0
 _before = 0
@@ -36,6 +37,19 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
+    """A block whose draws from torch's global generators are a function of a seed; they are afterwards as before.
+
+    The generators are the process's: one thread at a time is in such a block.
+    """
+    import torch
+
+    with _generators, torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 @contextmanager

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from merloco.features.fusions import find_fusion, settings_problem
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.digests import DataDigests
 from merloco.models.fusion.dataset import Dataset
+from merloco.models.fusion.networks.base import BUILTIN
 from merloco.models.fusion.spec import TrainConfig
 from merloco.models.protocols import (
     Cell,
@@ -21,6 +23,7 @@ from merloco.models.protocols import (
     single_cells,
 )
 from merloco.pipelines.catalog.entries import Training
+from merloco.pipelines.errors import UsageError
 
 RUN_VERSION = 4
 """Raised when training or scoring code changes results."""
@@ -141,9 +144,21 @@ def experiment_plan(store: FeatureStore, name: str, seeds: tuple[int, ...] | Non
 
 
 def training_settings(store: FeatureStore, plan: Plan, cell: Cell) -> Training:
-    """Settings of a cell: the catalog's for its feature set, the plan's overrides, its own."""
-    base = store.catalog.training.get(cell.feature_set, Training())
-    return Training.model_validate({**base.model_dump(), **dict(plan.overrides), **dict(cell.overrides)})
+    """Settings of a cell: the catalog's for its feature set, the plan's overrides, its own.
+
+    A cell with another network than the catalog's has none of its options.
+
+    Raises:
+        UsageError: There is no such network, or it does not take its options.
+    """
+    base = store.catalog.training.get(cell.feature_set, Training()).model_dump()
+    own = {**dict(plan.overrides), **dict(cell.overrides)}
+    if own.get("fusion", base["fusion"]) != base["fusion"]:
+        base["fusion_options"] = {}
+    settings = Training.model_validate({**base, **own})
+    if problem := settings_problem(settings):
+        raise UsageError(problem[1])
+    return settings
 
 
 def train_config(settings: Training, modalities: Sequence[str], task: str) -> TrainConfig:
@@ -166,6 +181,7 @@ def run_config(plan: Plan, cell: Cell, seed: int, data: DataDigests, dataset: Da
     corpora = (*cell.fold.train, *cell.fold.test)
     maps = {name: store.catalog.corpus(name) for name in corpora}
     views = store.views(cell.feature_set, cell.modalities)
+    settings = training_settings(store, plan, cell)
     selected = [c for c in plan.selected_on_test if c in cell.fold.train]
     return {
         "experiment": plan.experiment,
@@ -182,7 +198,8 @@ def run_config(plan: Plan, cell: Cell, seed: int, data: DataDigests, dataset: Da
         "vectors": {m: {name: data.vectors(v, name) for name in sorted(set(corpora))} for m, v in views.items()},
         "rows": {name: data.rows(dataset, name) for name in sorted(set(corpora))},
         "label_maps": {name: {"map": entry.map, **entry.active_map.model_dump()} for name, entry in maps.items()},
-        "training": training_settings(store, plan, cell).model_dump(),
+        "training": settings.model_dump(),
         "selected_on_test": selected,
         "version": RUN_VERSION,
+        **({} if settings.fusion in BUILTIN else {"fusion_version": find_fusion(settings.fusion).version}),
     }

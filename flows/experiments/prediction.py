@@ -11,6 +11,7 @@ import numpy as np
 
 from merloco.features.extraction.encoder import encode_items
 from merloco.features.extraction.reader import decoders, make_reader
+from merloco.features.fusions import find_fusion
 from merloco.features.runs import read_config
 from merloco.features.shards.format import OK
 from merloco.features.store import FeatureStore
@@ -19,6 +20,7 @@ from merloco.flows.experiments.plan import train_config
 from merloco.flows.experiments.prediction_inputs import PredictionInput, spoken
 from merloco.models.encoders.base import Encoder
 from merloco.models.fusion.dataset import Dataset
+from merloco.models.fusion.networks.base import GATED
 from merloco.models.fusion.prediction import contributions, predict
 from merloco.models.fusion.spec import RunResult, RunSpec
 from merloco.pipelines.catalog.entries import Training
@@ -56,7 +58,9 @@ def load_run(folder: Path) -> tuple[RunResult, tuple[str, ...], dict[str, Any]]:
 
     config = read_config(folder)["config"]
     try:
-        settings = train_config(Training.model_validate(config["training"]), config["modalities"], config["task"])
+        training = Training.model_validate(config["training"])
+        find_fusion(training.fusion)
+        settings = train_config(training, config["modalities"], config["task"])
         spec = RunSpec(folder.name, NO_ROWS, NO_ROWS, settings, config["seed"])
         classes = tuple(config["label_maps"][config["train"][0]]["classes"])
         weights = load_file(folder / "weights.safetensors")
@@ -72,7 +76,8 @@ def describe_run(folder: Path, config: Mapping[str, Any]) -> str:
     features = ", ".join(config["modalities"])
     return (
         f"{folder.parent.name}/{folder.name}: protocol {config['protocol']}, trained on {', '.join(config['train'])}, "
-        f"features {config['feature_set']} ({features}), seed {config['seed']}"
+        f"features {config['feature_set']} ({features}), fusion {config['training'].get('fusion', GATED)}, "
+        f"seed {config['seed']}"
     )
 
 

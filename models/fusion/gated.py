@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from merloco.models.errors import ModelError
+from merloco.models.fusion.networks.base import GATED, register_fusion
 
 ORDER = ("audio", "video", "text")
 PAIRS = (("audio", "video"), ("video", "text"), ("text", "audio"))
@@ -166,6 +167,7 @@ def _linear(width: int, out: int, generator: torch.Generator | None) -> nn.Linea
     return layer
 
 
+@register_fusion(GATED)
 class FusionNet(nn.Module):
     """The fusion of one run.
 

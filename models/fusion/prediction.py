@@ -7,15 +7,16 @@ from contextlib import nullcontext
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from merloco.models.device import float32_products
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.fusion.divergence import DivergedError, require_finite
 from merloco.models.fusion.gated import FusionNet
+from merloco.models.fusion.networks.base import GATED, SHARED, registered_fusion
 from merloco.models.fusion.spec import RunResult, TrainConfig
 from merloco.models.fusion.table import standardized
-from merloco.models.parallel import threads
+from merloco.models.parallel import seeded, threads
 
 
 def _widths(dataset: Dataset, config: TrainConfig) -> dict[str, int]:
@@ -24,14 +25,22 @@ def _widths(dataset: Dataset, config: TrainConfig) -> dict[str, int]:
     return {m: sum(dataset.features[view].shape[1] for view in views) for m, views in views_of.items()}
 
 
-def build_network(dataset: Dataset, config: TrainConfig, seed: int = 0) -> FusionNet:
+def build_network(dataset: Dataset, config: TrainConfig, seed: int = 0) -> nn.Module:
     """A fresh network for a dataset's widths and classes.
 
-    Its weights come from a generator of its own: torch's global one is shared by threads that train and score at once.
+    The paper's takes its weights from a generator of its own, so that threads that train and score at once need not
+    wait for each other's turn with torch's global one (`seeded`).
+
+    Raises:
+        ModelError: There is no such network, or it does not take its options.
     """
     widths, classes = _widths(dataset, config), len(dataset.classes)
-    generator = torch.Generator().manual_seed(seed)
-    return FusionNet(widths, config.gated_dim, classes, config.gate, config.dropout, generator)
+    shared = {name: getattr(config, name) for name in SHARED}
+    if config.fusion == GATED:
+        return FusionNet(widths, classes=classes, **shared, generator=torch.Generator().manual_seed(seed))
+    with seeded(seed):
+        network: nn.Module = registered_fusion(config.fusion).build(widths, classes, shared, config.fusion_options)
+    return network
 
 
 def probabilities_of(logits: Tensor, task: str) -> np.ndarray:
@@ -65,8 +74,7 @@ def predict(
         DivergedError: A row's features, or what the network makes of them, are not finite.
     """
     config = result.spec.config
-    with torch.device("meta"):  # no weights are drawn: those of the run take their places
-        network = FusionNet(_widths(dataset, config), config.gated_dim, len(dataset.classes), config.gate)
+    network = build_network(dataset, config)
     # Copies, of weights as of features: they lie where torch aligns them, and a product's last bits depend on that.
     state = {name: torch.tensor(value) for name, value in result.weights.items() if not name.startswith("scale.")}
     network.load_state_dict(state, assign=True)

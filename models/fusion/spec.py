@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,10 @@ import numpy as np
 class TrainConfig:
     """Hyper-parameters; the defaults are the paper's."""
 
+    fusion: str = "gated"
+    """Name of the network (`merloco.models.fusion.networks.base`)."""
+    fusion_options: Mapping[str, Any] = field(default_factory=dict)
+    """What the network declares to be set in it, but for the settings of this class that have the same name."""
     modalities: tuple[str, ...] = ("audio", "video", "text")
     """Keys of a data set's features: modalities, or views of one that has several."""
     gated_dim: int = 128

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from merloco.models.fusion.gated import FusionNet, fuse, layer_of, modality_products, pair_weights, pairs_of
+from merloco.models.fusion.networks.module import FusionModule
 from merloco.models.parallel import ParallelFor, sequential
 
 Update = Callable[[Iterable[str]], None]
@@ -22,6 +23,8 @@ class Networks(Protocol):
 
     dropout_widths: Mapping[str, int]
     """Places where the loop's own dropout acts -> width; empty for a module that drops values itself."""
+    capturable: bool
+    """Whether a step is the same work every time and waits for nothing, so that a GPU can replay it."""
 
     def __call__(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor] | None
@@ -61,6 +64,7 @@ class SingleNetwork:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.dropout_widths: Mapping[str, int] = getattr(module, "dropout_widths", {})
+        self.capturable = bool(self.dropout_widths)
         self._snapshot: dict[str, Tensor] = {}
 
     def __call__(
@@ -70,7 +74,7 @@ class SingleNetwork:
         self.module.train()
         drops = {} if noise is None else {"noise": _of_run(noise, 0)}
         logits = self.module(_of_run(features, 0), None if present is None else _of_run(present, 0), **drops)
-        return logits[None], {m: rows.sum((1, 2)) for m, rows in features.items()}
+        return logits[None], _sums(features)
 
     def backward(self, loss: Tensor, update: Update) -> None:
         """See `Networks`."""
@@ -103,11 +107,90 @@ class SingleNetwork:
         return {name: torch.isfinite(weight).all().unsqueeze(0) for name, weight in self.module.named_parameters()}
 
 
+def _sums(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Modality -> sums (R,) of features (R, B, D)."""
+    return {m: rows.sum((1, 2)) for m, rows in features.items()}
+
+
 def _of_run(values: Mapping[str, Tensor], run: int) -> dict[str, Tensor]:
     return {name: value[run] for name, value in values.items()}
 
 
-class StackedFusion:
+class Stack:
+    """Weights of R networks of one shape: every one has the run as its first dimension."""
+
+    capturable = True
+    weights: dict[str, nn.Parameter]
+    _snapshot: dict[str, Tensor]
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """See `Networks`."""
+        return self.weights
+
+    def select(self, runs: Tensor) -> None:
+        """See `Networks`."""
+        self.weights = {name: nn.Parameter(weight.detach()[runs]) for name, weight in self.weights.items()}
+        self._snapshot = {name: weight[runs] for name, weight in self._snapshot.items()}
+
+    def snapshot(self, runs: Tensor) -> None:
+        """See `Networks`."""
+        for name, weight in self.weights.items():
+            if name not in self._snapshot:
+                self._snapshot[name] = torch.empty_like(weight, requires_grad=False)
+            self._snapshot[name][runs] = weight.detach()[runs]
+
+    def snapshot_of(self, run: int) -> dict[str, np.ndarray]:
+        """See `Networks`."""
+        return {name: weight[run].cpu().numpy() for name, weight in self._snapshot.items()}
+
+    def finite(self) -> dict[str, Tensor]:
+        """See `Networks`; by the stack's names."""
+        return {name: torch.isfinite(weight).flatten(1).all(1) for name, weight in self.weights.items()}
+
+
+class StackedModules(Stack):
+    """R modules of one shape as one, by `torch.func`: their forward pass is mapped over the runs.
+
+    Args:
+        modules: The modules, see `merloco.models.fusion.networks.module.FusionModule`.
+        device: Where to compute.
+    """
+
+    def __init__(self, modules: Sequence[FusionModule], device: str) -> None:
+        self.dropout_widths: Mapping[str, int] = modules[0].dropout_widths
+        self.module = modules[0].to(device)
+        parameters, _ = torch.func.stack_module_state(list(modules))
+        self.weights = {name: nn.Parameter(weight.detach().to(device)) for name, weight in parameters.items()}
+        self._snapshot = {}
+
+    def __call__(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor] | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Networks`; a module does not tell what a modality brought, the features stand for it."""
+        self.module.train()
+        return self._mapped(self.weights, features, present, noise), _sums(features)
+
+    def backward(self, loss: Tensor, update: Update) -> None:
+        """See `Networks`."""
+        loss.backward()
+        update(self.weights)
+
+    def predict(self, runs: Tensor, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None) -> Tensor:
+        """See `Networks`."""
+        self.module.eval()
+        return self._mapped({name: weight[runs] for name, weight in self.weights.items()}, features, present, None)
+
+    def _mapped(self, weights: Mapping[str, Tensor], *arguments: Mapping[str, Tensor] | None) -> Tensor:
+        def one(own: dict[str, Tensor], *of_run: Any) -> Tensor:
+            logits: Tensor = torch.func.functional_call(self.module, own, of_run)
+            return logits
+
+        dims = (0, *(None if argument is None else 0 for argument in arguments))
+        logits: Tensor = torch.vmap(one, in_dims=dims)(dict(weights), *arguments)
+        return logits
+
+
+class StackedFusion(Stack):
     """R fusion networks of one shape: every weight has the run as its first dimension.
 
     The gated layers' weights of a modality lie one below the other, (R, 2 * pairs * gated_dim, D), so that three wide
@@ -139,7 +222,7 @@ class StackedFusion:
             name: nn.Parameter(torch.stack([weights[name] for weights in packed]).to(device)) for name in packed[0]
         }
         self._layers = {m: [n for n in packed[0] if n.startswith((f"fc_{m}.", f"pairs_{m}."))] for m in self.modalities}
-        self._snapshot: dict[str, Tensor] = {}
+        self._snapshot = {}
         self._products: dict[str, Tensor] = {}
         self._inputs: dict[str, Tensor] = {}
 
@@ -216,25 +299,9 @@ class StackedFusion:
         }
         return fuse(products, present, self.gate, linear, lambda rows, _: rows)
 
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """See `Networks`."""
-        return self.weights
-
-    def select(self, runs: Tensor) -> None:
-        """See `Networks`."""
-        self.weights = {name: nn.Parameter(weight.detach()[runs]) for name, weight in self.weights.items()}
-        self._snapshot = {name: weight[runs] for name, weight in self._snapshot.items()}
-
-    def snapshot(self, runs: Tensor) -> None:
-        """See `Networks`."""
-        for name, weight in self.weights.items():
-            if name not in self._snapshot:
-                self._snapshot[name] = torch.empty_like(weight, requires_grad=False)
-            self._snapshot[name][runs] = weight.detach()[runs]
-
     def snapshot_of(self, run: int) -> dict[str, np.ndarray]:
         """See `Networks`; by the published names."""
-        own = {name: weight[run].cpu().numpy() for name, weight in self._snapshot.items()}
+        own = super().snapshot_of(run)
         pairs = pairs_of(self.modalities)
         columns = {
             m: iter(np.split(own[f"pairs_{m}.weight"].T, 2 * sum(m in pair for pair in pairs), axis=1))
@@ -245,10 +312,6 @@ class StackedFusion:
             layer = layer_of(pair)
             own |= {f"{layer}.WF1": first, f"{layer}.WF2": second, f"{layer}.WF": np.concatenate([gate1, gate2])}
         return {name: np.array(own[name], order="C") for name in self.names}
-
-    def finite(self) -> dict[str, Tensor]:
-        """See `Networks`; by the stack's names."""
-        return {name: torch.isfinite(weight).flatten(1).all(1) for name, weight in self.weights.items()}
 
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype = torch.float32) -> Tensor:

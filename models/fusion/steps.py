@@ -119,7 +119,7 @@ class Steps:
     def _next(self) -> None:
         if self.graph is not None:
             self.graph.replay()
-        elif self.on_gpu and self.warm == WARMUP:
+        elif self.on_gpu and self.networks.capturable and self.warm == WARMUP:
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph, stream=torch.cuda.current_stream()):
                 self._step()

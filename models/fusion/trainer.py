@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -26,16 +27,20 @@ from merloco.models.device import float32_products
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.fusion.divergence import DivergedError, joined, require_finite, require_finite_steps
 from merloco.models.fusion.dropout import CounterNoise, DropoutNoise, GeneratorNoise
+from merloco.models.fusion.fitting import fit_run
+from merloco.models.fusion.gated import FusionNet
 from merloco.models.fusion.losses import FusionLoss
+from merloco.models.fusion.networks.base import GATED
+from merloco.models.fusion.networks.module import FusionModule, stackable
 from merloco.models.fusion.optimizers import Optimizer
 from merloco.models.fusion.prediction import build_network
 from merloco.models.fusion.run_state import RunState
 from merloco.models.fusion.spec import RunResult, RunSpec
-from merloco.models.fusion.stacked import Networks, SingleNetwork, StackedFusion
+from merloco.models.fusion.stacked import Networks, SingleNetwork, StackedFusion, StackedModules
 from merloco.models.fusion.steps import Steps, training_stream
 from merloco.models.fusion.table import FeatureTable, StandardScaler
 from merloco.models.fusion.validation import validation_logits, validation_uar
-from merloco.models.parallel import parallel_for, run_parallel, sequential
+from merloco.models.parallel import parallel_for, run_parallel, seeded, sequential
 
 WIDE = 4 * 2**20
 """Bytes of weights from which a network takes several cores: a smaller one has too little work to share."""
@@ -98,7 +103,8 @@ def train_runs(
     kind = torch.device(device).type
     groups: dict[tuple[object, ...], list[tuple[int, Dataset, RunSpec]]] = {}
     for position, (dataset, spec) in enumerate(runs):
-        key = _stack_key(dataset, spec) if STACK[kind] > 1 else (position,)
+        alone = STACK[kind] == 1 or not stackable(spec.config.fusion)
+        key = (position,) if alone else _stack_key(dataset, spec)
         groups.setdefault(key, []).append((position, dataset, spec))
     stacks = [group[i : i + STACK[kind]] for group in groups.values() for i in range(0, len(group), STACK[kind])]
     cores = torch.get_num_threads() if kind == "cpu" else 1
@@ -123,7 +129,7 @@ def _stack_key(dataset: Dataset, spec: RunSpec) -> tuple[object, ...]:
     steps = 0 if config.schedule == "none" else -(-len(spec.train_rows) // config.batch_size)
     return (
         *((m, dataset.modality_of.get(m), dataset.features[m].shape[1]) for m in config.modalities),
-        dataset.classes, config.gated_dim, config.gate,
+        dataset.classes, config.fusion, repr(sorted(config.fusion_options.items())), config.gated_dim, config.gate,
         config.dropout, config.batch_size, config.optimizer, config.learning_rate, config.weight_decay, config.schedule,
         steps, config.task, config.precision, config.standardize,
     )  # fmt: skip
@@ -145,8 +151,11 @@ def _train_group(
     if not usable:
         return
     config = usable[0][2].config
+    if config.fusion != GATED:
+        yield from _train_modules(usable, device, stop)
+        return
     fresh = {spec.seed: build_network(dataset, spec.config, spec.seed) for _, dataset, spec in usable}
-    fusions = [fresh[spec.seed] for _, _, spec in usable]
+    fusions = [cast(FusionNet, fresh[spec.seed]) for _, _, spec in usable]
     widths = {m: fusions[0].dropout_widths[m] ** 2 for m in fusions[0].modalities}
     wide = torch.device(device).type == "cpu" and sum(w.nbytes for w in fusions[0].parameters()) >= WIDE
     with (
@@ -155,6 +164,23 @@ def _train_group(
         parallel_for(widths, cores) if wide and cores > 1 else nullcontext(sequential if wide else None) as each,
     ):
         yield from _train(usable, StackedFusion(fusions, device, config.precision, each), device, stop)
+
+
+def _train_modules(
+    members: Sequence[tuple[int, Dataset, RunSpec]], device: str, stop: threading.Event
+) -> Iterator[Event]:
+    """Train or fit networks other than the paper's; one that draws from torch's global generator is by itself."""
+    networks = [build_network(dataset, spec.config, spec.seed).to(device) for _, dataset, spec in members]
+    with float32_products(tf32=members[0][2].config.precision == "tf32"), training_stream(device):
+        if hasattr(networks[0], "fit"):
+            for member, network in zip(members, networks, strict=True):
+                yield from fit_run(*member, network, device)
+        elif len(networks) > 1:
+            yield from _train(members, StackedModules(cast(list[FusionModule], networks), device), device, stop)
+        else:
+            own = isinstance(networks[0], FusionModule)
+            with nullcontext() if own else seeded(members[0][2].seed, device):
+                yield from _train(members, SingleNetwork(networks[0]), device, stop)
 
 
 def _train(

@@ -292,6 +292,10 @@ class FeatureSet(Entry):
 class Training(Entry):
     """Hyper-parameters of the fusion; the defaults are the paper's."""
 
+    fusion: str = "gated"
+    """The network: gated (the paper's), concat_mlp, late, attention, lmf, logistic, a plugin's, or a dotted path."""
+    fusion_options: dict[str, Any] = {}
+    """What the network declares to be set in it (`merloco kinds`), but for gated_dim, gate and dropout."""
     gated_dim: int = Field(128, gt=0)
     gate: Literal["softmax", "sigmoid"] = "softmax"
     dropout: float = Field(0.1, ge=0, lt=1)

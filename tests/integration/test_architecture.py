@@ -14,7 +14,10 @@ WORKSPACE = Path(__file__).parents[2]
 PACKAGES = ("pipelines", "features", "models", "flows")
 MAY_IMPORT = {
     "pipelines": {"pipelines"},
-    "features": {"features", "pipelines", "models.encoders.base", "models.fusion.dataset"},
+    "features": {
+        *("features", "pipelines", "models.errors", "models.encoders.base"),
+        *("models.fusion.dataset", "models.fusion.networks.base"),
+    },
     "models": {"models"},
     "flows": set(PACKAGES),
 }

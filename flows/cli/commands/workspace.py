@@ -119,7 +119,7 @@ COLUMNS = ("what", "name", "from", "about", "option", "type", "default", "meanin
 
 
 def kinds(catalog: CatalogOption = CATALOG, output: FormatOption = "table") -> None:
-    """List parsers and encoders: where they come from, and every option with its type, default and meaning.
+    """List parsers, encoders and fusion networks: where each comes from, and its options with type, default, meaning.
 
     Plugins of the catalog, dotted paths that it names and what installed packages bring are among them.
     Example: merloco kinds --format csv
@@ -135,9 +135,11 @@ def kinds(catalog: CatalogOption = CATALOG, output: FormatOption = "table") -> N
 
 def _rows() -> Iterator[dict[str, str | None]]:
     """A row per option, and one of a kind that has none."""
+    from merloco.features import fusions
     from merloco.features.encoders import ENTRY_POINTS, encoder_kinds, find_encoder, parameter_model
     from merloco.models.encoders.base import BUILTIN as ENCODERS
     from merloco.models.errors import ModelError
+    from merloco.models.fusion.networks.base import BUILTIN as FUSIONS
     from merloco.pipelines.corpora import base
 
     for name in base.parser_names():
@@ -158,6 +160,15 @@ def _rows() -> Iterator[dict[str, str | None]]:
             continue
         row |= {"from": _source(kind, encoder.factory, ENCODERS, ENTRY_POINTS), "about": _about(encoder.factory)}
         yield from _with_options(row, parameter_model(encoder.parameters))
+    for name in fusions.fusion_names():
+        row = {"what": "fusion", "name": name}
+        try:
+            fusion = fusions.find_fusion(name)
+        except ModelError as error:
+            yield row | {"from": fusions.ENTRY_POINTS, "about": str(error)}
+            continue
+        row |= {"from": _source(name, fusion.factory, FUSIONS, fusions.ENTRY_POINTS), "about": _about(fusion.factory)}
+        yield from _with_options(row, fusions.options_model(fusion))
 
 
 def _source(name: str, thing: Any, builtin: dict[str, str], group: str) -> str:

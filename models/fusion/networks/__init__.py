@@ -1,0 +1,1 @@
+"""Fusion networks: the registry, and those that are built in beside the paper's."""
