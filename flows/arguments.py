@@ -1,11 +1,14 @@
-"""What the texts of options and flow parameters mean: lists, the devices of this machine, the roots of corpora."""
+"""What the texts of options and flow parameters mean: lists, devices, roots of corpora, maps, training settings."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from merloco.pipelines.catalog.document import read_value
+from merloco.pipelines.catalog.entries import Training
 from merloco.pipelines.catalog.loader import Catalog
 from merloco.pipelines.errors import DataError, UsageError, suggest
 from merloco.pipelines.samples.audit import read_audit
@@ -77,13 +80,59 @@ def parse_roots(values: list[str] | None, catalog: Catalog) -> dict[str, str]:
         UsageError: An option is not written so, or the catalog has no such corpus.
     """
     roots = {}
-    for value in values or ():
-        name, separator, folder = value.partition("=")
-        if not separator or not name or not folder:
-            raise UsageError(f"--root {value!r}: expected CORPUS=FOLDER, for example --root meld=data/MELD.Raw")
+    for name, folder in _pairs("--root", values, "CORPUS=FOLDER", "meld=data/MELD.Raw"):
         catalog.corpus(name)
         roots[name] = os.path.abspath(folder)
     return roots
+
+
+def parse_maps(values: list[str] | None, catalog: Catalog) -> dict[str, str]:
+    """`CORPUS=MAP` options as a mapping.
+
+    Raises:
+        UsageError: An option is not written so, or the catalog has no such corpus or map.
+    """
+    maps = {}
+    for name, label_map in _pairs("--map", values, "CORPUS=MAP", "iemocap=six"):
+        known = catalog.corpus(name).maps
+        if label_map not in known:
+            raise UsageError(f"--map {name}={label_map}: unknown map: {suggest(label_map, known)}")
+        maps[name] = label_map
+    return maps
+
+
+def parse_settings(values: list[str] | None, **named: Any) -> dict[str, Any]:
+    """`KEY=VALUE` options as training settings; values are written as in a catalog.
+
+    Args:
+        values: What `--set` says; `fusion_options.hidden=64` sets one option of the network.
+        **named: Settings that have options of their own; None where they are not given.
+
+    Raises:
+        UsageError: An option is not written so, or a setting is given twice.
+    """
+    settings = {name: value for name, value in named.items() if value is not None}
+    for key, text in _pairs("--set", values, "KEY=VALUE", "weight_decay=0.1"):
+        name, _, option = key.partition(".")
+        if name not in Training.model_fields:
+            raise UsageError(f"--set {key}={text}: unknown training setting: {suggest(name, Training.model_fields)}")
+        try:
+            value = read_value(text)
+        except DataError as error:
+            raise UsageError(f"--set {key}={text}: {error}") from None
+        into = settings.setdefault(name, {}) if option else settings
+        if (option or name) in into:
+            raise UsageError(f"--set {key}={text}: {key} is given twice")
+        into[option or name] = value
+    return settings
+
+
+def _pairs(option: str, values: list[str] | None, form: str, example: str) -> Iterator[tuple[str, str]]:
+    for value in values or ():
+        name, separator, content = value.partition("=")
+        if not separator or not name or not content:
+            raise UsageError(f"{option} {value!r}: expected {form}, for example {option} {example}")
+        yield name, content
 
 
 def existing_roots(values: list[str] | None, catalog: Catalog) -> dict[str, str]:

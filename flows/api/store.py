@@ -187,15 +187,26 @@ class Store(FeatureStore):
         features: str = "light",
         seeds: Sequence[int] = (0, 1, 2),
         device: str = "auto",
+        modalities: Sequence[str] | None = None,
+        maps: Mapping[str, str] = MappingProxyType({}),
         **settings: Any,
     ) -> pa.Table:
         """Leave one corpus out, for each of them, as `merloco loco` does; for the arguments see `train`."""
-        plan = loco_plan(self.corpora(corpora), features, None, seeds, settings)
+        plan = loco_plan(self.corpora(corpora), features, modalities, seeds, settings, maps=maps)
         return plain_table(self._run(plan, device))
 
-    def experiment(self, name: str, seeds: Sequence[int] | None = None, device: str = "auto") -> pa.Table:
-        """Run an experiment of the catalog, as `merloco experiment` does; for the table see `train`."""
-        plan = experiment_plan(self, name, None if seeds is None else tuple(seeds))
+    def experiment(
+        self, name: str, seeds: Sequence[int] | None = None, device: str = "auto", **changes: Any
+    ) -> pa.Table:
+        """Run an experiment of the catalog, as `merloco experiment` does; for the table see `train`.
+
+        Args:
+            name: The experiment.
+            seeds: A run for each; the experiment's own by default.
+            device: `cpu`, `cuda`, `cuda:1`, ... or `auto`.
+            **changes: `corpora`, `features`, `modalities`, `maps`, `overrides` (training settings) in place of its own.
+        """
+        plan = experiment_plan(self, name, seeds, **changes)
         return plain_table(self._run(plan, device), own=True)
 
     def predictions(self, run: str) -> duckdb.DuckDBPyRelation:

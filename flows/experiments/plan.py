@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+from pydantic import ValidationError
 
 from merloco.features.fusions import find_fusion, settings_problem
 from merloco.features.store import FeatureStore
@@ -23,6 +26,7 @@ from merloco.models.protocols import (
     single_cells,
 )
 from merloco.pipelines.catalog.entries import Training
+from merloco.pipelines.catalog.problems import first_problem
 from merloco.pipelines.errors import UsageError
 
 RUN_VERSION = 4
@@ -82,10 +86,11 @@ def train_plan(
     seeds: Sequence[int],
     overrides: Mapping[str, Any],
     force: bool = False,
+    maps: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """The plan of training on some corpora and testing on some; for the arguments see `Plan` and `Cell`."""
     cell = Cell(Fold(tuple(train), tuple(test)), features, _tuple_or_none(modalities))
-    return Plan("train", "train", (cell,), tuple(seeds), _sorted(overrides), force=force)
+    return Plan("train", "train", (cell,), tuple(seeds), _sorted(overrides), _sorted(maps), force=force)
 
 
 def loco_plan(
@@ -95,6 +100,7 @@ def loco_plan(
     seeds: Sequence[int],
     overrides: Mapping[str, Any],
     force: bool = False,
+    maps: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """The plan of leaving each of some corpora out; for the arguments see `Plan` and `Cell`.
 
@@ -102,7 +108,7 @@ def loco_plan(
         ModelError: There are fewer than two corpora.
     """
     cells = (replace(cell, modalities=_tuple_or_none(modalities)) for cell in loco_cells(corpora, [features]))
-    return Plan("loco", "loco", tuple(cells), tuple(seeds), _sorted(overrides), force=force)
+    return Plan("loco", "loco", tuple(cells), tuple(seeds), _sorted(overrides), _sorted(maps), force=force)
 
 
 def _tuple_or_none(names: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -113,31 +119,56 @@ def _sorted(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(settings.items()))
 
 
-def experiment_plan(store: FeatureStore, name: str, seeds: tuple[int, ...] | None = None, force: bool = False) -> Plan:
-    """The plan of a named experiment of the catalog.
+def experiment_plan(
+    store: FeatureStore,
+    name: str,
+    seeds: Sequence[int] | None = None,
+    force: bool = False,
+    *,
+    corpora: Sequence[str] | None = None,
+    features: Sequence[str] | None = None,
+    modalities: Sequence[str] | None = None,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+    maps: Mapping[str, str] = MappingProxyType({}),
+) -> Plan:
+    """The plan of a named experiment of the catalog, as it is there or changed.
+
+    Args:
+        store: The store.
+        name: The experiment.
+        seeds: In place of its own, as are the next two.
+        force: See `Plan`.
+        corpora: Names.
+        features: Feature sets.
+        modalities: Some of each feature set's; all by default.
+        overrides: Training settings beside its own, which they replace.
+        maps: Corpus -> label map beside its own.
 
     Raises:
-        UsageError: The catalog has no such experiment.
+        UsageError: The catalog has no such experiment, corpus or feature set.
         ModelError: The protocol needs more corpora or modalities.
     """
     experiment = store.catalog.experiment(name)
-    corpora, sets, multi = experiment.corpora, experiment.feature_sets, experiment.multi_label
-    modalities = {s: tuple(store.catalog.feature_set(s).views) for s in sets}
+    corpora, sets = tuple(corpora or experiment.corpora), tuple(features or experiment.feature_sets)
+    multi = [corpus for corpus in experiment.multi_label if corpus in corpora]
+    chosen = {s: tuple(store.views(s, modalities)) for s in sets}
     cells = {
         "loco": lambda: loco_cells(corpora, sets),
         "cross_corpus": lambda: cross_corpus_cells(corpora, sets),
         "single": lambda: single_cells(corpora, sets, multi),
-        "ablation": lambda: ablation_cells(corpora, modalities, multi),
+        "ablation": lambda: ablation_cells(corpora, chosen, multi),
         "grid": lambda: grid_cells(corpora, sets, experiment.grid),
     }[experiment.protocol]()
+    if modalities is not None:
+        cells = [cell if cell.modalities else replace(cell, modalities=chosen[cell.feature_set]) for cell in cells]
     reported = [c for c in corpora if store.catalog.corpus(c).reported == "validation"]
     return Plan(
         experiment=name,
         protocol=experiment.protocol,
         cells=tuple(cells),
-        seeds=seeds or experiment.seeds,
-        overrides=_sorted(experiment.training),
-        maps=_sorted(experiment.maps),
+        seeds=tuple(seeds or experiment.seeds),
+        overrides=_sorted({**experiment.training, **overrides}),
+        maps=_sorted({corpus: m for corpus, m in {**experiment.maps, **maps}.items() if corpus in corpora}),
         selected_on_test=tuple(reported) if experiment.paper_protocol else (),
         force=force,
     )
@@ -149,13 +180,16 @@ def training_settings(store: FeatureStore, plan: Plan, cell: Cell) -> Training:
     A cell with another network than the catalog's has none of its options.
 
     Raises:
-        UsageError: There is no such network, or it does not take its options.
+        UsageError: A setting is wrong, there is no such network, or it does not take its options.
     """
     base = store.catalog.training.get(cell.feature_set, Training()).model_dump()
     own = {**dict(plan.overrides), **dict(cell.overrides)}
     if own.get("fusion", base["fusion"]) != base["fusion"]:
         base["fusion_options"] = {}
-    settings = Training.model_validate({**base, **own})
+    try:
+        settings = Training.model_validate({**base, **own})
+    except ValidationError as error:
+        raise UsageError(f"training setting {first_problem(error, Training)[1]}") from None
     if problem := settings_problem(settings):
         raise UsageError(problem[1])
     return settings

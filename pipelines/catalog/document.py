@@ -100,6 +100,19 @@ def read_document(path: Path) -> Document:
         raise DataError(f"{path}: lists or mappings within each other, too deep for a catalog") from None
 
 
+def read_value(text: str) -> Any:
+    """One value as a catalog would have it, for example of a command line.
+
+    Raises:
+        DataError: It is no YAML.
+    """
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+        return None if root is None else _Builder(Path()).build(root)
+    except (yaml.YAMLError, RecursionError):
+        raise DataError(f"{text!r} is no value that a catalog can have") from None
+
+
 class _Builder:
     """Nodes -> values."""
 

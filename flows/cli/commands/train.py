@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from merloco.flows.arguments import find_device, split_list
+from merloco.flows.arguments import find_device, parse_maps, parse_settings, split_list
 from merloco.flows.cli.console import note, print_rows, progress_bar, show
 from merloco.flows.cli.options import (
     CATALOG,
@@ -33,6 +33,15 @@ LossOption = Annotated[
     typer.Option("--loss", help="Cross-entropy weighted by inverse class frequency, or plain.", show_default="catalog"),
 ]
 EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Most epochs.", show_default="catalog")]
+FusionOption = Annotated[
+    str | None, typer.Option("--fusion", help="Fusion network, see `merloco kinds`.", show_default="catalog")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="KEY=VALUE, repeatable: any training setting, as a catalog has it.")
+]
+MapOption = Annotated[
+    list[str] | None, typer.Option("--map", help="CORPUS=MAP, repeatable: label map.", show_default="catalog")
+]
 RateOption = Annotated[float | None, typer.Option("--learning-rate", help="Learning rate.", show_default="catalog")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Train again even if the same run is in the store.")]
 LeaksOption = Annotated[bool, typer.Option("--show-leaks", help="Show scores on corpora that an encoder has seen.")]
@@ -47,9 +56,12 @@ def train(
     test: Annotated[str, typer.Option("--test", help="Comma-separated corpora to test on.")],
     features: FeaturesOption = "light",
     modalities: ModalitiesOption = None,
+    fusion: FusionOption = None,
     loss: LossOption = None,
     epochs: EpochsOption = None,
     learning_rate: RateOption = None,
+    set_: SetOption = None,
+    map_: MapOption = None,
     seeds: SeedsOption = "0",
     force: ForceOption = False,
     show_leaks: LeaksOption = False,
@@ -66,7 +78,7 @@ def train(
     from merloco.flows.experiments.plan import train_plan
     from merloco.flows.results.tables import print_results
 
-    overrides = _overrides(loss=loss, epochs=epochs, learning_rate=learning_rate)
+    overrides = parse_settings(set_, fusion=fusion, loss=loss, epochs=epochs, learning_rate=learning_rate)
     plan = train_plan(
         split_list(train_) or (),
         split_list(test) or (),
@@ -75,6 +87,7 @@ def train(
         _seeds(seeds),
         overrides,
         force,
+        parse_maps(map_, open_store(catalog, store).catalog),
     )
     outcomes = run_plan(catalog, store, plan, flow, device)
     print_results(outcomes, f"Trained on {train_}, tested on {test}", output, show_leaks)
@@ -86,9 +99,12 @@ def loco(
     ] = None,
     features: FeaturesOption = "light",
     modalities: ModalitiesOption = None,
+    fusion: FusionOption = None,
     loss: LossOption = None,
     epochs: EpochsOption = None,
     learning_rate: RateOption = None,
+    set_: SetOption = None,
+    map_: MapOption = None,
     seeds: SeedsOption = "0,1,2",
     force: ForceOption = False,
     show_leaks: LeaksOption = False,
@@ -109,7 +125,8 @@ def loco(
         split_list(corpora),
         modalities=split_list(modalities),
         seeds=_seeds(seeds),
-        overrides=_overrides(loss=loss, epochs=epochs, learning_rate=learning_rate),
+        overrides=parse_settings(set_, fusion=fusion, loss=loss, epochs=epochs, learning_rate=learning_rate),
+        maps=map_,
         force=force,
         output=output,
         flow=flow,
@@ -127,6 +144,7 @@ def run_loco(
     modalities: list[str] | None = None,
     seeds: tuple[int, ...] = (0, 1, 2),
     overrides: Mapping[str, Any] = MappingProxyType({}),
+    maps: list[str] | None = None,
     force: bool = False,
     output: Any = "table",
     flow: bool | None = None,
@@ -137,17 +155,28 @@ def run_loco(
     from merloco.flows.experiments.plan import loco_plan
     from merloco.flows.results.tables import print_results
 
-    names = open_store(catalog, store).corpora(corpora)
-    plan = loco_plan(names, features, modalities, seeds, overrides, force)
+    opened = open_store(catalog, store)
+    names = opened.corpora(corpora)
+    plan = loco_plan(names, features, modalities, seeds, overrides, force, parse_maps(maps, opened.catalog))
     outcomes = run_plan(catalog, store, plan, flow, device)
     print_results(outcomes, "Leave one corpus out", output, show_leaks)
 
 
 def experiment(
     name: Annotated[str | None, typer.Argument(help="Experiment of the catalog; they are listed without one.")] = None,
+    corpora: Annotated[
+        str | None, typer.Option("--corpora", help="Comma-separated corpora.", show_default="the experiment's")
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option("--features", help="Comma-separated feature sets.", show_default="the experiment's")
+    ] = None,
+    modalities: ModalitiesOption = None,
+    fusion: FusionOption = None,
     seeds: Annotated[
         str | None, typer.Option("--seeds", help="Comma-separated seeds.", show_default="the experiment's")
     ] = None,
+    set_: SetOption = None,
+    map_: MapOption = None,
     force: ForceOption = False,
     show_leaks: LeaksOption = False,
     device: DeviceOption = "auto",
@@ -156,9 +185,10 @@ def experiment(
     output: FormatOption = "table",
     flow: FlowOption = None,
 ) -> None:
-    """Run a named experiment of the catalog and print its tables, published values beside ours.
+    """Run an experiment of the catalog, as it is or changed, and print its tables, published values beside ours.
 
     Example: merloco experiment cross_corpus --store demo/store
+    Example: merloco experiment single --corpora iemocap --map iemocap=four --fusion late --store demo/store
     """
     import pyarrow as pa
 
@@ -174,7 +204,18 @@ def experiment(
     from merloco.flows.results.paper import result_tables
     from merloco.flows.results.tables import plain_table
 
-    plan = experiment_plan(open_store(catalog, store), name, None if seeds is None else _seeds(seeds), force)
+    opened = open_store(catalog, store)
+    plan = experiment_plan(
+        opened,
+        name,
+        None if seeds is None else _seeds(seeds),
+        force,
+        corpora=split_list(corpora),
+        features=split_list(features),
+        modalities=split_list(modalities),
+        overrides=parse_settings(set_, fusion=fusion),
+        maps=parse_maps(map_, opened.catalog),
+    )
     outcomes = run_plan(catalog, store, plan, flow, device)
     if output != "table":
         show(plain_table(outcomes, own=True), output)
@@ -226,7 +267,3 @@ def _seeds(value: str) -> tuple[int, ...]:
     if not parts or not all(part.isdigit() for part in parts):
         raise UsageError(f"--seeds {value!r}: expected whole numbers, for example 0,1,2")
     return tuple(int(part) for part in parts)
-
-
-def _overrides(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
