@@ -76,6 +76,8 @@ class RunSummary:
     """Modalities of the cell that no training row has, so that the run does without."""
     validated_on: int | None = None
     """How many rows chose the weights."""
+    reference: Mapping[str, Mapping[str, Any]] | None = None
+    """Tested corpus -> the row of `results` of logistic regression on the same rows and features."""
 
 
 def train_plan(

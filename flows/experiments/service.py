@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from merloco.features.runs import finished_runs, write_run
+from merloco.features.runs import finished_runs, run_path, write_run
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.jobs import Job, plan_jobs
 from merloco.flows.experiments.plan import Plan, RunSummary, train_config, training_settings
+from merloco.flows.experiments.references import reference_job, reference_results
 from merloco.flows.experiments.records import environment, epochs_table, metrics_table, predictions_table, result_row
 from merloco.models.fusion.divergence import DivergedError, joined
 from merloco.models.fusion.spec import RunResult, RunSpec
 from merloco.models.fusion.trainer import train_runs
 from merloco.models.metrics.evaluation import evaluate
 from merloco.models.protocols import run_spec
+from merloco.pipelines.catalog.entries import Training
 from merloco.pipelines.errors import DataError
 
 Progress = Callable[[RunSpec, dict[str, float]], None]
@@ -85,7 +89,29 @@ def execute(
             outcomes[position] = outcome
             if finished:
                 finished(None)
-    return [outcomes[position] for position in sorted(outcomes)]
+    references = _fit_references(store.root, [jobs[position] for position in sorted(outcomes)], device)
+    return [
+        replace(outcomes[position], reference=reference)
+        for position, reference in zip(sorted(outcomes), references, strict=True)
+    ]
+
+
+def _fit_references(root: Path, jobs: Sequence[Job], device: str) -> list[dict[str, dict[str, Any]] | None]:
+    """Fit the baselines of jobs that the store does not have yet; what each job's came to."""
+    baselines = [reference_job(job) for job in jobs]
+    missing = {run_path(root, job.config): job for job in baselines}
+    missing = {path: job for path, job in missing.items() if not (path / "config.json").is_file()}
+    pending = list(missing.values())
+    runs = []
+    for job in pending:
+        settings = Training.model_validate(job.config["training"])
+        config = train_config(settings, tuple(job.config["views"]), job.cell.task)
+        spec = run_spec(job.dataset, job.cell.fold, config, job.seed, job.config["selected_on_test"])
+        runs.append((job.dataset, spec))
+    with closing(train_runs(runs, device=device)) as results:
+        for result in results:
+            _write(root, pending[result.position], result)
+    return [reference_results(root, job.config) for job in baselines]
 
 
 def _known(root: Path, jobs: Sequence[Job], force: bool) -> tuple[dict[int, RunSummary], list[int], list[int]]:

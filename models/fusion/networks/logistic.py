@@ -50,28 +50,29 @@ class Logistic(nn.Module):
         from sklearn.linear_model import LogisticRegression
 
         rows = torch.cat([features[m] for m in self.modalities], dim=-1).cpu().numpy()
-        model = LogisticRegression(
-            C=self.C, max_iter=self.iterations, class_weight="balanced" if balanced else None, tol=1e-3
-        )
-        classes = self.classifier.out_features
-        weight = np.zeros((classes, rows.shape[1]))
-        bias = np.full(classes, NEVER)
+        weighting = "balanced" if balanced else None
+        model = LogisticRegression(C=self.C, max_iter=self.iterations, class_weight=weighting, tol=1e-3)
+        weight = np.zeros((self.classifier.out_features, rows.shape[1]))
+        bias = np.full(len(weight), NEVER)
+
+        def fit(rows: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            """Weights and biases of each class that there is; scikit-learn wants two, and of two gives one side."""
+            if (label == label[0]).all():
+                return np.zeros((1, rows.shape[1])), np.array([-NEVER])
+            model.fit(rows, label)
+            if len(model.classes_) > 2:
+                return model.coef_, model.intercept_
+            return np.concatenate([-model.coef_, model.coef_]) / 2, np.concatenate([-model.intercept_, model.intercept_]) / 2
+
         if task == "single":
-            model.fit(rows, truth["label"].cpu().numpy())
-            if len(model.classes_) == 2:  # scikit-learn keeps the second class's side alone
-                weight[model.classes_] = np.concatenate([-model.coef_, model.coef_]) / 2
-                bias[model.classes_] = np.concatenate([-model.intercept_, model.intercept_]) / 2
-            else:
-                weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
+            label = truth["label"].cpu().numpy()
+            found = np.unique(label)
+            weight[found], bias[found] = fit(rows, label)
         else:
             target, mask = truth["target"].cpu().numpy() > 0, truth["mask"].cpu().numpy()
-            for k in range(classes):
-                known = mask[:, k]
-                if len(np.unique(target[known, k])) == 2:
-                    model.fit(rows[known], target[known, k])
-                    weight[k], bias[k] = model.coef_[0], model.intercept_[0]
-                elif target[known, k].any():
-                    bias[k] = -NEVER
+            for k in np.flatnonzero((target & mask).any(axis=0)):
+                own_weight, own_bias = fit(rows[mask[:, k]], target[mask[:, k], k])
+                weight[k], bias[k] = own_weight[-1] - own_weight[0], own_bias[-1] - own_bias[0]
         with torch.no_grad():
             self.classifier.weight.copy_(torch.from_numpy(weight))
             self.classifier.bias.copy_(torch.from_numpy(bias))
