@@ -18,8 +18,8 @@ REFERENCE = "reference"
 def reference_job(job: Job) -> Job:
     """The baseline of a run: one seed, features standardized, the run's own loss, none of its other settings."""
     settings = Training(fusion="logistic", standardize=True, loss=job.config["training"]["loss"])
-    config = {**job.config, "experiment": REFERENCE, "protocol": REFERENCE, "seed": 0, "training": settings.model_dump()}
-    config.pop("fusion_version", None)
+    about = {"experiment": REFERENCE, "protocol": REFERENCE, "seed": 0, "training": settings.model_dump()}
+    config = {key: value for key, value in job.config.items() if key != "fusion_version"} | about
     return replace(job, cell=replace(job.cell, overrides=(), nullify=False), seed=0, config=config)
 
 

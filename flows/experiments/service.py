@@ -12,8 +12,8 @@ from merloco.features.runs import finished_runs, run_path, write_run
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.jobs import Job, plan_jobs
 from merloco.flows.experiments.plan import Plan, RunSummary, train_config, training_settings
-from merloco.flows.experiments.references import reference_job, reference_results
 from merloco.flows.experiments.records import environment, epochs_table, metrics_table, predictions_table, result_row
+from merloco.flows.experiments.references import reference_job, reference_results
 from merloco.models.fusion.divergence import DivergedError, joined
 from merloco.models.fusion.spec import RunResult, RunSpec
 from merloco.models.fusion.trainer import train_runs

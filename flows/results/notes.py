@@ -37,12 +37,28 @@ def result_notes(outcomes: Sequence[RunSummary], show_leaks: bool = False) -> li
         shown = "shown, not averaged" if show_leaks else "-; --show-leaks shows it"
         sentences.append(f"{corpus}: leak, an encoder of a feature set here was trained on it ({shown})")
     sentences += [sentence for score in scores for sentence in _collapsed(score)]
+    sentences += [sentence for score in scores if (sentence := _loses(score, show_leaks))]
     seeds = len({outcome.seed for outcome in outcomes})
     averaged = f", mean ± STD over {seeds} seeds" if seeds > 1 else ""
     sentences.append(f"\nScores in %{averaged}, on the classes that the tested corpus annotates.")
     if any("wacc" in score.first for score in scores):
         sentences.append(MULTI_LABEL)
     return sentences
+
+
+def _loses(score: Score, show_leaks: bool) -> str | None:
+    """That a run is no better than logistic regression."""
+    if score.first["nullified"] is not None or (score.leaked and not show_leaks):
+        return None
+    own, baseline = score.mean("uar"), score.reference("uar")
+    if not own < baseline:
+        return None
+    cell = score.cell
+    settings = "".join(f", {name} {value}" for name, value in cell.overrides)
+    return (
+        f"{score.corpus}: trained on {', '.join(cell.fold.train)} ({cell.feature_set}{settings}), the network (UAR "
+        f"{own:.1f}) loses to logistic regression on the same rows and features ({baseline:.1f})"
+    )
 
 
 def _collapsed(score: Score) -> list[str]:
@@ -68,6 +84,7 @@ def column_notes(outcomes: Sequence[RunSummary]) -> list[str]:
     if resampled:
         notes.append(f"95 % CI: of the UAR, {resampling_sentence(sorted(resampled))}.")
     notes.append(
+        "logistic: logistic regression on the same rows and features, classes balanced as in training.\n"
         "majority: always the most frequent training class; its UAR is chance level. chance: guessing every class."
     )
     reused = sum(outcome.reused for outcome in outcomes)

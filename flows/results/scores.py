@@ -54,6 +54,11 @@ class Score:
         """Recall of a class in percent, averaged over the seeds; NaN where the corpus has none of it."""
         return 100 * mean_std([result["recall"].get(name, float("nan")) for result in self.results])[0]
 
+    def reference(self, metric: str) -> float:
+        """Of logistic regression on the same rows and features, in percent; NaN where it was not fitted."""
+        known = self.outcomes[0].reference or {}
+        return 100 * float(known.get(self.corpus, {}).get(metric, float("nan")))
+
     def text(self, metric: str = "uar", show_leaks: bool = True) -> str:
         """`mean ± STD`, the mean alone for one seed; `-` where undefined, or a leak that is not to be shown."""
         return "-" if self.leaked and not show_leaks else mean_and_std(*self.mean_std(metric))

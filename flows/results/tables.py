@@ -62,15 +62,19 @@ def result_rows(outcomes: Sequence[RunSummary], show_leaks: bool = False) -> lis
             if metric == "uar":
                 row["95 % CI"] = "-" if score.leaked and not show_leaks else score.interval()
             if not score.leaked:
-                averages.setdefault(metric, []).append(score.mean(metric))
+                averages.setdefault(TITLES[metric], []).append(score.mean(metric))
+                if metric == "uar":
+                    averages.setdefault("logistic UAR", []).append(score.reference(metric))
+        row["logistic UAR"] = "-" if score.leaked and not show_leaks else number(score.reference("uar"))
         row["majority UAR"] = f"{100 * first['majority']['uar']:.1f}"
         row["majority wF1"] = f"{100 * first['majority']['weighted_f1']:.1f}"
         row["chance wF1"] = f"{100 * first['chance']['weighted_f1']:.1f}" if first["chance"] else "-"
         row["classes"] = sum(count > 0 for count in first["support"].values())
         rows.append(row)
-    if len(averages.get("uar", [])) > 1:
-        means = {TITLES[metric]: f"{mean_std(values)[0]:.1f}" for metric, values in averages.items()}
-        rows.append({**dict.fromkeys(rows[0], ""), "tested on": f"average of {len(averages['uar'])} corpora", **means})
+    count = len(averages.get(TITLES["uar"], []))
+    if count > 1:
+        means = {title: number(mean_std(values)[0]) for title, values in averages.items()}
+        rows.append({**dict.fromkeys(rows[0], ""), "tested on": f"average of {count} corpora", **means})
     return rows
 
 
@@ -135,6 +139,11 @@ def plain_table(outcomes: Sequence[RunSummary], own: bool = False) -> pa.Table:
                     **{metric: result.get(metric) for metric in TITLES},
                     **{key: (result.get("interval") or {}).get(key) for key in ("low", "high", "resampled")},
                     **over_seeds[id(result)],
+                    **{
+                        f"logistic_{metric}": (outcome.reference or {}).get(result["corpus"], {}).get(metric)
+                        for metric in TITLES
+                        if metric in result
+                    },
                     **{f"majority_{key}": value for key, value in result["majority"].items()},
                     **{f"chance_{key}": value for key, value in result["chance"].items()},
                     **{f"coverage_{m}": share for m, share in result["coverage"].items()},

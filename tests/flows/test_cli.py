@@ -111,7 +111,7 @@ def test_malformed_sql(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
 
 def test_wrong_usage_exits_with_two(capsys: pytest.CaptureFixture) -> None:
     assert merloco(capsys, "ingest", "meld", "--root", "nonsense")[0] == 2
-    assert merloco(capsys, "plan", "--modalities", "sound")[0] == 2
+    assert merloco(capsys, "train", "--train", "meld", "--test", "meld", "--seeds", "one")[0] == 2
     assert merloco(capsys, "plan", "--nonsense")[0] == 2
 
 

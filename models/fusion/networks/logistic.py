@@ -62,7 +62,8 @@ class Logistic(nn.Module):
             model.fit(rows, label)
             if len(model.classes_) > 2:
                 return model.coef_, model.intercept_
-            return np.concatenate([-model.coef_, model.coef_]) / 2, np.concatenate([-model.intercept_, model.intercept_]) / 2
+            sides = np.array([[-0.5], [0.5]])
+            return sides * model.coef_, sides[:, 0] * model.intercept_
 
         if task == "single":
             label = truth["label"].cpu().numpy()
