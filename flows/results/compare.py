@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from merloco.features.store import FeatureStore
+from merloco.flows.results.pairing import By
 from merloco.models.metrics.intervals import DIALOGUES, UTTERANCES, clusters_of, score_intervals
 from merloco.models.metrics.resampling import Interval, bootstrap, permutation_test
 from merloco.models.metrics.statistics import McNemar, holm, mcnemar
 from merloco.pipelines.errors import DataError
 
-By = Literal["utterance", "dialogue"]
-"""What is resampled and swapped as a whole."""
 Labels = dict[str, tuple[str, str]]
 """Sample id -> (truth, prediction)."""
 
@@ -56,7 +54,12 @@ class Agreement:
 
 
 def compare_runs(
-    store: FeatureStore, first: Path, second: Path, metrics: Sequence[str] = ("uar",), by: By | None = None
+    store: FeatureStore,
+    first: Path,
+    second: Path,
+    metrics: Sequence[str] = ("uar",),
+    by: By | None = None,
+    tested: bool = True,
 ) -> tuple[list[MetricComparison], list[Agreement]]:
     """Compare two runs on every corpus that both tested.
 
@@ -66,6 +69,7 @@ def compare_runs(
         second: Folder of the second run.
         metrics: Scores to compare, names of `merloco.models.metrics.resampling.METRICS`.
         by: Whether utterances are resampled and swapped, or whole dialogues; None: what the runs' own intervals take.
+        tested: Whether the tests are made; without them every p is NaN.
 
     Returns:
         A row per corpus and metric, and a McNemar table per corpus.
@@ -89,7 +93,9 @@ def compare_runs(
         if groups is not None and len(set(groups)) < 2:
             raise DataError(f"{corpus}: all {len(shared)} shared utterances are of one dialogue: use --by utterance")
         drawn = bootstrap(true, np.stack([one, other]), len(names), groups)
-        p_values = permutation_test(true, one, other, len(names), metrics, groups)
+        p_values = dict.fromkeys(metrics, float("nan"))
+        if tested:
+            p_values = permutation_test(true, one, other, len(names), metrics, groups)
         own = [score_intervals(truth, labels[None], clusters).metrics for labels in predicted]
         for metric in metrics:
             intervals = [drawn.interval(metric, k) if by else own[k][metric] for k in (0, 1)]
@@ -110,11 +116,13 @@ def compare_runs(
                 )
             )
         table = mcnemar(true, one, other)
+        if not tested:
+            table = replace(table, p=float("nan"))
         agreements.append(Agreement(corpus, table, table.p))
     if not rows:
-        tested = [", ".join(sorted(corpora)) for corpora in predictions]
+        corpora = [", ".join(sorted(tested_on)) for tested_on in predictions]
         raise DataError(
-            f"runs {first.name!r} (tested on {tested[0]}) and {second.name!r} (tested on {tested[1]}) predicted no "
+            f"runs {first.name!r} (tested on {corpora[0]}) and {second.name!r} (tested on {corpora[1]}) predicted no "
             "utterance in common: nothing to compare"
         )
     corrected = holm([row.p for row in rows])

@@ -25,7 +25,7 @@ def intervals_of(runs: Sequence[Path], corpus: str) -> ScoreIntervals | None:
     Returns:
         None where the runs keep no prediction of one label for it.
     """
-    tables = [_predictions(folder / "predictions.parquet", corpus) for folder in runs]
+    tables = [predictions_of(folder, corpus) for folder in runs]
     shared = set.intersection(*(set(ids) for ids, *_ in tables))
     if not shared:
         return None
@@ -39,9 +39,9 @@ def intervals_of(runs: Sequence[Path], corpus: str) -> ScoreIntervals | None:
     return score_intervals(truth, np.stack(predictions), clusters)
 
 
-def _predictions(path: Path, corpus: str) -> tuple[np.ndarray, ...]:
+def predictions_of(run: Path, corpus: str) -> tuple[np.ndarray, ...]:
     """Sample ids in order, and truth, prediction and cluster of each; a run of merloco 0.1.0 keeps no cluster."""
-    rows = ds.dataset(str(path), schema=PREDICTIONS_SCHEMA)
+    rows = ds.dataset(str(run / "predictions.parquet"), schema=PREDICTIONS_SCHEMA)
     wanted = (ds.field("corpus") == corpus) & ds.field("truth").is_valid() & ds.field("prediction").is_valid()
     table = rows.to_table(columns=COLUMNS, filter=wanted).sort_by("sample_id")
     table = table.set_column(3, "cluster", pc.coalesce(table["cluster"], table["sample_id"]))

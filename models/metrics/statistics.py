@@ -1,9 +1,10 @@
-"""Uncertainty of scores in closed form: spread over seeds, chance rows, McNemar's test, Holm's correction."""
+"""Uncertainty of scores in closed form: spread over seeds, chance rows, McNemar's test, Holm's correction, letters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase
 
 import numpy as np
 
@@ -107,3 +108,25 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     factors = len(order) - np.arange(len(order))
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
     return adjusted
+
+
+def letter_groups(number: int, different: Collection[tuple[int, int]]) -> list[str]:
+    """Letters such that two systems share one exactly if they are not found different (Piepho 2004).
+
+    The insert-and-absorb algorithm: a group that holds a pair that differs is split in two, and a group within another
+    is dropped.
+
+    Args:
+        number: Of systems, in the order of a ranking.
+        different: Pairs (i, j), i < j, that differ.
+
+    Returns:
+        The letters of each, for example `["a", "ab", "b"]`; the first system has an `a`.
+    """
+    groups = [frozenset(range(number))]
+    for i, j in sorted(different):
+        split = [part for group in groups for part in ((group - {i}, group - {j}) if {i, j} <= group else (group,))]
+        groups = [group for group in dict.fromkeys(split) if not any(group < other for other in split)]
+    groups.sort(key=sorted)
+    names = [ascii_lowercase[k % 26] + str(k // 26 or "") for k in range(len(groups))]
+    return ["".join(name for name, group in zip(names, groups, strict=True) if i in group) for i in range(number)]

@@ -14,6 +14,7 @@ from tests.helpers.run_files import make_run
 from tests.helpers.store_files import CATALOG, make_store
 
 TRUTH = ("neutral", "happy", "sad", "angry")
+PLAIN = {"loss": "plain"}
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def pair(root: Path) -> tuple[Path, Path]:
     FeatureStore.open(root, load_catalog(CATALOG), create=True)
     good = {"meld": predicted("meld", 100, 0.8, 1), "afew": predicted("afew", 60, 0.6, 2)}
     poor = {"meld": predicted("meld", 95, 0.4, 3, first=10), "afew": predicted("afew", 60, 0.55, 4)}
-    return make_run(root, good, "good"), make_run(root, poor, "poor", seed=1)
+    return make_run(root, good, "good"), make_run(root, poor, "poor", seed=1, training=PLAIN)
 
 
 def test_scores_are_those_of_the_shared_utterances(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_the_table_names_the_runs_and_corrects_over_all_its_rows(capsys: pytest.
 def test_whole_dialogues_are_resampled_on_request(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     make_store(tmp_path, n=100, extracted=False)
     make_run(tmp_path, {"meld": predicted("meld", 100, 0.8, 1)}, "good")
-    make_run(tmp_path, {"meld": predicted("meld", 100, 0.4, 3)}, "poor")
+    make_run(tmp_path, {"meld": predicted("meld", 100, 0.4, 3)}, "poor", training=PLAIN)
     arguments = ["compare", "good", "poor", "--store", str(tmp_path), "--format", "json"]
     (by_dialogue,) = json.loads(merloco(capsys, *arguments, "--by", "dialogue")[1])
     (by_utterance,) = json.loads(merloco(capsys, *arguments, "--by", "utterance")[1])
@@ -107,7 +108,7 @@ def test_runs_that_cannot_be_compared_are_one_sentence(capsys: pytest.CaptureFix
     code, _, err = merloco(capsys, "compare", "good", "other", "--store", str(tmp_path))
     assert code == 1 and "(tested on mosei) predicted no utterance in common" in the_sentence(err)
     moved = {i: ("fear", p) for i, (_, p) in predicted("meld", 100, 0.8, 1).items()}
-    make_run(tmp_path, {"meld": moved}, "moved")
+    make_run(tmp_path, {"meld": moved}, "moved", training=PLAIN)
     code, _, err = merloco(capsys, "compare", "good", "moved", "--store", str(tmp_path))
     assert code == 1 and "disagree on the truth of 100 of 100" in the_sentence(err)
 
@@ -129,6 +130,6 @@ def test_a_store_without_runs_and_a_single_dialogue_are_one_sentence(
     code, _, err = merloco(capsys, "compare", "a", "b", "--store", str(tmp_path))
     assert code == 1 and "holds no run" in the_sentence(err)
     make_run(tmp_path, {"meld": predicted("meld", 5, 0.8, 1)}, "good")
-    make_run(tmp_path, {"meld": predicted("meld", 5, 0.4, 3)}, "poor")
+    make_run(tmp_path, {"meld": predicted("meld", 5, 0.4, 3)}, "poor", training=PLAIN)
     code, _, err = merloco(capsys, "compare", "good", "poor", "--by", "dialogue", "--store", str(tmp_path))
     assert code == 1 and "are of one dialogue: use --by utterance" in the_sentence(err)

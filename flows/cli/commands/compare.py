@@ -1,26 +1,43 @@
-"""The command that compares two runs: compare."""
+"""The command that compares systems, or two runs: compare."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from merloco.flows.arguments import split_list
-from merloco.flows.cli.console import note, print_records, show
+from merloco.flows.cli.console import Format, note, show
 from merloco.flows.cli.options import CATALOG, CatalogOption, FormatOption, StoreOption, open_store
-from merloco.flows.results.text import TITLES
 from merloco.pipelines.errors import UsageError, suggest
 
 if TYPE_CHECKING:
-    from merloco.flows.results.compare import Agreement, MetricComparison
-    from merloco.models.metrics.resampling import Interval
+    from merloco.features.store import FeatureStore
+    from merloco.flows.results.pairing import By
+    from merloco.flows.results.systems import System
+
+ONE_SEED = (
+    "One seed each: the difference between seeds is not known, so the tests speak of these two runs only, not of their "
+    "settings."
+)
+SEEDS_ALONE = (
+    "A and B are two seeds of one setting: what differs is chance, and no test is made. Compare systems, for example "
+    "`merloco compare loss=plain loss=balanced`."
+)
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="RUN", help="A run, experiment/run, or the beginning of its name.")],
-    second: Annotated[str, typer.Argument(metavar="RUN", help="The run that is compared with it.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SYSTEM...",
+            help="Two or more: an experiment, setting=value (joined by commas), a run or the beginning of its name.",
+        ),
+    ],
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", help="Take only its runs.", show_default="all runs of the store")
+    ] = None,
     metric: Annotated[
         str, typer.Option("--metric", help="Comma-separated: uar, macro_f1, weighted_f1, accuracy.")
     ] = "uar",
@@ -28,7 +45,7 @@ def compare(
         Literal["utterance", "dialogue"] | None,
         typer.Option(
             "--by",
-            help="What is resampled and swapped as a whole.",
+            help="What is independent, and resampled as a whole.",
             show_default="dialogue where a corpus has ten or more, as in every table",
         ),
     ] = None,
@@ -36,105 +53,82 @@ def compare(
     store: StoreOption = None,
     output: FormatOption = "table",
 ) -> None:
-    """Compare two runs on the utterances that both predicted: intervals, difference, paired tests.
+    """Compare systems over the folds, seeds and utterances that all have: differences, paired tests, effect by class.
 
-    Example: merloco compare loco-test-meld-seed0 loco-test-meld-seed1 --metric uar,macro_f1 --store demo/store
+    A system is all runs of one setting. Three or more are ranked, with groups that do not differ.
+
+    Example: merloco compare loss=balanced loss=plain --experiment loco --store demo/store
+
+    Example: merloco compare modalities=text modalities=audio,text loco,modalities=audio,video,text
+
+    Example: merloco compare loco-test-meld-seed0 cross_corpus/train-test-meld-seed0 --metric uar,macro_f1
     """
-    from merloco.features.runs import find_run, read_config
-    from merloco.flows.results.compare import compare_runs
+    import pyarrow as pa
+
+    from merloco.flows.cli.comparison_tables import print_comparison, print_ranking
+    from merloco.flows.results.system_comparison import (
+        compare_systems,
+        comparison_rows,
+        rank_systems,
+        ranking_rows,
+    )
+    from merloco.flows.results.systems import find_systems, require_distinct
     from merloco.models.metrics.resampling import METRICS
 
     metrics = list(dict.fromkeys(split_list(metric) or ()))
     for name in metrics:
         if name not in METRICS:
             raise UsageError(f"unknown metric {name!r}: {suggest(name, METRICS)}")
+    if len(names) < 2:
+        raise UsageError(f"nothing to compare {names[0]!r} with: expected two systems or more")
     opened = open_store(catalog, store)
-    folders = find_run(opened.root, first), find_run(opened.root, second)
-    if folders[0] == folders[1]:
-        raise UsageError(f"{first!r} and {second!r} are the same run: expected two")
-    for folder in folders:
-        if read_config(folder)["config"].get("task") == "multi":
-            note(f"{folder.name}: of several labels at once; compared by its most probable class, where one is true")
-    rows, agreements = compare_runs(opened, *folders, metrics, by)
-    if output != "table":
-        import pyarrow as pa
-
-        show(pa.Table.from_pylist(_plain_rows(rows, agreements)), output)
+    systems = find_systems(opened.root, names, experiment)
+    require_distinct(systems)
+    for run in (run for system in systems for run in system.all_runs[:1]):
+        if run.settings["task"] == "multi":
+            note(
+                f"{run.folder.name}: of several labels at once; compared by its most probable class, where one is true"
+            )
+    if len(systems) == 2 and all(system.single for system in systems):
+        _compare_two_runs(opened, systems, metrics, by, output)
         return
-    for letter, folder in zip("AB", folders, strict=True):
+    if len(systems) == 2:
+        comparison = compare_systems(systems, metrics, by)
+        if output == "table":
+            print_comparison(systems, comparison)
+            return
+        rows, notes = comparison_rows(comparison), comparison.notes
+    else:
+        ranking = rank_systems(systems, metrics, by)
+        if output == "table":
+            print_ranking(systems, ranking)
+            return
+        rows, notes = ranking_rows(ranking), ranking.notes
+    for sentence in notes:
+        note(sentence)
+    show(pa.Table.from_pylist(rows), output)
+
+
+def _compare_two_runs(
+    store: FeatureStore, systems: Sequence[System], metrics: Sequence[str], by: By | None, output: Format
+) -> None:
+    """Two runs on their utterances; how much other seeds would change is not known."""
+    import pyarrow as pa
+
+    from merloco.flows.cli.comparison_tables import print_runs, run_rows
+    from merloco.flows.results.compare import compare_runs
+    from merloco.flows.results.systems import same_setting
+
+    first, second = (system.all_runs[0].folder for system in systems)
+    seeds_alone = same_setting(*systems)
+    rows, agreements = compare_runs(store, first, second, metrics, by, tested=not seeds_alone)
+    sentence = SEEDS_ALONE if seeds_alone else ONE_SEED
+    if output != "table":
+        note(sentence)
+        show(pa.Table.from_pylist(run_rows(rows, agreements)), output)
+        return
+    for letter, folder in zip("AB", (first, second), strict=True):
         print(f"{letter}  {folder.parent.name}/{folder.name}")
     print()
-    _print(rows, agreements)
-
-
-def _print(rows: Sequence[MetricComparison], agreements: Sequence[Agreement]) -> None:
-    lines = [
-        {
-            "corpus": row.corpus,
-            "metric": TITLES[row.metric],
-            "n": row.n,
-            "resampled": f"{row.units} {row.resampled}",
-            "only A": row.only_first,
-            "only B": row.only_second,
-            "A": _percent(row.first),
-            "B": _percent(row.second),
-            "A - B": _percent(row.difference, "+z.1f"),
-            "p": row.p,
-            "p (Holm)": row.p_holm,
-        }
-        for row in rows
-    ]
-    print_records(lines, "Scores in % with 95 % intervals")
-    print()
-    tables = [
-        {
-            "corpus": a.corpus,
-            "both right": a.table.both_right,
-            "only A right": a.table.first_right,
-            "only B right": a.table.second_right,
-            "both wrong": a.table.both_wrong,
-            "p": a.table.p,
-            "p (Holm)": a.p_holm,
-            "test": "exact binomial" if a.table.exact else "chi-squared, continuity",
-        }
-        for a in agreements
-    ]
-    print_records(tables, "McNemar: utterances")
-    print("\nIntervals: percentile bootstrap, 2,000 resamples. only A, only B: not in both, left out.")
-    print("p: two-sided paired permutation test, 10,000 random swaps. Holm: over all rows of a table.")
-    print("McNemar's test takes utterances as independent, whatever is resampled.")
-
-
-def _percent(interval: Interval, form: str = "z.1f") -> str:
-    value, low, high = (format(100 * number, form) for number in (interval.value, interval.low, interval.high))
-    return f"{value} [{low}, {high}]"
-
-
-def _plain_rows(rows: Sequence[MetricComparison], agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
-    """One row per corpus and metric, unrounded, for machines; McNemar's columns repeat for every metric."""
-    tables = {a.corpus: a for a in agreements}
-    return [
-        {
-            "corpus": row.corpus,
-            "metric": row.metric,
-            "n": row.n,
-            "units": row.units,
-            "resampled": row.resampled,
-            "only_first": row.only_first,
-            "only_second": row.only_second,
-            **{
-                f"{name}{end}": getattr(getattr(row, name), key)
-                for name in ("first", "second", "difference")
-                for end, key in (("", "value"), ("_low", "low"), ("_high", "high"))
-            },
-            "p": row.p,
-            "p_holm": row.p_holm,
-            **{
-                name: getattr(tables[row.corpus].table, name)
-                for name in ("both_right", "first_right", "second_right", "both_wrong")
-            },
-            "mcnemar_p": tables[row.corpus].table.p,
-            "mcnemar_p_holm": tables[row.corpus].p_holm,
-        }
-        for row in rows
-    ]
+    print_runs(rows, agreements)
+    print(sentence)
