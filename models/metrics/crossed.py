@@ -181,10 +181,10 @@ class _CriticalValue:
         from scipy.special import stdtr
 
         alone = np.maximum(2 * stdtr(self.freedom, -t), TINY)
-        low, high = float(np.log(alone.min())), float(np.log(alone.max()))
-        if high - low < ROUNDING:
-            return float(np.exp(high))
-        return float(np.exp(brentq(lambda log_p: self.at(np.exp(log_p)) - t, low - ROUNDING, high + ROUNDING)))
+        low, high = float(alone.min()), float(alone.max())
+        if self.at(low) <= t or self.at(high) >= t:  # the parts agree, but for rounding
+            return low if self.at(low) <= t else high
+        return float(np.exp(brentq(lambda log_p: self.at(np.exp(log_p)) - t, np.log(low), np.log(high))))
 
 
 TINY = 1e-200

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
-from merloco.models.metrics.statistics import EXACT_BELOW, chance, holm, mcnemar, mean_std
+from merloco.models.metrics.statistics import EXACT_BELOW, chance, holm, letter_groups, mcnemar, mean_std
 
 
 def test_mean_and_sample_std_over_the_defined_seeds() -> None:
@@ -61,3 +61,19 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]
     failed = [i for i, p in enumerate(ordered) if p > 0.05 / (len(ordered) - i)]
     rejected = ordered[: failed[0] if failed else len(ordered)]
     assert sorted(np.array(p_values)[holm(p_values) <= 0.05].tolist()) == rejected
+
+
+def test_letters_by_hand() -> None:
+    assert letter_groups(3, set()) == ["a", "a", "a"]
+    assert letter_groups(3, {(0, 2)}) == ["a", "ab", "b"]
+    assert letter_groups(3, {(0, 1), (0, 2), (1, 2)}) == ["a", "b", "c"]
+    assert letter_groups(4, {(0, 2), (0, 3), (1, 3)}) == ["a", "ab", "bc", "c"]
+
+
+@given(st.integers(1, 7), st.data())
+def test_two_systems_share_a_letter_exactly_if_they_do_not_differ(number: int, data: st.DataObject) -> None:
+    pairs = [(i, j) for i in range(number) for j in range(i + 1, number)]
+    different = set(data.draw(st.lists(st.sampled_from(pairs), unique=True))) if pairs else set()
+    letters = letter_groups(number, different)
+    assert all(bool(set(letters[i]) & set(letters[j])) == ((i, j) not in different) for i, j in pairs)
+    assert "a" in letters[0]
