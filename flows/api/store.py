@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,8 @@ from merloco.flows.experiments.service import execute
 from merloco.flows.extract.jobs import MAX_FAILURES
 from merloco.flows.extract.service import plan_extraction
 from merloco.flows.extract.shard_queue import ShardQueue, run_here
+from merloco.flows.results.system_comparison import compare_systems, comparison_rows, rank_systems, ranking_rows
+from merloco.flows.results.systems import find_systems, require_distinct
 from merloco.flows.results.tables import plain_table
 from merloco.flows.tasks.attempts import attempt_all
 from merloco.models.fusion.dataset import Dataset
@@ -217,6 +220,33 @@ class Store(FeatureStore):
         """
         find_run(self.root, run)
         return self.sql("select * exclude (run) from predictions where run = ?", [run])
+
+    def compare(self, *systems: str, metrics: Sequence[str] = ("uar",), experiment: str | None = None) -> pa.Table:
+        """Compare systems over the folds, seeds and utterances that all have, as `merloco compare` does.
+
+        Args:
+            systems: Each an experiment, `setting=value` (several joined by commas), or a run.
+            metrics: `uar`, `macro_f1`, `weighted_f1`, `accuracy`.
+            experiment: Only its runs; all of the store by default.
+
+        Returns:
+            Of two systems a row per fold, for the mean over them, and per class: difference, interval, p. Of more a
+            row per system, best first, with the group of those that do not differ. What was left out is a warning.
+
+        Raises:
+            DataError: A name means no run or runs of several settings, or nothing can be paired.
+        """
+        found = find_systems(self.root, systems, experiment)
+        require_distinct(found)
+        if len(found) == 2:
+            comparison = compare_systems(found, metrics)
+            rows, notes = comparison_rows(comparison), comparison.notes
+        else:
+            ranking = rank_systems(found, metrics)
+            rows, notes = ranking_rows(ranking), ranking.notes
+        for sentence in notes:
+            warnings.warn(sentence, stacklevel=2)
+        return pa.Table.from_pylist(rows)
 
     def predict(
         self, files: Sequence[str | Path] = (), text: str | None = None, run: str | None = None, device: str = "auto"

@@ -260,17 +260,22 @@ def differing_settings(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[
 DISTINCT = "expected systems that differ in a setting, for example loss=plain and loss=balanced"
 
 
-def require_distinct(systems: Sequence[System]) -> None:
-    """Raise `UsageError` where two systems share a run, or differ in their seeds alone.
+def require_distinct(systems: Sequence[System], seeds: bool = False) -> None:
+    """Raise `UsageError` where there are not two systems, two share a run, or differ in their seeds alone.
 
-    Two single runs of one setting may stand side by side: that compares seeds, and the caller has to say so.
+    Args:
+        systems: Those to compare.
+        seeds: Let two single runs of one setting pass: that compares seeds, and the caller says so.
     """
+    if len(systems) < 2:
+        raise UsageError(f"{len(systems)} to compare: {DISTINCT}")
     for first, second in combinations(systems, 2):
         runs = [{run.identity for run in system.all_runs} for system in (first, second)]
         if runs[0] & runs[1]:
             same = "the same run" if max(map(len, runs)) == 1 else f"the same in {len(runs[0] & runs[1])} runs"
             raise UsageError(f"{first.name!r} and {second.name!r} are {same}: {DISTINCT}")
-        if same_setting(first, second) and (len(systems) > 2 or not (first.single and second.single)):
+        side_by_side = seeds and len(systems) == 2 and first.single and second.single
+        if same_setting(first, second) and not side_by_side:
             raise UsageError(
                 f"{first.name!r} and {second.name!r} differ in seeds alone, which compares seeds and not systems: "
                 f"{DISTINCT}"

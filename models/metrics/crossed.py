@@ -156,7 +156,8 @@ def crossed_mean(values: np.ndarray, influence: Sequence[np.ndarray], level: flo
         freedom.append(seeds - 1)
     error = float(np.sqrt(sum(variances)))
     if error < ROUNDING:
-        p = 1.0 if abs(mean) < ROUNDING else 2.0 ** (1 - sum(moved.shape[-1] for moved in influence))
+        units = sum(moved.shape[-1] for moved in influence)
+        p = 1.0 if abs(mean) < ROUNDING else max(2.0 ** (1 - units), TINY)
         return Difference(mean, float("nan"), float("nan"), p)
     critical = _CriticalValue(np.array(variances) / sum(variances), np.array(freedom))
     half = critical.at(1 - level) * error

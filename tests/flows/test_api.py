@@ -1,6 +1,7 @@
 """The Python API does what the command line does, into the same store; its examples run as they stand."""
 
 import doctest
+import json
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,22 @@ def test_mistakes_are_one_sentence(store: Store) -> None:
         store.predictions("nosuch")
     with pytest.raises(DataError, match=r"nothing\.wav"):
         store.predict(["nothing.wav"])
+
+
+def test_systems_are_compared_as_on_the_command_line(store: Store, capsys: pytest.CaptureFixture) -> None:
+    for loss in ("balanced", "plain"):
+        store.train(["meld"], ["afew"], modalities=["text"], seeds=[3, 4, 5], epochs=2, loss=loss)
+    names = ("loss=balanced,epochs=2,seed=3,4,5", "loss=plain,epochs=2,seed=3,4,5")
+    rows = store.compare(*names, experiment="train").to_pylist()
+    code, out, err = merloco(
+        capsys, "compare", *names, "--experiment", "train", "--format", "json", "--store", "demo/store"
+    )
+    assert code == 0, err
+    (ours, *_), (theirs, *_) = rows, json.loads(out)
+    assert (ours["corpus"], ours["train"], ours["seeds"]) == ("afew", "meld", 3)
+    assert ours == pytest.approx(theirs)
+    with pytest.warns(UserWarning, match="one seed each"):
+        single = [f"{name.partition(',')[0]},epochs=2,seed={seed}" for name, seed in zip(names, (3, 4), strict=True)]
+        assert store.compare(*single).num_rows > 1
+    with pytest.raises(DataError, match="differ in seeds alone"):
+        store.compare("loss=plain,epochs=2,seed=3", "loss=plain,epochs=2,seed=4")

@@ -147,7 +147,7 @@ def test_names_that_mean_nothing_or_too_much_are_one_sentence(capsys: pytest.Cap
         (("loss=balanced", "=plain"), "names no system"),
         (("loss=balanced", ""), "names no system"),
         (("loss=balanced", "loco,single"), "names two systems"),
-        (("loss=balanced",), "expected two systems or more"),
+        (("loss=balanced",), "1 to compare: expected systems that differ"),
         (("loss=plain", "loco"), "means 2 systems: its runs on afew (trained on meld, mosei) differ in loss: "),
         (("loss=plain", "loco,loss=plain"), "are the same in 9 runs"),
         (("loss=plain,seed=0", "loss=plain,seed=1"), "differ in seeds alone"),

@@ -79,11 +79,9 @@ def compare(
     for name in metrics:
         if name not in METRICS:
             raise UsageError(f"unknown metric {name!r}: {suggest(name, METRICS)}")
-    if len(names) < 2:
-        raise UsageError(f"nothing to compare {names[0]!r} with: expected two systems or more")
     opened = open_store(catalog, store)
     systems = find_systems(opened.root, names, experiment)
-    require_distinct(systems)
+    require_distinct(systems, seeds=True)
     for run in (run for system in systems for run in system.all_runs[:1]):
         if run.settings["task"] == "multi":
             note(
