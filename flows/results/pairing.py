@@ -11,7 +11,8 @@ import numpy as np
 
 from merloco.flows.experiments.jobs import leaked_corpora
 from merloco.flows.results.intervals import predictions_of
-from merloco.flows.results.systems import Fold, StoredRun, System, value_text
+from merloco.flows.results.selectors import value_text
+from merloco.flows.results.systems import Fold, StoredRun, System
 from merloco.models.metrics.crossed import UnitCounts, count_units
 from merloco.models.metrics.intervals import DIALOGUES, UTTERANCES, clusters_of
 from merloco.pipelines.errors import DataError
@@ -54,8 +55,8 @@ def pair_systems(systems: Sequence[System], by: By | None = None) -> tuple[list[
     unpaired: dict[tuple[str, str], list[str]] = {}
     lost: list[str] = []
     for train, corpus, runs in _shared_folds(systems, lost):
-        single = all(len(seeds) == 1 for seeds in runs)
         common = set[int].intersection(*(set(own) for own in runs))
+        single = not common and all(len(own) == 1 for own in runs)
         seeds: tuple[int | None, ...] = (None,) if single else tuple(sorted(common))
         if not seeds:
             has = "; ".join(f"{s.name}: {', '.join(map(str, sorted(r)))}" for s, r in zip(systems, runs, strict=True))

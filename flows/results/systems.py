@@ -10,6 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from merloco.features.runs import find_run, read_config, run_folders, run_identity
+from merloco.flows.results.selectors import (
+    EXAMPLE,
+    differing_settings,
+    flatten_settings,
+    matches,
+    parse_name,
+    value_text,
+)
 from merloco.pipelines.catalog.entries import Training
 from merloco.pipelines.errors import UsageError, suggest
 from merloco.pipelines.files.hashing import canonical_json
@@ -20,9 +28,6 @@ FOLD = frozenset({"train", "test", "seed"})
 """Settings in which the runs of one system differ."""
 PURPOSE = frozenset({"experiment", "protocol"})
 """Settings that say what a run is for: the same run may serve several."""
-SHORT = {"features": "feature_set", "seeds": "seed"}
-"""Names of options on the command line that differ from the setting's."""
-EXAMPLE = "expected an experiment, a run, or settings such as loss=plain or modalities=audio,text"
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ class StoredRun:
         maps = {f"map.{corpus}": entry["map"] for corpus, entry in self.config.get("label_maps", {}).items()}
         own = {key: value for key, value in self.config.items() if key not in DATA}
         defaults = {"nullify": [], "task": "single", "selected_on_test": []}
-        return {**Training().model_dump(), **defaults, **self.config.get("training", {}), **maps, **own}
+        training = {**Training().model_dump(), **self.config.get("training", {})}
+        return flatten_settings({**defaults, **training, **maps, **own})
 
     @property
     def system(self) -> dict[str, Any]:
@@ -139,33 +145,10 @@ def _find_system(store: Path, stored: Sequence[StoredRun], name: str) -> System:
         _check_value(stored, name, key, wanted)
     if not {"nullify", "protocol"} & selectors.keys():  # a score without a modality is no score of the system
         chosen = [run for run in chosen if not run.settings["nullify"]]
-    chosen = [run for run in chosen if all(_matches(run.settings.get(k), wanted) for k, wanted in selectors.items())]
+    chosen = [run for run in chosen if all(matches(run.settings.get(k), wanted) for k, wanted in selectors.items())]
     if not chosen:
         raise UsageError(f'{name!r}: no run has all of this at once; `merloco sql "from runs"` lists what there is')
     return _system(name, chosen)
-
-
-def parse_name(name: str) -> tuple[str | None, dict[str, list[str]]]:
-    """`loco,loss=plain,modalities=audio,text` -> `loco`, {loss: [plain], modalities: [audio, text]}.
-
-    Raises:
-        UsageError: It is empty, or a part of it is.
-    """
-    own: str | None = None
-    selectors: dict[str, list[str]] = {}
-    for part in (part.strip() for part in name.split(",")):
-        key, separator, value = (text.strip() for text in part.partition("="))
-        if not key or (separator and not value):
-            raise UsageError(f"{name!r} names no system: {EXAMPLE}")
-        if separator:
-            selectors.setdefault(SHORT.get(key, key), []).append(value)
-        elif selectors:
-            selectors[next(reversed(selectors))].append(part)
-        elif own is not None:
-            raise UsageError(f"{name!r} names two systems: give them as two words, {own} and {part}")
-        else:
-            own = part
-    return own, selectors
 
 
 def _one_run(store: Path, stored: Sequence[StoredRun], name: str, experiments: set[str]) -> System:
@@ -184,34 +167,9 @@ def _check_value(stored: Sequence[StoredRun], name: str, key: str, wanted: Seque
     keys = {key for run in stored for key in run.settings}
     if key not in keys:
         raise UsageError(f"{name!r}: runs have no setting {key!r}: {suggest(key, keys)}")
-    if not any(_matches(run.settings.get(key), wanted) for run in stored):
+    if not any(matches(run.settings.get(key), wanted) for run in stored):
         values = {value_text(run.settings[key]) for run in stored if key in run.settings}
         raise UsageError(f"{name!r}: no run has {key}={','.join(wanted)}: {suggest(','.join(wanted), values)}")
-
-
-def _matches(value: Any, wanted: Sequence[str]) -> bool:
-    """Whether a value is what the command line says: one of several, of a list all."""
-    if isinstance(value, (list, tuple)):
-        return {str(item) for item in value} == {text for text in wanted if text != "none"}
-    return any(_same(value, text) for text in wanted)
-
-
-def _same(value: Any, text: str) -> bool:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return float(text) == value
-        except ValueError:
-            return False
-    return value_text(value) == text
-
-
-def value_text(value: Any) -> str:
-    """A value as a selector is written."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return ",".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
 
 
 def _system(name: str, chosen: Sequence[StoredRun]) -> System:
@@ -245,16 +203,6 @@ def _by_fold(chosen: Sequence[StoredRun]) -> tuple[dict[Fold, dict[int, StoredRu
             runs.setdefault(Fold(run.train, corpus), {})[run.config["seed"]] = run
     kept = {run.identity for seeds in runs.values() for run in seeds.values()}
     return dict(sorted(runs.items(), key=lambda item: (item[0].corpus, item[0].train))), len(results - kept)
-
-
-def differing_settings(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Setting -> its distinct values, for the settings in which some mappings differ."""
-    differing = {}
-    for key in dict.fromkeys(key for one in settings for key in one):
-        values = list(dict.fromkeys(value_text(one.get(key)) for one in settings))
-        if len(values) > 1:
-            differing[key] = values
-    return differing
 
 
 DISTINCT = "expected systems that differ in a setting, for example loss=plain and loss=balanced"

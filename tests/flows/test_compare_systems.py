@@ -12,7 +12,8 @@ from sklearn import metrics as sk
 
 from merloco.features.runs import adopt_run, read_config
 from merloco.features.store import FeatureStore
-from merloco.flows.results.systems import find_systems, parse_name, require_distinct
+from merloco.flows.results.selectors import parse_name
+from merloco.flows.results.systems import find_systems, require_distinct
 from merloco.pipelines.catalog.loader import load_catalog
 from merloco.pipelines.errors import UsageError
 from tests.helpers.command_line import merloco, the_sentence
@@ -135,6 +136,14 @@ def test_settings_select_as_they_are_written(store: Path, selector: str, count: 
     assert len(system.all_runs) == count
 
 
+def test_settings_that_other_networks_have_select_too(store: Path) -> None:
+    late = {"fusion": "late", "options": {"hidden": 64, "norm": True}}
+    make_system(store, 0.6, training=late)
+    for selector in ("fusion=late", "options.hidden=64", "loco,options.norm=true"):
+        (system,) = find_systems(store, [selector])
+        assert len(system.all_runs) == 9, selector
+
+
 def test_names_that_mean_nothing_or_too_much_are_one_sentence(capsys: pytest.CaptureFixture, store: Path) -> None:
     for names, expected in (
         (("loss=balanced", "loss=plian"), "no run has loss=plian: did you mean 'plain'?"),
@@ -218,6 +227,14 @@ def test_one_seed_each_is_said_and_two_seeds_of_one_setting_are_not_tested(
     assert code == 0 and "two seeds of one setting" in err
     assert row["p"] is row["p_holm"] is row["mcnemar_p"] is row["mcnemar_p_holm"] is None
     assert row["difference_low"] <= row["difference_high"]
+
+
+def test_a_fold_with_one_seed_is_part_of_the_mean(capsys: pytest.CaptureFixture, store: Path) -> None:
+    audio = {"modalities": ["audio"]}
+    make_system(store, 0.6, (0,), ("afew",), **audio)
+    make_system(store, 0.6, (0, 1, 2), ("meld", "mosei"), **audio)
+    found = [row for row in rows(capsys, store, "loss=plain", "modalities=audio") if row["metric"] == "uar"]
+    assert [(row["corpus"], row["seeds"]) for row in found] == [("afew", 1), ("meld", 3), ("mosei", 3), (None, 1)]
 
 
 def test_the_same_run_of_two_experiments_counts_once_and_older_data_not_at_all(store: Path) -> None:
