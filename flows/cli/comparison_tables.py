@@ -51,14 +51,19 @@ def print_runs(rows: Sequence[MetricComparison], agreements: Sequence[Agreement]
             "both wrong": a.table.both_wrong,
             "p": a.table.p,
             "p (Holm)": a.p_holm,
-            "test": "exact binomial" if a.table.exact else "chi-squared, continuity",
+            **({} if a.p_holm != a.p_holm else {"test": _mcnemar_test(a)}),
         }
         for a in agreements
     ]
     print_records(tables, "McNemar: utterances")
     print("\nIntervals: percentile bootstrap, 2,000 resamples. only A, only B: not in both, left out.")
-    print("p: two-sided paired permutation test, 10,000 random swaps. Holm: over all rows of a table.")
-    print("McNemar's test takes utterances as independent, whatever is resampled.")
+    if any(row.p == row.p for row in rows):
+        print("p: two-sided paired permutation test, 10,000 random swaps. Holm: over all rows of a table.")
+        print("McNemar's test takes utterances as independent, whatever is resampled.")
+
+
+def _mcnemar_test(agreement: Agreement) -> str:
+    return "exact binomial" if agreement.table.exact else "chi-squared, continuity"
 
 
 def run_rows(rows: Sequence[MetricComparison], agreements: Sequence[Agreement]) -> list[dict[str, Any]]:

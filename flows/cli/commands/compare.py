@@ -31,7 +31,7 @@ def compare(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="SYSTEM...",
+            metavar="SYSTEM",
             help="Two or more: an experiment, setting=value (joined by commas), a run or the beginning of its name.",
         ),
     ],
