@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from merloco.features.runs import find_run, read_config, run_folders, run_identity
+from merloco.flows.experiments.references import REFERENCE
 from merloco.flows.results.selectors import (
     EXAMPLE,
     differing_settings,
@@ -22,7 +23,9 @@ from merloco.pipelines.catalog.entries import Training
 from merloco.pipelines.errors import UsageError, suggest
 from merloco.pipelines.files.hashing import canonical_json
 
-DATA = frozenset({"views", "trained_on", "vectors", "rows", "label_maps", "training", "also", "version"})
+DATA = frozenset(
+    {"views", "trained_on", "vectors", "rows", "label_maps", "training", "also", "version", "fusion_version"}
+)
 """Keys of a config that are no settings: what the data were, and settings under names of their own."""
 FOLD = frozenset({"train", "test", "seed"})
 """Settings in which the runs of one system differ."""
@@ -145,6 +148,8 @@ def _find_system(store: Path, stored: Sequence[StoredRun], name: str) -> System:
         _check_value(stored, name, key, wanted)
     if not {"nullify", "protocol"} & selectors.keys():  # a score without a modality is no score of the system
         chosen = [run for run in chosen if not run.settings["nullify"]]
+    if own is None and not {"fusion", "experiment", "protocol"} & selectors.keys():  # baselines stand beside all runs
+        chosen = [run for run in chosen if run.config["protocol"] != REFERENCE]
     chosen = [run for run in chosen if all(matches(run.settings.get(k), wanted) for k, wanted in selectors.items())]
     if not chosen:
         raise UsageError(f'{name!r}: no run has all of this at once; `merloco sql "from runs"` lists what there is')

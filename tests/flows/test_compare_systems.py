@@ -259,6 +259,14 @@ def test_a_nullified_score_is_no_run_of_a_system_unless_asked_for(store: Path) -
     assert len(asked.all_runs) == 1
 
 
+def test_a_baseline_is_no_run_of_a_system_unless_asked_for(store: Path) -> None:
+    baseline = {"protocol": "reference", "training": {"loss": "plain", "fusion": "logistic"}}
+    make_run(store, {"meld": predicted("meld", 0.3, 0)}, "reference", 0, ["afew", "mosei"], **baseline)
+    for name, count in (("loss=plain", 9), ("fusion=logistic", 1), ("reference", 1), ("loss=plain,fusion=gated", 9)):
+        (system,) = find_systems(store, [name])
+        assert len(system.all_runs) == count, name
+
+
 def test_a_corpus_that_an_encoder_has_seen_is_left_out(capsys: pytest.CaptureFixture, store: Path) -> None:
     make_system(store, 0.9, modalities=["audio"], trained_on={"audio": ["meld"]})
     code, out, err = merloco(
