@@ -55,6 +55,7 @@ def pair_systems(systems: Sequence[System], by: By | None = None) -> tuple[list[
     unpaired: dict[tuple[str, str], list[str]] = {}
     lost: list[str] = []
     for train, corpus, runs in _shared_folds(systems, lost):
+        runs = _repeated(runs)
         common = set[int].intersection(*(set(own) for own in runs))
         single = not common and all(len(own) == 1 for own in runs)
         seeds: tuple[int | None, ...] = (None,) if single else tuple(sorted(common))
@@ -93,6 +94,13 @@ def pair_systems(systems: Sequence[System], by: By | None = None) -> tuple[list[
             f"{where}: one seed each; the difference between seeds is not known, so the test speaks of these runs only"
         )
     return folds, notes
+
+
+def _repeated(runs: Sequence[dict[int, StoredRun]]) -> list[dict[int, StoredRun]]:
+    """Seed -> run of each system; a logistic regression has no seed, so that its run stands beside every one."""
+    seeds = sorted(set[int]().union(*runs))
+    once = [all(run.settings["fusion"] == "logistic" for run in own.values()) for own in runs]
+    return [dict.fromkeys(seeds, own[min(own)]) if fixed else own for own, fixed in zip(runs, once, strict=True)]
 
 
 def _older(number: int) -> str:

@@ -267,6 +267,13 @@ def test_a_baseline_is_no_run_of_a_system_unless_asked_for(store: Path) -> None:
         assert len(system.all_runs) == count, name
 
 
+def test_a_logistic_regression_stands_beside_every_seed(capsys: pytest.CaptureFixture, store: Path) -> None:
+    make_system(store, 0.6, (0,), training={"loss": "plain", "fusion": "logistic"})
+    found = rows(capsys, store, "loss=balanced", "fusion=logistic")
+    assert {row["seeds"] for row in found} == {3}
+    assert all(row["second_std"] == 0 for row in found)
+
+
 def test_a_corpus_that_an_encoder_has_seen_is_left_out(capsys: pytest.CaptureFixture, store: Path) -> None:
     make_system(store, 0.9, modalities=["audio"], trained_on={"audio": ["meld"]})
     code, out, err = merloco(
