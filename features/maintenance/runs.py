@@ -75,7 +75,7 @@ def removable_runs(store: Path, chosen: Sequence[Path]) -> list[RemovableRun]:
     configs = {folder: read_config(folder)["config"] for folder in run_folders(store)}
     identities = {folder: run_identity(config) for folder, config in configs.items()}
     trained = {identities[folder]: folder for folder in chosen if "nullify" not in configs[folder]}
-    why = {folder: "chosen" for folder in chosen}
+    why = dict.fromkeys(chosen, "chosen")
     for folder, config in configs.items():
         whole = {key: value for key, value in config.items() if key != "nullify"}
         if "nullify" in config and (source := trained.get(run_identity(whole))) and source.parent == folder.parent:
