@@ -114,5 +114,3 @@ def remove_runs(store: Path, runs: Iterable[RemovableRun]) -> None:
             removed = run.folder.with_name(temporary_name(run.folder.name))
             run.folder.rename(removed)
             remove(removed)
-            if not any(run.folder.parent.iterdir()):
-                run.folder.parent.rmdir()

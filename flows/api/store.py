@@ -23,6 +23,7 @@ from merloco.flows.experiments.service import execute
 from merloco.flows.extract.jobs import MAX_FAILURES
 from merloco.flows.extract.service import plan_extraction
 from merloco.flows.extract.shard_queue import ShardQueue, run_here
+from merloco.flows.results.search import search_table
 from merloco.flows.results.tables import plain_table
 from merloco.flows.tasks.attempts import attempt_all
 from merloco.models.fusion.dataset import Dataset
@@ -194,9 +195,13 @@ class Store(FeatureStore):
         return plain_table(self._run(plan, device))
 
     def experiment(self, name: str, seeds: Sequence[int] | None = None, device: str = "auto") -> pa.Table:
-        """Run an experiment of the catalog, as `merloco experiment` does; for the table see `train`."""
+        """Run an experiment of the catalog, as `merloco experiment` does; for the table see `train`.
+
+        Of a search it has a row per setting that was tried, the best on validation first.
+        """
         plan = experiment_plan(self, name, None if seeds is None else tuple(seeds))
-        return plain_table(self._run(plan, device), own=True)
+        outcomes = self._run(plan, device)
+        return search_table(outcomes) if plan.protocol == "search" else plain_table(outcomes, own=True)
 
     def predictions(self, run: str) -> duckdb.DuckDBPyRelation:
         """What a run says of its test rows: sample_id, truth, prediction, probabilities, contributions.

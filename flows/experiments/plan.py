@@ -9,18 +9,22 @@ from typing import Any
 
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.digests import DataDigests
+from merloco.flows.experiments.search import draw_points
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.fusion.spec import TrainConfig
 from merloco.models.protocols import (
     Cell,
     Fold,
+    Point,
     ablation_cells,
     cross_corpus_cells,
     grid_cells,
     loco_cells,
+    setting_cells,
     single_cells,
 )
-from merloco.pipelines.catalog.entries import Training
+from merloco.pipelines.catalog.entries import Experiment, Training
+from merloco.pipelines.errors import UsageError
 
 RUN_VERSION = 4
 """Raised when training or scoring code changes results."""
@@ -120,24 +124,40 @@ def experiment_plan(store: FeatureStore, name: str, seeds: tuple[int, ...] | Non
     experiment = store.catalog.experiment(name)
     corpora, sets, multi = experiment.corpora, experiment.feature_sets, experiment.multi_label
     modalities = {s: tuple(store.catalog.feature_set(s).views) for s in sets}
+    seeds = seeds or experiment.seeds
     cells = {
         "loco": lambda: loco_cells(corpora, sets),
         "cross_corpus": lambda: cross_corpus_cells(corpora, sets),
         "single": lambda: single_cells(corpora, sets, multi),
         "ablation": lambda: ablation_cells(corpora, modalities, multi),
         "grid": lambda: grid_cells(corpora, sets, experiment.grid),
+        "search": lambda: setting_cells(corpora, sets, _points(experiment, len(seeds))),
     }[experiment.protocol]()
     reported = [c for c in corpora if store.catalog.corpus(c).reported == "validation"]
     return Plan(
         experiment=name,
         protocol=experiment.protocol,
         cells=tuple(cells),
-        seeds=seeds or experiment.seeds,
+        seeds=seeds,
         overrides=_sorted(experiment.training),
         maps=_sorted(experiment.maps),
         selected_on_test=tuple(reported) if experiment.paper_protocol else (),
         force=force,
     )
+
+
+def _points(experiment: Experiment, seeds: int) -> list[Point]:
+    """The settings that a search tries: as many as its budget allows.
+
+    Raises:
+        UsageError: It allows none.
+    """
+    search, each = experiment.search, seeds * len(experiment.feature_sets)
+    if search is None or search.budget < each:
+        raise UsageError(
+            f"the budget of the search allows no setting: one takes {each} runs, as many seeds as feature sets"
+        )
+    return draw_points(search, search.budget // each)
 
 
 def training_settings(store: FeatureStore, plan: Plan, cell: Cell) -> Training:

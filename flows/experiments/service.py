@@ -32,7 +32,7 @@ def execute(
     """Train every cell and seed of a plan; a run that the store holds already is read, not trained.
 
     One that another experiment has trained is written into this one as well. Runs that diverge are no reason to lose
-    the others: these are stored, then the error is raised.
+    the others: these are stored, then the error is raised. In a search they are settings that did not do.
 
     Args:
         store: The store.
@@ -76,7 +76,9 @@ def execute(
                     finished(result.spec)
     except DivergedError as error:
         errors.append(error)
-    if errors:
+    if errors and outcomes and plan.protocol == "search":
+        skip(f"left out of the search: {joined(errors)}")
+    elif errors:
         others = f"; the other {len(outcomes)} runs are in the store" if outcomes else ""
         raise DivergedError(f"{joined(errors)}; nothing is stored of what diverged{others}")
     for position in same:  # with views of another name: trained once in this very plan

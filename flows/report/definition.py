@@ -9,6 +9,7 @@ from merloco.features.runs import run_path
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.jobs import plan_jobs
 from merloco.flows.experiments.plan import Plan, RunSummary, experiment_plan
+from merloco.flows.results.search import chosen_runs
 from merloco.models.errors import ModelError
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.protocols import Cell
@@ -29,18 +30,23 @@ class DefinedRuns:
     """Those that the tables of its protocol show."""
     why: str = ""
     """Why no run belongs to it."""
+    not_chosen: int = 0
+    """Runs of settings that a search tried and did not choose: they belong to it, and their test scores to nobody."""
 
     @property
     def left_out(self) -> str:
         """A sentence on the runs that a report does not show; empty where it shows all."""
-        others = self.stored - len(self.runs)
-        if not self.runs or not others:
-            return ""
-        return (
-            f"{others} of the {self.stored} runs of this name in the store are not of the experiment as the catalog "
-            f"defines it now and are left out: their settings, label maps, samples or features are others. "
-            f"`merloco runs list --experiment {self.experiment}` lists all."
-        )
+        others = self.stored - len(self.runs) - self.not_chosen
+        sentences = []
+        if self.not_chosen:
+            sentences.append(f"{self.not_chosen} runs of the search were not chosen on validation and are left out.")
+        if self.runs and others:
+            sentences.append(
+                f"{others} of the {self.stored} runs of this name in the store are not of the experiment as the "
+                "catalog defines it now and are left out: their settings, label maps, samples or features are others. "
+                f"`merloco runs list --experiment {self.experiment}` lists all."
+            )
+        return " ".join(sentences)
 
 
 def defined_runs(store: FeatureStore, name: str) -> DefinedRuns:
@@ -68,7 +74,10 @@ def defined_runs(store: FeatureStore, name: str) -> DefinedRuns:
             f"have changed since. `merloco experiment {name}` trains it again."
         )
     )
-    return DefinedRuns(name, stored, runs, plan, outcomes, why)
+    shown = runs
+    if plan.protocol == "search":
+        shown = runs & {outcome.path.name for outcome in chosen_runs(outcomes)}
+    return DefinedRuns(name, stored, shown, plan, outcomes, why, len(runs) - len(shown))
 
 
 def _stored(store: FeatureStore, plan: Plan) -> tuple[frozenset[str], list[RunSummary]]:

@@ -158,14 +158,13 @@ def diff(
         print(f"{letter}  {folder.parent.name}/{folder.name}")
     if found:
         print()
-        print_records(
-            [{"part": d.part, "name": d.name, "A": _value(d, d.first), "B": _value(d, d.second)} for d in found]
-        )
+        shown = ((d, _shown(d, d.first), _shown(d, d.second)) for d in found)
+        print_records([{"part": d.part, "name": d.name, "A": a, "B": b} for d, a, b in shown])
     if len({run_identity(read_config(folder)["config"]) for folder in folders}) == 1:
         note("The same training under two names: what decides the result is equal.")
 
 
-def _value(difference: Difference, value: Any) -> Any:
+def _shown(difference: Difference, value: Any) -> Any:
     """Scores in percent."""
     return _percent(value) if difference.part == "scores" and isinstance(value, float) else value
 
