@@ -78,7 +78,7 @@ def _setting(values: Sequence[Any], key: str) -> pa.Array:
     shared = [*map(_plain, values), None if field is None else _plain(field.get_default(call_default_factory=True))]
     try:
         column = pa.array(shared)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):  # text in one run and a number in another
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # text in one run and a number in another
         column = pa.array([value if value is None or isinstance(value, str) else json.dumps(value) for value in shared])
     return column.cast(pa.string() if pa.types.is_null(column.type) else column.type).slice(0, len(values))
 
