@@ -70,6 +70,7 @@ EXTRAS = {
     **dict.fromkeys(("prefect", "fastapi"), "flows"),
     **dict.fromkeys(("decord", "cv2", "PIL", "requests", "skimage", "torchvision"), "video"),
     **dict.fromkeys(("huggingface_hub", "tokenizers", "transformers"), "text"),
+    "optuna": "search",
     **dict.fromkeys(("matplotlib", "plotly", "jinja2"), "report"),
     **dict.fromkeys(("dask", "distributed", "prefect_dask"), "dask"),
     **dict.fromkeys(("prefect_ray", "ray"), "ray"),

@@ -9,13 +9,12 @@ from typing import Any
 
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.digests import DataDigests
-from merloco.flows.experiments.search import draw_points
+from merloco.flows.experiments.search import ROUND, next_points
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.fusion.spec import TrainConfig
 from merloco.models.protocols import (
     Cell,
     Fold,
-    Point,
     ablation_cells,
     cross_corpus_cells,
     grid_cells,
@@ -23,7 +22,7 @@ from merloco.models.protocols import (
     setting_cells,
     single_cells,
 )
-from merloco.pipelines.catalog.entries import Experiment, Training
+from merloco.pipelines.catalog.entries import Search, Training
 from merloco.pipelines.errors import UsageError
 
 RUN_VERSION = 4
@@ -46,6 +45,10 @@ class Plan:
     """Corpora with early stopping on the reported rows, as in the paper."""
     force: bool = False
     """Train again what is in the store."""
+    search: Search | None = None
+    """Where the cells are the first of a search: see `merloco.flows.experiments.rounds`."""
+    points: int = 0
+    """How many settings the search may try."""
 
     @property
     def per_corpus(self) -> bool:
@@ -125,13 +128,16 @@ def experiment_plan(store: FeatureStore, name: str, seeds: tuple[int, ...] | Non
     corpora, sets, multi = experiment.corpora, experiment.feature_sets, experiment.multi_label
     modalities = {s: tuple(store.catalog.feature_set(s).views) for s in sets}
     seeds = seeds or experiment.seeds
+    search = experiment.search
+    points = _affordable_points(search, len(seeds) * len(sets)) if search else 0
+    first = next_points(search, {}, points if search.sampler == "random" else min(points, ROUND)) if search else []
     cells = {
         "loco": lambda: loco_cells(corpora, sets),
         "cross_corpus": lambda: cross_corpus_cells(corpora, sets),
         "single": lambda: single_cells(corpora, sets, multi),
         "ablation": lambda: ablation_cells(corpora, modalities, multi),
         "grid": lambda: grid_cells(corpora, sets, experiment.grid),
-        "search": lambda: setting_cells(corpora, sets, _points(experiment, len(seeds))),
+        "search": lambda: setting_cells(corpora, sets, first),
     }[experiment.protocol]()
     reported = [c for c in corpora if store.catalog.corpus(c).reported == "validation"]
     return Plan(
@@ -143,21 +149,20 @@ def experiment_plan(store: FeatureStore, name: str, seeds: tuple[int, ...] | Non
         maps=_sorted(experiment.maps),
         selected_on_test=tuple(reported) if experiment.paper_protocol else (),
         force=force,
+        search=search,
+        points=points,
     )
 
 
-def _points(experiment: Experiment, seeds: int) -> list[Point]:
-    """The settings that a search tries: as many as its budget allows.
+def _affordable_points(search: Search, each: int) -> int:
+    """How many settings a search's budget covers, if one takes `each` runs.
 
     Raises:
-        UsageError: It allows none.
+        UsageError: It covers none.
     """
-    search, each = experiment.search, seeds * len(experiment.feature_sets)
-    if search is None or search.budget < each:
-        raise UsageError(
-            f"the budget of the search allows no setting: one takes {each} runs, as many seeds as feature sets"
-        )
-    return draw_points(search, search.budget // each)
+    if search.budget < each:
+        raise UsageError(f"the search's budget tries no setting: one takes {each} runs, one per seed and feature set")
+    return search.budget // each
 
 
 def training_settings(store: FeatureStore, plan: Plan, cell: Cell) -> Training:

@@ -11,6 +11,7 @@ from merloco.features.store import FeatureStore
 from merloco.flows.experiments.jobs import Job, plan_jobs
 from merloco.flows.experiments.plan import Plan, RunSummary, train_config, training_settings
 from merloco.flows.experiments.records import environment, epochs_table, metrics_table, predictions_table, result_row
+from merloco.flows.experiments.rounds import all_rounds
 from merloco.models.fusion.divergence import DivergedError, joined
 from merloco.models.fusion.spec import RunResult, RunSpec
 from merloco.models.fusion.trainer import train_runs
@@ -50,6 +51,25 @@ def execute(
         DivergedError: Of some runs a loss, a weight or a feature is not finite: they are not stored.
     """
     store.keep_catalog()
+
+    def train(cells: Plan) -> list[RunSummary]:
+        return _train(store, cells, progress, finished, skip, device)
+
+    outcomes = all_rounds(plan, train)
+    if not outcomes:
+        raise DivergedError("every setting of the search diverged: nothing is stored")
+    return outcomes
+
+
+def _train(
+    store: FeatureStore,
+    plan: Plan,
+    progress: Progress | None,
+    finished: Callable[[RunSpec | None], None] | None,
+    skip: Callable[[str], None],
+    device: str,
+) -> list[RunSummary]:
+    """Train a plan's own cells: see `execute`."""
     jobs = list(plan_jobs(store, plan, skip))
     if not jobs:
         raise DataError("nothing to train: no test row has a label and a feature")
@@ -76,7 +96,7 @@ def execute(
                     finished(result.spec)
     except DivergedError as error:
         errors.append(error)
-    if errors and outcomes and plan.protocol == "search":
+    if errors and plan.protocol == "search":
         skip(f"left out of the search: {joined(errors)}")
     elif errors:
         others = f"; the other {len(outcomes)} runs are in the store" if outcomes else ""

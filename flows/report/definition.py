@@ -9,6 +9,7 @@ from merloco.features.runs import run_path
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.jobs import plan_jobs
 from merloco.flows.experiments.plan import Plan, RunSummary, experiment_plan
+from merloco.flows.experiments.rounds import all_rounds
 from merloco.flows.results.search import chosen_runs
 from merloco.models.errors import ModelError
 from merloco.models.fusion.dataset import Dataset
@@ -86,6 +87,19 @@ def _stored(store: FeatureStore, plan: Plan) -> tuple[frozenset[str], list[RunSu
     An ablation compares, so of its outcomes corpora are whole or left out.
     """
     runs: set[str] = set()
+
+    def look_up(cells: Plan) -> list[RunSummary]:
+        found, stored = _look_up(store, cells)
+        runs.update(found)
+        return stored
+
+    outcomes = all_rounds(plan, look_up)
+    return frozenset(runs), outcomes
+
+
+def _look_up(store: FeatureStore, plan: Plan) -> tuple[set[str], list[RunSummary]]:
+    """What `_stored` gives, of a plan's own cells."""
+    runs: set[str] = set()
     outcomes: dict[Cell, list[RunSummary]] = {}
     for job in plan_jobs(store, plan, skip=lambda _: None, load=_rows):
         paths = (run_path(store.root, config) for config in (job.config, *job.nullified_configs))
@@ -96,7 +110,7 @@ def _stored(store: FeatureStore, plan: Plan) -> tuple[frozenset[str], list[RunSu
             stored.append(outcome)
     torn = {c for cell in outcomes if not outcomes[cell] for c in cell.fold.test if plan.protocol == "ablation"}
     whole = [outcome for cell, stored in outcomes.items() if not torn & set(cell.fold.test) for outcome in stored]
-    return frozenset(runs), whole
+    return runs, whole
 
 
 def _rows(store: FeatureStore, feature_set: str, corpora: tuple[str, ...], modalities: list[str]) -> Dataset | None:

@@ -326,7 +326,7 @@ class Range(Entry):
 
 
 class Search(Entry):
-    """Training settings that are tried at random; the best on validation is chosen."""
+    """Training settings that are tried; the best on validation is chosen."""
 
     settings: dict[str, tuple[Any, ...] | Range] = Field(min_length=1)
     """Training setting -> a list of values, or a range (`low`, `high`, `log`). Lists alone that the budget covers are a
@@ -335,6 +335,9 @@ class Search(Entry):
     """Most runs: settings tried times seeds times feature sets."""
     seed: int = Field(0, ge=0)
     """Of the draws; a larger budget tries the same settings first."""
+    sampler: Literal["random", "tpe"] = "random"
+    """`tpe`: after ten random draws, ten at a time where Optuna's tree-structured Parzen estimator expects the best
+    validation score (the extra `search`)."""
 
     @field_validator("settings", mode="wrap")
     @classmethod
