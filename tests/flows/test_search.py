@@ -1,6 +1,8 @@
 """A search tries settings within its budget, chooses on validation and shows test scores of the chosen ones only."""
 
 import json
+import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ from hypothesis import strategies as st
 
 from merloco.features.runs import run_folders
 from merloco.features.store import FeatureStore
+from merloco.flows.cli.app import EXTRAS
 from merloco.flows.experiments.plan import experiment_plan
-from merloco.flows.experiments.search import draw_points
+from merloco.flows.experiments.search import ROUND, draw_points, next_points
 from merloco.flows.report.data import load_experiment
 from merloco.flows.report.definition import defined_runs
 from merloco.pipelines.catalog.entries import Range, Search, Training
@@ -180,6 +183,53 @@ def test_a_setting_that_diverges_costs_itself_alone(capsys: pytest.CaptureFixtur
     code, out, err = merloco(capsys, "experiment", "search", *where)
     assert code == 0 and "left out of the search" in err and "1 tried in 1 runs" in out
     assert len(run_folders(store.root)) == 1
+
+
+def test_optuna_suggests_new_settings_near_the_best_and_the_same_for_the_same_history() -> None:
+    pytest.importorskip("optuna")
+    rates = Range(low=1e-6, high=1.0, log=True)
+    search = Search(
+        settings={"learning_rate": rates, "gated_dim": Range(low=4, high=64), "loss": ("plain", "balanced")}
+    )
+    search = search.model_copy(update={"sampler": "tpe"})
+    tried: dict[Any, float | None] = {}
+    for _ in range(4):
+        for point in next_points(search, tried, ROUND):
+            assert point not in tried
+            Training.model_validate(dict(point))
+            off = abs(math.log10(dict(point)["learning_rate"]) + 3)
+            tried[point] = None if off > 2.9 else 1 - off  # some diverge
+    assert next_points(search, tried, 5) == next_points(search, tried, 5)
+    assert list(tried)[:ROUND] == draw_points(search, ROUND)
+
+    def mean_off(points: list[Any]) -> float:
+        return sum(abs(math.log10(dict(point)["learning_rate"]) + 3) for point in points) / len(points)
+
+    assert mean_off(list(tried)[-ROUND:]) < mean_off(list(tried)[:ROUND])
+
+
+@pytest.mark.slow
+def test_a_search_by_optuna_spends_its_budget_and_reads_itself_again(
+    capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    pytest.importorskip("optuna")
+    search = {"settings": SETTINGS, "budget": 13, "sampler": "tpe"}
+    catalog = search_catalog(tmp_path, search, seeds=[0], corpora=["meld"])
+    store = planted_store(tmp_path / "store", catalog, n=60)
+    rows = json.loads(run(capsys, store, catalog, "--format", "json"))
+    assert len(rows) == 13 and sum(row["chosen"] for row in rows) == 1
+    assert "13 runs, 13 of them read from the store" in run(capsys, store, catalog)
+    found = defined_runs(FeatureStore.open(store.root, load_catalog(catalog)), "search")
+    assert (found.stored, len(found.runs), found.not_chosen) == (13, 1, 12)
+
+
+def test_without_optuna_its_sampler_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    search = Search(settings={"loss": ("plain", "balanced"), "gated_dim": tuple(range(1, 40))}, sampler="tpe")
+    tried = dict.fromkeys(draw_points(search, ROUND), 0.5)
+    with pytest.raises(ModuleNotFoundError) as raised:
+        next_points(search, tried, 1)
+    assert EXTRAS[str(raised.value.name)] == "search"
 
 
 def test_the_shipped_search_plans_as_many_runs_as_its_budget(tmp_path: Path) -> None:
