@@ -54,7 +54,7 @@ def runs_table(store: Path) -> pa.Table:
                 "config": json.dumps(config, sort_keys=True, allow_nan=False),
                 "collapsed": environment.get("collapsed"),
                 "name": readable_name(config),
-                "trained_at": datetime.fromisoformat(record["trained_at"]).astimezone(UTC).replace(tzinfo=None),
+                "trained_at": trained_at(record),
                 "tags": run_tags(folder),
                 "task": config.get("task"),
                 "modalities": config.get("modalities"),
@@ -90,6 +90,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value] or None
     return value
+
+
+def trained_at(record: Mapping[str, Any]) -> datetime:
+    """When a run was trained, in UTC."""
+    return datetime.fromisoformat(record["trained_at"]).astimezone(UTC).replace(tzinfo=None)
 
 
 def readable_name(config: Mapping[str, Any]) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from merloco.features.query.runs import readable_name
+from merloco.features.query.runs import readable_name, trained_at
 from merloco.features.runs import CORPORA, read_config, run_folders, run_tags
 from merloco.flows.experiments.jobs import leaked_corpora
 from merloco.flows.report.conditions import flatten
@@ -104,11 +104,6 @@ def _listed(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         "test_uar": list((scores | dict.fromkeys(_leaks(config))).items()),
         "tags": run_tags(folder),
     }
-
-
-def trained_at(record: Mapping[str, Any]) -> datetime:
-    """When a run was trained, in UTC."""
-    return datetime.fromisoformat(record["trained_at"]).astimezone(UTC).replace(tzinfo=None)
 
 
 def _leaks(config: Mapping[str, Any]) -> tuple[str, ...]:
