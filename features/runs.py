@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,6 @@ def _strings(*names: str) -> list[pa.Field]:
     return [pa.field(name, pa.string()) for name in names]
 
 
-RUNS_SCHEMA = pa.schema(
-    [
-        *_strings("run", "experiment", "protocol"),
-        ("train", pa.list_(pa.string())),
-        ("test", pa.list_(pa.string())),
-        *_strings("feature_set"),
-        ("seed", pa.int64()),
-        *_strings("config"),
-        ("collapsed", pa.list_(pa.string())),
-    ]
-)
 METRICS_SCHEMA = pa.schema(
     [
         *_strings("run", "split", "corpus", "metric", "class"),
@@ -73,6 +63,8 @@ FIRST_SETTINGS = frozenset(
 )
 """Training settings that have always been in a config; a later one at its default says what was so before it."""
 SCORES = ("uar", "published_uar", "macro_f1", "weighted_f1", "accuracy", "wacc", "f1")
+TAGS = "tags.json"
+"""Names that somebody gave a run: a file of its own, because they come and go and a config stays as it is."""
 
 
 def run_name(config: Mapping[str, Any]) -> str:
@@ -144,7 +136,7 @@ def write_run(
             arrays = {key: np.ascontiguousarray(array) for key, array in weights.items()}
             # Its own `save_file` makes files that only their user can read.
             (folder / "weights.safetensors").write_bytes(save(arrays))
-        _write_config(folder, path.name, config, environment)
+        _write_config(folder, path.name, config, environment, datetime.now(UTC).isoformat(timespec="seconds"))
     return path
 
 
@@ -162,13 +154,13 @@ def adopt_run(store: Path, source: Path, config: Mapping[str, Any]) -> Path:
                 column = pa.array([path.name] * table.num_rows, pa.string())
                 table = table.set_column(place, table.schema.field(place), column)
                 pq.write_table(table, folder / file.name, compression="zstd")
-            elif file.name != "config.json":
+            elif file.name not in ("config.json", TAGS):
                 try:
                     os.link(file, folder / file.name)
                 except OSError:  # a file system without hard links
                     shutil.copyfile(file, folder / file.name)
         adopted = {"adopted_from": f"{source.parent.name}/{source.name}"}
-        _write_config(folder, path.name, config, {**record["environment"], **adopted})
+        _write_config(folder, path.name, config, {**record["environment"], **adopted}, record["trained_at"])
     return path
 
 
@@ -182,13 +174,17 @@ def _new_run(store: Path, config: Mapping[str, Any]) -> Iterator[tuple[Path, Pat
         try:
             with locked_tombstones(store) as deleted:
                 yield path, temporary, deleted
+                with suppress(FileNotFoundError):  # a run that is trained again keeps its tags
+                    shutil.copyfile(path / TAGS, temporary / TAGS)
                 _replace_folder(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_config(folder: Path, name: str, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-    record = {"run": name, "config": dict(config), "environment": dict(environment)}
+def _write_config(
+    folder: Path, name: str, config: Mapping[str, Any], environment: Mapping[str, Any], trained_at: str
+) -> None:
+    record = {"run": name, "trained_at": trained_at, "config": dict(config), "environment": dict(environment)}
     (folder / "config.json").write_text(json_text(record, sort_keys=False), encoding="utf-8")
 
 
@@ -210,13 +206,18 @@ def _replace_folder(new: Path, path: Path) -> None:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The config.json of a run folder: `run`, `config`, `environment`; scores that are null in it are NaN here.
+    """The config.json of a run folder: `run`, `trained_at`, `config`, `environment`; scores that are null are NaN here.
+
+    `trained_at` is in UTC and ISO 8601; runs of older versions have the time of their file.
 
     Raises:
         DataError: There is none, or it is broken.
     """
+    file = path / "config.json"
     try:
-        record: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if "trained_at" not in record:
+            record["trained_at"] = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a run folder ({error})") from None
     environment = record.get("environment", {})
@@ -235,6 +236,24 @@ def _undefined_as_nan(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: restore(key, value) for key, value in row.items()}
 
 
+def run_tags(folder: Path) -> list[str]:
+    """The tags of a run, sorted.
+
+    Raises:
+        DataError: The file that holds them is broken.
+    """
+    path = folder / TAGS
+    try:
+        tags = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise DataError(f"{path}: no list of tags ({error}): remove it, and tag the run again") from None
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise DataError(f"{path}: no list of tags: expected a JSON list of texts; remove it, and tag the run again")
+    return sorted(tags)
+
+
 def run_folders(store: Path) -> list[Path]:
     """All finished runs, sorted by experiment and name."""
     configs = (store / "runs").glob("*/*/config.json")
@@ -244,23 +263,6 @@ def run_folders(store: Path) -> list[Path]:
 def finished_runs(store: Path) -> dict[str, Path]:
     """`run_identity` -> folder of a finished run that has it."""
     return {run_identity(read_config(folder)["config"]): folder for folder in run_folders(store)}
-
-
-def runs_table(store: Path) -> pa.Table:
-    """One row per run."""
-    rows = []
-    for folder in run_folders(store):
-        record = read_config(folder)
-        config = record["config"]
-        rows.append(
-            {
-                **{key: config[key] for key in CONFIG_KEYS},
-                "run": record["run"],
-                "config": json.dumps(config, sort_keys=True, allow_nan=False),
-                "collapsed": record["environment"].get("collapsed"),
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=RUNS_SCHEMA)
 
 
 def find_run(store: Path, name: str | None = None, trained: bool = False, default: Collection[str] = ()) -> Path:

@@ -13,6 +13,9 @@ from merloco.models.errors import ModelError
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.fusion.spec import RunSpec, TrainConfig
 
+Point = tuple[tuple[str, Any], ...]
+"""Training settings that are tried together: (name, value) of each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fold:
@@ -32,7 +35,7 @@ class Cell:
     feature_set: str
     modalities: tuple[str, ...] | None = None
     """Or views, where a modality has several; None takes all of the feature set."""
-    overrides: tuple[tuple[str, Any], ...] = ()
+    overrides: Point = ()
     """Training settings that differ from the feature set's."""
     task: str = "single"
     nullify: bool = False
@@ -111,8 +114,13 @@ def grid_cells(corpora: Sequence[str], feature_sets: Sequence[str], grid: Mappin
     """
     if not grid:
         raise ModelError("a grid needs axes: give settings and their values, for example learning_rate: [1e-4, 1e-3]")
-    fold = Fold(tuple(corpora), tuple(corpora))
     points = [tuple(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    return setting_cells(corpora, feature_sets, points)
+
+
+def setting_cells(corpora: Sequence[str], feature_sets: Sequence[str], points: Sequence[Point]) -> list[Cell]:
+    """All corpora together under each of some settings, with each feature set."""
+    fold = Fold(tuple(corpora), tuple(corpora))
     return [Cell(fold, name, overrides=point) for name in feature_sets for point in points]
 
 

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from merloco.features.query.index import shards_dataset, view_rows
-from merloco.features.runs import EPOCHS_SCHEMA, METRICS_SCHEMA, PREDICTIONS_SCHEMA, run_folders, runs_table
+from merloco.features.query.runs import runs_table
+from merloco.features.runs import EPOCHS_SCHEMA, METRICS_SCHEMA, PREDICTIONS_SCHEMA, run_folders
 from merloco.features.shards.commit import commits
 from merloco.features.shards.format import OK, shard_schema
 from merloco.features.views import FeatureView

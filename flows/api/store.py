@@ -24,6 +24,7 @@ from merloco.flows.experiments.service import execute
 from merloco.flows.extract.jobs import MAX_FAILURES
 from merloco.flows.extract.service import plan_extraction
 from merloco.flows.extract.shard_queue import ShardQueue, run_here
+from merloco.flows.results.search import search_table
 from merloco.flows.results.system_comparison import compare_systems, comparison_rows, rank_systems, ranking_rows
 from merloco.flows.results.systems import find_systems, require_distinct
 from merloco.flows.results.tables import plain_table
@@ -203,6 +204,8 @@ class Store(FeatureStore):
     ) -> pa.Table:
         """Run an experiment of the catalog, as `merloco experiment` does; for the table see `train`.
 
+        Of a search it has a row per setting that was tried, the best on validation first.
+
         Args:
             name: The experiment.
             seeds: A run for each; the experiment's own by default.
@@ -210,7 +213,8 @@ class Store(FeatureStore):
             **changes: `corpora`, `features`, `modalities`, `maps`, `overrides` (training settings) in place of its own.
         """
         plan = experiment_plan(self, name, seeds, **changes)
-        return plain_table(self._run(plan, device), own=True)
+        outcomes = self._run(plan, device)
+        return search_table(outcomes) if plan.protocol == "search" else plain_table(outcomes, own=True)
 
     def predictions(self, run: str) -> duckdb.DuckDBPyRelation:
         """What a run says of its test rows: sample_id, truth, prediction, probabilities, contributions.

@@ -19,6 +19,7 @@ from merloco.flows.cli.commands.ingest import ingest
 from merloco.flows.cli.commands.maintenance import delete, gc
 from merloco.flows.cli.commands.predict import predict
 from merloco.flows.cli.commands.report import report
+from merloco.flows.cli.commands.runs import runs_app
 from merloco.flows.cli.commands.sql import QueryCommand, sql
 from merloco.flows.cli.commands.train import experiment, loco, train
 from merloco.flows.cli.commands.transcribe import transcribe
@@ -42,6 +43,7 @@ for command in (
     app.command(cls=QueryCommand if command is sql else None)(command)
 app.add_typer(check_app)
 app.add_typer(labels_app)
+app.add_typer(runs_app)
 app.add_typer(checkpoints, name="checkpoints")
 
 
@@ -68,6 +70,7 @@ EXTRAS = {
     **dict.fromkeys(("prefect", "fastapi"), "flows"),
     **dict.fromkeys(("decord", "cv2", "PIL", "requests", "skimage", "torchvision"), "video"),
     **dict.fromkeys(("huggingface_hub", "tokenizers", "transformers"), "text"),
+    "optuna": "search",
     **dict.fromkeys(("matplotlib", "plotly", "jinja2"), "report"),
     **dict.fromkeys(("dask", "distributed", "prefect_dask"), "dask"),
     **dict.fromkeys(("prefect_ray", "ray"), "ray"),

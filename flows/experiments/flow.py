@@ -15,6 +15,7 @@ from merloco.flows.arguments import find_device
 from merloco.flows.experiments.plan import Plan, RunSummary, experiment_plan
 from merloco.flows.experiments.service import execute
 from merloco.flows.results.scores import tested_scores
+from merloco.flows.results.search import chosen_runs
 from merloco.flows.results.tables import result_rows
 from merloco.flows.tasks.catalog_names import ExperimentName
 from merloco.flows.tasks.display import corpus_tags, feature_tags, record_table, say_and_log, tag_flow_run
@@ -55,7 +56,8 @@ def plan_flow(catalog: str, store: str, plan: Plan, device: str = "cpu") -> list
     tags = plan_tags(plan)
     tag_flow_run(tags)
     outcomes = train_task.with_options(tags=tags)(catalog, store, plan, device)
-    record_table(f"scores-{plan.experiment}", score_rows(outcomes), f"{plan_title(plan)}: scores in percent")
+    tested = chosen_runs(outcomes) if plan.protocol == "search" else outcomes
+    record_table(f"scores-{plan.experiment}", score_rows(tested), f"{plan_title(plan)}: scores in percent")
     return outcomes
 
 

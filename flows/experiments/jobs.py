@@ -12,6 +12,7 @@ from merloco.features.runs import adopt_run, read_config, run_identity, run_path
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.digests import DataDigests
 from merloco.flows.experiments.plan import Plan, RunSummary, run_config
+from merloco.flows.experiments.references import reference_results
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.protocols import Cell, fold_rows
 
@@ -53,6 +54,7 @@ class Job:
             selected_on_test=selected,
             missing_modalities=self.missing_modalities,
             validated_on=self.validated_on,
+            reference=reference_results(root, self.config),
         )
 
     @property

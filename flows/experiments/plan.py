@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from merloco.features.fusions import find_fusion, settings_problem
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.digests import DataDigests
+from merloco.flows.experiments.search import ROUND, next_points
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.fusion.networks.base import BUILTIN
 from merloco.models.fusion.spec import TrainConfig
@@ -23,9 +24,10 @@ from merloco.models.protocols import (
     cross_corpus_cells,
     grid_cells,
     loco_cells,
+    setting_cells,
     single_cells,
 )
-from merloco.pipelines.catalog.entries import Training
+from merloco.pipelines.catalog.entries import Search, Training
 from merloco.pipelines.catalog.problems import first_problem
 from merloco.pipelines.errors import UsageError
 
@@ -49,6 +51,10 @@ class Plan:
     """Corpora with early stopping on the reported rows, as in the paper."""
     force: bool = False
     """Train again what is in the store."""
+    search: Search | None = None
+    """Where the cells are the first of a search: see `merloco.flows.experiments.rounds`."""
+    points: int = 0
+    """How many settings the search may try."""
 
     @property
     def per_corpus(self) -> bool:
@@ -154,12 +160,17 @@ def experiment_plan(
     corpora, sets = tuple(corpora or experiment.corpora), tuple(features or experiment.feature_sets)
     multi = [corpus for corpus in experiment.multi_label if corpus in corpora]
     chosen = {s: tuple(store.views(s, modalities)) for s in sets}
+    seeds = tuple(seeds or experiment.seeds)
+    search = experiment.search
+    points = _affordable_points(search, len(seeds) * len(sets)) if search else 0
+    first = next_points(search, {}, points if search.sampler == "random" else min(points, ROUND)) if search else []
     cells = {
         "loco": lambda: loco_cells(corpora, sets),
         "cross_corpus": lambda: cross_corpus_cells(corpora, sets),
         "single": lambda: single_cells(corpora, sets, multi),
         "ablation": lambda: ablation_cells(corpora, chosen, multi),
         "grid": lambda: grid_cells(corpora, sets, experiment.grid),
+        "search": lambda: setting_cells(corpora, sets, first),
     }[experiment.protocol]()
     if modalities is not None:
         cells = [cell if cell.modalities else replace(cell, modalities=chosen[cell.feature_set]) for cell in cells]
@@ -168,12 +179,25 @@ def experiment_plan(
         experiment=name,
         protocol=experiment.protocol,
         cells=tuple(cells),
-        seeds=tuple(seeds or experiment.seeds),
+        seeds=seeds,
         overrides=_sorted({**experiment.training, **overrides}),
         maps=_sorted({corpus: m for corpus, m in {**experiment.maps, **maps}.items() if corpus in corpora}),
         selected_on_test=tuple(reported) if experiment.paper_protocol else (),
         force=force,
+        search=search,
+        points=points,
     )
+
+
+def _affordable_points(search: Search, each: int) -> int:
+    """How many settings a search's budget covers, if one takes `each` runs.
+
+    Raises:
+        UsageError: It covers none.
+    """
+    if search.budget < each:
+        raise UsageError(f"the search's budget tries no setting: one takes {each} runs, one per seed and feature set")
+    return search.budget // each
 
 
 def training_settings(store: FeatureStore, plan: Plan, cell: Cell) -> Training:

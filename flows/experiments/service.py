@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from merloco.features.runs import finished_runs, run_path, write_run
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.jobs import Job, plan_jobs
 from merloco.flows.experiments.plan import Plan, RunSummary, train_config, training_settings
 from merloco.flows.experiments.records import environment, epochs_table, metrics_table, predictions_table, result_row
-from merloco.flows.experiments.references import reference_job, reference_results
+from merloco.flows.experiments.references import reference_config, reference_results
+from merloco.flows.experiments.rounds import all_rounds
 from merloco.models.fusion.divergence import DivergedError, joined
 from merloco.models.fusion.spec import RunResult, RunSpec
 from merloco.models.fusion.trainer import train_runs
@@ -36,7 +36,7 @@ def execute(
     """Train every cell and seed of a plan; a run that the store holds already is read, not trained.
 
     One that another experiment has trained is written into this one as well. Runs that diverge are no reason to lose
-    the others: these are stored, then the error is raised.
+    the others: these are stored, then the error is raised. In a search they are settings that did not do.
 
     Args:
         store: The store.
@@ -54,6 +54,25 @@ def execute(
         DivergedError: Of some runs a loss, a weight or a feature is not finite: they are not stored.
     """
     store.keep_catalog()
+
+    def train(cells: Plan) -> list[RunSummary]:
+        return _train(store, cells, progress, finished, skip, device)
+
+    outcomes = all_rounds(plan, train)
+    if not outcomes:
+        raise DivergedError("every setting of the search diverged: nothing is stored")
+    return outcomes
+
+
+def _train(
+    store: FeatureStore,
+    plan: Plan,
+    progress: Progress | None,
+    finished: Callable[[RunSpec | None], None] | None,
+    skip: Callable[[str], None],
+    device: str,
+) -> list[RunSummary]:
+    """Train a plan's own cells: see `execute`."""
     jobs = list(plan_jobs(store, plan, skip))
     if not jobs:
         raise DataError("nothing to train: no test row has a label and a feature")
@@ -80,7 +99,9 @@ def execute(
                     finished(result.spec)
     except DivergedError as error:
         errors.append(error)
-    if errors:
+    if errors and plan.protocol == "search":
+        skip(f"left out of the search: {joined(errors)}")
+    elif errors:
         others = f"; the other {len(outcomes)} runs are in the store" if outcomes else ""
         raise DivergedError(f"{joined(errors)}; nothing is stored of what diverged{others}")
     for position in same:  # with views of another name: trained once in this very plan
@@ -89,29 +110,31 @@ def execute(
             outcomes[position] = outcome
             if finished:
                 finished(None)
-    references = _fit_references(store.root, [jobs[position] for position in sorted(outcomes)], device)
+    _fit_references(store.root, [jobs[position] for position in sorted(outcomes)], device)
     return [
-        replace(outcomes[position], reference=reference)
-        for position, reference in zip(sorted(outcomes), references, strict=True)
+        replace(outcomes[position], reference=reference_results(store.root, jobs[position].config))
+        for position in sorted(outcomes)
     ]
 
 
-def _fit_references(root: Path, jobs: Sequence[Job], device: str) -> list[dict[str, dict[str, Any]] | None]:
-    """Fit the baselines of jobs that the store does not have yet; what each job's came to."""
-    baselines = [reference_job(job) for job in jobs]
-    missing = {run_path(root, job.config): job for job in baselines}
-    missing = {path: job for path, job in missing.items() if not (path / "config.json").is_file()}
+def _fit_references(root: Path, jobs: Sequence[Job], device: str) -> None:
+    """Fit the baselines of jobs that the store does not have yet."""
+    missing: dict[Path, Job] = {}
+    for job in jobs:
+        config = reference_config(job.config)
+        if not (run_path(root, config) / "config.json").is_file():
+            cell = replace(job.cell, overrides=(), nullify=False)
+            missing[run_path(root, config)] = replace(job, cell=cell, seed=config["seed"], config=config)
     pending = list(missing.values())
     runs = []
     for job in pending:
         settings = Training.model_validate(job.config["training"])
-        config = train_config(settings, tuple(job.config["views"]), job.cell.task)
-        spec = run_spec(job.dataset, job.cell.fold, config, job.seed, job.config["selected_on_test"])
+        trained = train_config(settings, tuple(job.config["views"]), job.cell.task)
+        spec = run_spec(job.dataset, job.cell.fold, trained, job.seed, job.config["selected_on_test"])
         runs.append((job.dataset, spec))
     with closing(train_runs(runs, device=device)) as results:
         for result in results:
             _write(root, pending[result.position], result)
-    return [reference_results(root, job.config) for job in baselines]
 
 
 def _known(root: Path, jobs: Sequence[Job], force: bool) -> tuple[dict[int, RunSummary], list[int], list[int]]:

@@ -8,7 +8,6 @@ import numpy as np
 
 from merloco.flows.report.data import ExperimentResults
 from merloco.flows.report.page import MissingSectionError, Page
-from merloco.flows.report.predictions import quoted
 from merloco.flows.results.tables import ResultTable
 from merloco.flows.results.text import in_order
 
@@ -41,9 +40,9 @@ def add_contributions(page: Page, experiment: ExperimentResults) -> None:
 def _mean_contributions(experiment: ExperimentResults) -> dict[tuple[str, str], dict[str, float]]:
     """(run, corpus) -> modality -> mean contribution, of those that were measured."""
     rows = experiment.store.sql(
-        "select run, p.corpus, c.key, avg(c.value) "
-        "from predictions p join runs using (run), unnest(map_entries(contributions)) entries(c) "
-        f"where experiment = {quoted(experiment.name)} and c.value is not null group by all order by all"
+        "select run, corpus, c.key, avg(c.value) from predictions, unnest(map_entries(contributions)) entries(c) "
+        "where list_contains(?, run) and c.value is not null group by all order by all",
+        [list(experiment.configs)],
     ).fetchall()
     contributions: dict[tuple[str, str], dict[str, float]] = {}
     for run, corpus, modality, value in rows:

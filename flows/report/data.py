@@ -14,8 +14,10 @@ import pyarrow as pa
 from merloco.features.runs import read_config
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.jobs import leaked_corpora
+from merloco.flows.experiments.references import reference_results
 from merloco.flows.report.conditions import group_runs
-from merloco.flows.report.predictions import Predictions, common_rows, load_predictions, quoted
+from merloco.flows.report.definition import DefinedRuns, defined_runs
+from merloco.flows.report.predictions import Predictions, common_rows, load_predictions
 from merloco.flows.results.intervals import intervals_of
 from merloco.models.metrics.intervals import ScoreIntervals
 from merloco.models.metrics.statistics import chance
@@ -41,6 +43,8 @@ class ReportRow:
     """Classes that the corpus annotates and that have no test row."""
     majority: Mapping[str, float]
     """Metric -> score of always saying the most frequent training class; empty where it was not recorded."""
+    logistic: Mapping[str, Any]
+    """Metric -> score of logistic regression on the same rows and features; empty where it was not fitted."""
     chance: Mapping[str, float]
     """Metric -> score of guessing; empty for several labels at once."""
     coverage: Mapping[str, float]
@@ -68,6 +72,8 @@ class ExperimentResults:
     rows: list[ReportRow]
     epochs: pa.Table
     """run, epoch, loss, val_uar."""
+    defined: DefinedRuns
+    """Which runs of its name belong to it."""
 
     @cached_property
     def counted(self) -> list[ReportRow]:
@@ -114,14 +120,20 @@ class ExperimentResults:
 
 
 def load_experiment(
-    store: FeatureStore, name: str, progress: Callable[[int, int], None] | None = None
+    store: FeatureStore,
+    name: str,
+    progress: Callable[[int, int], None] | None = None,
+    defined: DefinedRuns | None = None,
 ) -> ExperimentResults:
     """Read an experiment's runs and compute its intervals.
+
+    Where some are of the experiment as the catalog defines it now, those of earlier definitions are left out.
 
     Args:
         store: The store.
         name: Name under `store/runs`.
         progress: Called with (rows done, rows) as the intervals are computed.
+        defined: Which runs belong to it, where that is known already.
 
     Raises:
         DataError: The experiment has no run.
@@ -130,12 +142,13 @@ def load_experiment(
     if name not in known:
         hint = suggest(name, known) if known else "the store holds no run, run `merloco train` or `merloco loco` first"
         raise DataError(f"experiment {name!r} has no runs: {hint}")
-    stored = store.sql(f"select run, config from runs where experiment = {quoted(name)} order by run").fetchall()
-    configs = {run: json.loads(config) for run, config in stored}
+    defined = defined or defined_runs(store, name)
+    stored = store.sql("select run, config from runs where experiment = ? order by run", [name]).fetchall()
+    configs = {run: json.loads(config) for run, config in stored if run in defined.runs or not defined.runs}
     folder = store.root / "runs" / name
     environments = {run: read_config(folder / run)["environment"] for run in configs}
-    scores = _scores(store, name)
-    predictions, classes = load_predictions(store, name, store.catalog.label_order)
+    scores = _scores(store, list(configs))
+    predictions, classes = load_predictions(store, list(configs), store.catalog.label_order)
     groups = group_runs(configs, scores)
     rows: list[ReportRow] = []
     for (condition, corpus), runs in groups.items():
@@ -160,6 +173,7 @@ def load_experiment(
                 },
                 absent=tuple(name for name, count in result.get("support", {}).items() if not count),
                 majority=result.get("majority", {}),
+                logistic=(reference_results(store.root, config) or {}).get(corpus, {}),
                 chance=result.get("chance") or guess,
                 coverage=result.get("coverage", {}),
                 predictions=predicted,
@@ -168,23 +182,22 @@ def load_experiment(
         )
         if progress:
             progress(len(rows), len(groups))
-    epochs = store.sql(
-        f"select run, epoch, loss, val_uar from epochs join runs using (run) where experiment = {quoted(name)} "
-        "order by run, epoch"
-    ).to_arrow_table()
+    query = "select run, epoch, loss, val_uar from epochs where list_contains(?, run) order by run, epoch"
+    epochs = store.sql(query, [list(configs)]).to_arrow_table()
     order = {corpus: position for position, corpus in enumerate(store.catalog.corpora)}
     rows.sort(key=lambda row: order.get(row.corpus, len(order)))
-    experiment = ExperimentResults(store, name, configs, environments, classes, rows, epochs)
+    experiment = ExperimentResults(store, name, configs, environments, classes, rows, epochs, defined)
     ranks = {condition: rank for rank, condition in enumerate(experiment.conditions)}
     rows.sort(key=lambda row: (order.get(row.corpus, len(order)), ranks[row.condition]))
     return experiment
 
 
-def _scores(store: FeatureStore, name: str) -> dict[tuple[str, str], dict[str, float]]:
+def _scores(store: FeatureStore, names: list[str]) -> dict[tuple[str, str], dict[str, float]]:
     """(run, corpus) -> metric -> value on the test part, and `n`."""
     rows = store.sql(
-        f"select run, m.corpus, metric, value, n from metrics m join runs using (run) "
-        f"where experiment = {quoted(name)} and split = 'test' and class is null order by run, m.corpus"
+        "select run, corpus, metric, value, n from metrics "
+        "where list_contains(?, run) and split = 'test' and class is null order by run, corpus",
+        [names],
     ).fetchall()
     scores: dict[tuple[str, str], dict[str, float]] = {}
     for run, corpus, metric, value, n in rows:

@@ -33,28 +33,23 @@ class Predictions:
         return np.sum([confusion(self.truth, run, classes) for run in self.prediction], axis=0)
 
 
-def quoted(text: str) -> str:
-    """A text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def load_predictions(
-    store: FeatureStore, name: str, order: Sequence[str]
+    store: FeatureStore, names: list[str], order: Sequence[str]
 ) -> tuple[dict[tuple[str, str], Predictions], tuple[str, ...]]:
-    """Read the predictions of an experiment's runs.
+    """Read the predictions of runs.
 
     Args:
         store: The store.
-        name: The experiment.
+        names: The runs.
         order: Class names in the order to keep; others follow sorted.
 
     Returns:
         (run, corpus) -> predictions of that run, (1, n), sorted by sample id; and the class names that occur.
     """
     table = store.sql(
-        f"select run, p.corpus, sample_id, truth, prediction, probabilities[truth] as p_truth "
-        f"from predictions p join runs using (run) where experiment = {quoted(name)} "
-        "and truth is not null and prediction is not null order by run, p.corpus, sample_id"
+        "select run, corpus, sample_id, truth, prediction, probabilities[truth] as p_truth from predictions "
+        "where list_contains(?, run) and truth is not null and prediction is not null order by run, corpus, sample_id",
+        [names],
     ).df()
     occurring = {*table["truth"], *table["prediction"]}
     classes = (*(c for c in order if c in occurring), *sorted(occurring - set(order)))

@@ -93,6 +93,7 @@ def _score_table(experiment: ExperimentResults) -> ResultTable:
             record[SHORT_TITLES.get(metric, metric)] = text
             if metric == "uar":
                 record["95 % interval"] = None if row.leak else _interval(row)
+        record["logistic UAR"] = None if row.leak else number(100 * row.logistic.get("uar", np.nan))
         chance = (100 * row.chance.get(metric, np.nan) for metric in ("uar", "weighted_f1"))
         record["chance UAR/wF1"] = "/".join(map(number, chance))
         record["majority wF1"] = number(100 * row.majority.get("weighted_f1", np.nan))

@@ -13,7 +13,6 @@ import plotly.graph_objects as go
 from merloco.features.store import FeatureStore
 from merloco.flows.report.data import ExperimentResults
 from merloco.flows.report.page import MissingSectionError, Page, escaped, styled
-from merloco.flows.report.predictions import quoted
 from merloco.flows.report.style import EMOTION_COLOURS, SERIES_COLOURS
 from merloco.flows.results.tables import ResultTable
 
@@ -61,7 +60,7 @@ def add_coverage(page: Page, experiment: ExperimentResults) -> None:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(quoted, names))
+    return ", ".join("'" + name.replace("'", "''") + "'" for name in names)
 
 
 def _views(experiment: ExperimentResults) -> list[str]:

@@ -10,6 +10,7 @@ from merloco.flows.report.conditions import flatten
 from merloco.flows.report.contributions import add_contributions
 from merloco.flows.report.curves import add_curves
 from merloco.flows.report.data import ExperimentResults, load_experiment
+from merloco.flows.report.definition import DefinedRuns
 from merloco.flows.report.page import MissingSectionError, Page
 from merloco.flows.report.scores import add_scores
 from merloco.flows.report.transfer import add_confusion, add_recall, add_transfer
@@ -28,6 +29,7 @@ def write_report(
     tables: Sequence[ResultTable] = (),
     why_not: str = "",
     progress: Callable[[int, int], None] | None = None,
+    defined: DefinedRuns | None = None,
 ) -> int:
     """Write the report of one experiment; the same store gives the same bytes.
 
@@ -38,6 +40,7 @@ def write_report(
         tables: Tables to begin with: those of `merloco.flows.report.paper.paper_tables`.
         why_not: Why there are none.
         progress: Called with (done, total) while intervals are computed.
+        defined: Which of its runs to show, where that is known already.
 
     Returns:
         Size of the file in bytes.
@@ -45,7 +48,7 @@ def write_report(
     Raises:
         DataError: The experiment has no run.
     """
-    results = load_experiment(store, experiment, progress)
+    results = load_experiment(store, experiment, progress, defined)
     page = Page(f"Emotion recognition: experiment {experiment}", _facts(results))
     if tables or why_not:
         page.section("Tables of the protocol")
@@ -67,12 +70,14 @@ def write_report(
 def _facts(experiment: ExperimentResults) -> dict[str, str]:
     configs = list(experiment.configs.values())
     seeds = sorted({config["seed"] for config in configs})
+    left_out = experiment.defined.left_out
     return {
         "Protocol": ", ".join(sorted({config["protocol"] for config in configs})),
         "Runs": f"{len(configs)} (seeds {', '.join(map(str, seeds))})",
         "Features": ", ".join(sorted({config["feature_set"] for config in configs})),
         "Trained on": ", ".join(dict.fromkeys(c for config in configs for c in config["train"])),
         "Tested on": ", ".join(experiment.corpora),
+        **({"Left out": left_out} if left_out else {}),
     }
 
 

@@ -96,8 +96,8 @@ REPORT_NOTES = {
     "scores": "Scores in % on the test part, on the classes that the tested corpus annotates and that have test rows. "
     "UAR: unweighted average recall; mF1, wF1: macro and weighted F1; Acc: accuracy. Several runs: mean ± STD (n−1) "
     "over their seeds. The interval is about the choice of test rows, the STD about the seeds.",
-    "references": "chance: guessing every scored class equally often. majority: always the most frequent training "
-    "class; its UAR is the chance level.",
+    "references": "logistic: logistic regression on the same rows and features. chance: guessing every scored class "
+    "equally often. majority: always the most frequent training class; its UAR is the chance level.",
     "coverage": "{initials}: share of the n test rows that have {modalities}, in %.",
     "multi-label": "Rows with a wAcc have several labels at once: wAcc is the mean over the classes of the mean recall "
     "of present and absent, Acc and F1 the mean overlap of the true and the predicted set (Jaccard, Dice).",

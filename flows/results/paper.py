@@ -13,6 +13,7 @@ from merloco.flows.cli.console import Key
 from merloco.flows.experiments.plan import RunSummary
 from merloco.flows.results.notes import result_notes
 from merloco.flows.results.scores import Score, scores_of, tested_scores
+from merloco.flows.results.search import search_tables
 from merloco.flows.results.tables import ResultTable
 from merloco.flows.results.text import PUBLISHED_TITLE, TITLES, in_order, number
 from merloco.models.metrics.evaluation import MULTI, PUBLISHED_UAR, SINGLE
@@ -39,6 +40,7 @@ def result_tables(protocol: str, outcomes: Sequence[RunSummary], show_leaks: boo
         "single": single_tables,
         "ablation": ablation_tables,
         "grid": grid_tables,
+        "search": search_tables,
     }
     tables = protocols[protocol](outcomes, show_leaks)
     selected = sorted({c for o in outcomes for c in o.selected_on_test})

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from pydantic import ValidationError
 
-from merloco.pipelines.catalog.entries import DROP, Experiment, Training, ViewEntry
+from merloco.pipelines.catalog.entries import DROP, Experiment, Range, Training, ViewEntry
 from merloco.pipelines.catalog.model import Catalog
 from merloco.pipelines.catalog.problems import Location, first_problem
 from merloco.pipelines.errors import suggest
@@ -133,6 +133,10 @@ def _experiment(catalog: Catalog, experiment: Experiment) -> Iterator[tuple[tupl
             yield ("multi_label",), f"map {label_map!r} of {corpus} has no `multi` section: it gives one label"
     if experiment.paper_protocol and all(catalog.corpora[name].reported == "test" for name in experiment.corpora):
         yield ("paper_protocol",), "no corpus of it has `reported: validation`: it would change nothing"
+    each = len(experiment.seeds) * len(experiment.feature_sets)
+    if experiment.search and experiment.search.budget < each:
+        sentence = f"{experiment.search.budget} runs try no setting: one takes {each}, a run per seed and feature set"
+        yield ("search", "budget"), sentence
     yield from _settings(experiment)
 
 
@@ -141,13 +145,19 @@ def _settings(experiment: Experiment) -> Iterator[tuple[tuple[str, ...], str]]:
     pairs: list[tuple[tuple[str, ...], str, object]] = [
         (("training", key), key, value) for key, value in experiment.training.items()
     ]
-    for key, values in experiment.grid.items():
-        if key in experiment.training:
-            yield ("grid", key), "stands under `training` too: expected it once"
+    searched = experiment.search.settings if experiment.search else {}
+    tried: dict[tuple[str, ...], tuple[object, ...]] = {
+        ("grid", key): values for key, values in experiment.grid.items()
+    }
+    for key, drawn in searched.items():
+        tried["search", "settings", key] = (drawn.low, drawn.high) if isinstance(drawn, Range) else drawn
+    for where, values in tried.items():
+        if where[-1] in experiment.training:
+            yield where, "stands under `training` too: expected it once"
         if not values:
-            yield ("grid", key), "an empty list leaves no run: expected values"
-        yield from ((("grid", key), f"{value} is there twice: expected each once") for value in _repeated(values))
-        pairs += [(("grid", key), key, value) for value in values]
+            yield where, "an empty list leaves no run: expected values"
+        yield from ((where, f"{value} is there twice: expected each once") for value in _repeated(values))
+        pairs += [(where, where[-1], value) for value in values]
     for where, key, value in pairs:
         try:
             Training.model_validate({key: value})

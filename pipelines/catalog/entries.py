@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from merloco.pipelines.catalog.problems import first_problem
 from merloco.pipelines.errors import UsageError, suggest
 from merloco.pipelines.samples.schema import EMOTIONS, Modality
 
@@ -311,10 +312,58 @@ class Training(Entry):
     """Scale every feature to zero mean and unit variance of the training rows."""
 
 
+class Range(Entry):
+    """Values of a number between two bounds, both included; whole ones where the setting is a whole number."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    """Every factor is as likely as any other (log-uniform), instead of every distance."""
+
+    @model_validator(mode="after")
+    def _low_is_below_high(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low {self.low:g}: a range by factors (log: true) begins above 0")
+        return self
+
+
+class Search(Entry):
+    """Training settings that are tried; the best on validation is chosen."""
+
+    settings: dict[str, tuple[Any, ...] | Range] = Field(min_length=1)
+    """Training setting -> a list of values, or a range (`low`, `high`, `log`). Lists alone that the budget covers are a
+    grid."""
+    budget: int = Field(20, gt=0)
+    """Most runs: settings tried times seeds times feature sets."""
+    seed: int = Field(0, ge=0)
+    """Of the draws; a larger budget tries the same settings first."""
+    sampler: Literal["random", "tpe"] = "random"
+    """`tpe`: after ten random draws, ten at a time where Optuna's tree-structured Parzen estimator expects the best
+    validation score (the extra `search`)."""
+
+    @field_validator("settings", mode="wrap")
+    @classmethod
+    def _are_lists_or_ranges(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:  # which names the types of the union one by one
+            for name, values in value.items() if isinstance(value, dict) else ():
+                if isinstance(values, dict):
+                    try:
+                        Range.model_validate(values)
+                    except ValidationError as error:
+                        raise ValueError(f"{name}: {first_problem(error, Range)[1]}") from None
+                elif not isinstance(values, tuple):
+                    raise ValueError(f"{name}: expected a list of values or low and high, found {values!r}") from None
+            raise
+
+
 class Experiment(Entry):
     """A named experiment: a protocol over feature sets and corpora."""
 
-    protocol: Literal["loco", "cross_corpus", "single", "ablation", "grid"]
+    protocol: Literal["loco", "cross_corpus", "single", "ablation", "grid", "search"]
     about: str = ""
     feature_sets: tuple[str, ...] = Field(min_length=1)
     corpora: tuple[str, ...] = Field(min_length=1)
@@ -327,14 +376,18 @@ class Experiment(Entry):
     """Overrides of the feature set's training settings."""
     grid: dict[str, tuple[Any, ...]] = {}
     """Training setting -> values to combine (protocol `grid`)."""
+    search: Search | None = None
+    """Training settings to draw from, and how often (protocol `search`)."""
     paper_protocol: bool = False
     """Early stopping on the reported rows where the release has no other test part (AFEW), as the paper does."""
 
     @model_validator(mode="after")
     def _settings_are_known(self) -> Self:
-        for name in (*self.training, *self.grid):
+        for name in (*self.training, *self.grid, *(self.search.settings if self.search else ())):
             if name not in Training.model_fields:
                 raise ValueError(f"unknown training setting {name!r}: {suggest(name, Training.model_fields)}")
         if (self.protocol == "grid") != bool(self.grid):
             raise ValueError("`grid` and `protocol: grid` come together")
+        if (self.protocol == "search") != (self.search is not None):
+            raise ValueError("`search` and `protocol: search` come together")
         return self

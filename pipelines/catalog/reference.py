@@ -23,6 +23,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "feature_sets": entries.FeatureSet,
     "training": entries.Training,
     "experiments": entries.Experiment,
+    "experiments.NAME.search": entries.Search,
+    "experiments.NAME.search.settings.NAME": entries.Range,
 }
 HEAD = """# Catalog reference
 

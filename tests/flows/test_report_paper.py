@@ -12,6 +12,7 @@ from merloco.features.shards.commit import commits
 from merloco.features.store import FeatureStore
 from merloco.flows.cli.commands.train import run_plan
 from merloco.flows.experiments.plan import experiment_plan
+from merloco.flows.report.data import load_experiment
 from merloco.flows.report.paper import paper_tables
 from merloco.flows.report.write import write_report
 from merloco.flows.results.paper import result_tables
@@ -93,6 +94,32 @@ def test_runs_of_another_definition_and_torn_ablations_have_no_table(
         [],
         "The catalog has no experiment 'unknown', whose protocol would say which tables.",
     )
+
+
+def test_runs_of_an_earlier_definition_are_not_mixed_in_and_counted(
+    capsys: pytest.CaptureFixture, planted: tuple[FeatureStore, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(planted[0].root, tmp_path / "store", ignore=shutil.ignore_patterns("runs"))
+    catalog = tmp_path / "catalog.yaml"
+    shutil.copy(planted[1], catalog)
+    where = ["--store", str(tmp_path / "store"), "--catalog", str(catalog)]
+    run = ["experiment", "loco", "--device", "cpu", *where]
+    assert merloco(capsys, *run, "--seeds", "0,1")[0] == 0
+    changed = yaml.safe_load(catalog.read_text(encoding="utf-8"))
+    changed["training"]["light"]["dropout"] = 0.3
+    catalog.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
+    store = FeatureStore.open(tmp_path / "store", load_catalog(catalog))
+    assert len(load_experiment(store, "loco").configs) == 4, "where none belongs to it, all are shown"
+    out = merloco(capsys, *run, "--seeds", "0")[1]
+    assert "4 more of this name in the store are of other seeds, settings or data, and in no table." in out
+    path = tmp_path / "report.html"
+    code, _, err = merloco(capsys, "report", "loco", "--output", str(path), *where)
+    assert code == 0 and "4 of the 6 runs of this name in the store are not of the experiment" in err
+    experiment = load_experiment(store, "loco")
+    assert {config["training"]["dropout"] for config in experiment.configs.values()} == {0.3}
+    assert set(experiment.epochs["run"].to_pylist()) == set(experiment.configs) and len(experiment.configs) == 2
+    text = Document(path.read_text(encoding="utf-8")).text
+    assert "4 of the 6 runs of this name" in text and "dropout 0.1" not in text
 
 
 @pytest.mark.parametrize("experiment", ["ablation", "single", "cross_corpus"])

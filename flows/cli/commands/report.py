@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from merloco.flows.cli.console import progress_bar
+from merloco.flows.cli.console import note, progress_bar
 from merloco.flows.cli.options import CATALOG, CatalogOption, StoreOption, open_store
 from merloco.pipelines.errors import DataError, UsageError
 
@@ -29,6 +29,7 @@ def report(
 
     Example: merloco report loco --output loco.html --store demo/store
     """
+    from merloco.flows.report.definition import defined_runs
     from merloco.flows.report.paper import paper_tables
     from merloco.flows.report.write import write_report
 
@@ -37,13 +38,16 @@ def report(
     path = file or Path(f"report-{name}.html")
     if path.is_dir():
         raise UsageError(f"--output {str(path)!r} is a folder: expected a file, for example {str(path / path.name)!r}")
+    defined = defined_runs(opened, name)
     with progress_bar(1, "report", "cells") as bar:
 
         def moved(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        size = write_report(opened, name, path, *paper_tables(opened, name), moved)
+        size = write_report(opened, name, path, *paper_tables(opened, name, defined), moved, defined)
+    if defined.left_out:
+        note(defined.left_out)
     print(f"wrote {path} ({size / 1e6:.1f} MB): experiment {name!r}{why}")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -202,6 +203,7 @@ def experiment(
         return
     from merloco.flows.experiments.plan import experiment_plan
     from merloco.flows.results.paper import result_tables
+    from merloco.flows.results.search import search_table
     from merloco.flows.results.tables import plain_table
 
     opened = open_store(catalog, store)
@@ -218,14 +220,26 @@ def experiment(
     )
     outcomes = run_plan(catalog, store, plan, flow, device)
     if output != "table":
-        show(plain_table(outcomes, own=True), output)
+        show(search_table(outcomes) if plan.protocol == "search" else plain_table(outcomes, own=True), output)
         return
     for table in result_tables(plan.protocol, outcomes, show_leaks):
         print_rows(table.columns, table.rows, table.title)
         print("\n".join(table.notes) + "\n")
     reused = sum(outcome.reused for outcome in outcomes)
     print(f"{len(outcomes)} runs, {reused} of them read from the store.")
+    others = _other_runs(open_store(catalog, store).root, name, outcomes)
+    if others:
+        print(f"{others} more of this name in the store are of other seeds, settings or data, and in no table.")
     print(f"\nNext: {next_command('report', name, catalog=catalog, store=store)}")
+
+
+def _other_runs(root: Path, experiment: str, outcomes: Sequence[RunSummary]) -> int:
+    """How many runs of an experiment are none of these; a nullified score belongs to its run."""
+    from merloco.features.runs import read_config, run_folders
+
+    shown = {outcome.path for outcome in outcomes}
+    others = (f for f in run_folders(root) if f.parent.name == experiment and f not in shown)
+    return sum("nullify" not in read_config(folder)["config"] for folder in others)
 
 
 def run_plan(catalog: str, store: str | None, plan: Plan, flow: bool | None, device: str) -> list[RunSummary]:
