@@ -81,6 +81,8 @@ def run_identity(config: Mapping[str, Any]) -> str:
 
 def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config without settings that came later and are at their default, so that older runs keep their names."""
+    if "training" not in config:
+        return dict(config)
     defaults = Training().model_dump()
     settings = config["training"].items()
     kept = {name: value for name, value in settings if name in FIRST_SETTINGS or value != defaults.get(name)}

@@ -54,8 +54,9 @@ def report(
 def _newest(store: FeatureStore) -> tuple[str, str]:
     """The experiment of the newest run, and how it was chosen."""
     from merloco.features.runs import run_folders
+    from merloco.flows.experiments.references import REFERENCE
 
-    folders = run_folders(store.root)
+    folders = [folder for folder in run_folders(store.root) if folder.parent.name != REFERENCE]
     if not folders:
         raise DataError(f"store {str(store.root)!r} holds no run: run `merloco train` or `merloco loco` first")
     newest = max(folders, key=lambda folder: ((folder / "config.json").stat().st_mtime_ns, folder.name))
