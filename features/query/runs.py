@@ -84,11 +84,12 @@ def _setting(values: Sequence[Any], key: str) -> pa.Array:
 
 
 def _plain(value: Any) -> Any:
-    """A value for Arrow; an empty list or mapping says nothing of its type, and DuckDB has no struct without keys."""
+    """A value for Arrow: what has no value in it says nothing of its type, and DuckDB has no struct without keys."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()} or None
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value] or None
+        items = [_plain(item) for item in value]
+        return items if any(item is not None for item in items) else None
     return value
 
 

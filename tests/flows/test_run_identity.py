@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from merloco.features.runs import finished_runs, read_config, run_folders
+from merloco.features.runs import finished_runs, read_config
 from merloco.features.shards.commit import commit_path, commits
 from merloco.features.shards.format import shard_values, values_digest
 from merloco.features.store import FeatureStore
@@ -19,6 +19,7 @@ from merloco.pipelines.files.hashing import sha256_file
 from merloco.pipelines.samples.table import samples_path
 from tests.helpers.command_line import merloco
 from tests.helpers.planted_store import planted_catalog, planted_store
+from tests.helpers.run_files import own_runs
 from tests.helpers.store_files import CATALOG, make_store
 
 pytestmark = pytest.mark.slow
@@ -61,7 +62,7 @@ def test_other_bytes_of_the_same_rows_and_vectors_retrain_nothing(
     written_anew(store)
     assert sha256_file(samples_path(store.root, "meld")) != before
     assert "1 of them read from the store" in succeed(capsys, store, *TRAIN)
-    assert len(run_folders(store.root)) == 1
+    assert len(own_runs(store.root)) == 1
 
 
 def test_records_of_an_earlier_version_give_the_same_identity(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -87,7 +88,7 @@ def test_one_other_bit_of_a_vector_is_another_run(capsys: pytest.CaptureFixture,
     succeed(capsys, store, *TRAIN)
     written_anew(store, one_bit)
     assert "read from the store" not in succeed(capsys, store, *TRAIN)
-    assert len(run_folders(store.root)) == 2
+    assert len(own_runs(store.root)) == 2
 
 
 def test_a_deleted_sample_is_another_run(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_deleted_sample_is_another_run(capsys: pytest.CaptureFixture, tmp_path
     for commit in commits(folder):
         assert commit.values_sha256 == shard_values(folder, replace(commit, values_sha256=None))
     assert "read from the store" not in succeed(capsys, store, *TRAIN)
-    assert len(run_folders(store.root)) == 2
+    assert len(own_runs(store.root)) == 2
 
 
 def test_the_same_runs_of_another_experiment_are_adopted(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -118,10 +119,8 @@ def test_the_same_runs_of_another_experiment_are_adopted(capsys: pytest.CaptureF
     assert "8 runs, 4 of them read from the store" in succeed(
         capsys, store, "experiment", "twin", "--seeds", "0,1", *given
     )
-    assert store.sql("select experiment, count(*) from runs group by all order by all").fetchall() == [
-        ("loco", 4),
-        ("twin", 8),
-    ]
+    counts = "select experiment, count(*) from runs group by all order by all"
+    assert dict(store.sql(counts).fetchall()) == {"loco": 4, "reference": 4, "twin": 8}
     scores = """
         select corpus, class, metric, value from metrics join runs using (run)
         where experiment = '{}' and seed = 0 order by all"""
@@ -129,7 +128,7 @@ def test_the_same_runs_of_another_experiment_are_adopted(capsys: pytest.CaptureF
     assert str(one) == str(other) and len(one) > 100
     assert len(set(store.sql("select count(*), count(distinct (sample_id, run)) from predictions").fetchall()[0])) == 1
     sources = {}
-    for folder in run_folders(store.root):
+    for folder in own_runs(store.root):
         record = read_config(folder)
         assert record["run"] == folder.name and record["config"]["experiment"] == folder.parent.name
         if source := record["environment"].get("adopted_from"):
@@ -141,7 +140,7 @@ def test_the_same_runs_of_another_experiment_are_adopted(capsys: pytest.CaptureF
     assert [row | {"seeds": 1} for row in own if row["seed"] == 0] == [
         {key: row[key] for key in own[0]} for row in first
     ]
-    assert len(run_folders(store.root)) == 16 and len(finished_runs(store.root)) == 8
+    assert len(own_runs(store.root)) == 16 and len(finished_runs(store.root)) == 8 + 4
     assert "8 runs, 8 of them" in succeed(capsys, store, "experiment", "twin", "--seeds", "0,1", *given)
 
 
@@ -156,7 +155,5 @@ def test_what_else_is_planned_changes_no_run(capsys: pytest.CaptureFixture, tmp_
     )
     (same,) = [r for r in ablation if (r["corpus"], r["modalities"]) == ("afew", "audio,video")]
     assert [same[key] for key in ("n", "uar", "accuracy")] == [alone[0][key] for key in ("n", "uar", "accuracy")]
-    weights = {
-        f: (f / "weights.safetensors").stat().st_ino for f in run_folders(store.root) if f.parent.name == "train"
-    }
+    weights = {f: (f / "weights.safetensors").stat().st_ino for f in own_runs(store.root) if f.parent.name == "train"}
     assert len(weights) == 1 and all((f / "weights.safetensors").stat().st_nlink == 2 for f in weights)

@@ -11,7 +11,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from merloco.features.runs import run_folders
 from merloco.features.store import FeatureStore
 from merloco.flows.cli.app import EXTRAS
 from merloco.flows.experiments.plan import experiment_plan
@@ -22,6 +21,7 @@ from merloco.pipelines.catalog.entries import Range, Search, Training
 from merloco.pipelines.catalog.loader import load_catalog
 from tests.helpers.command_line import merloco, the_sentence
 from tests.helpers.planted_store import planted_catalog, planted_store
+from tests.helpers.run_files import own_runs
 from tests.helpers.store_files import CATALOG
 
 SETTINGS = {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}, "gated_dim": [4, 8]}
@@ -40,7 +40,7 @@ ranges = st.one_of(
 )
 
 
-@given(drawn=st.lists(ranges, min_size=1, unique_by=lambda r: r[0]), number=st.integers(1, 30), seed=st.integers(0, 99))
+@given(drawn=st.lists(ranges, min_size=1, unique_by=lambda r: r[0]), number=st.integers(1, 15), seed=st.integers(0, 99))
 def test_draws_are_settings_within_their_bounds_and_a_larger_budget_begins_alike(
     drawn: list[tuple[str, Any, Any, bool]], number: int, seed: int
 ) -> None:
@@ -182,7 +182,7 @@ def test_a_setting_that_diverges_costs_itself_alone(capsys: pytest.CaptureFixtur
     where = ("--store", str(store.root), "--catalog", str(catalog), "--device", "cpu")
     code, out, err = merloco(capsys, "experiment", "search", *where)
     assert code == 0 and "left out of the search" in err and "1 tried in 1 runs" in out
-    assert len(run_folders(store.root)) == 1
+    assert len(own_runs(store.root)) == 1
 
 
 def test_optuna_suggests_new_settings_near_the_best_and_the_same_for_the_same_history() -> None:

@@ -6,12 +6,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from merloco.features.runs import EPOCHS_SCHEMA, METRICS_SCHEMA, PREDICTIONS_SCHEMA, write_run
+from merloco.features.runs import EPOCHS_SCHEMA, METRICS_SCHEMA, PREDICTIONS_SCHEMA, run_folders, write_run
+from merloco.flows.experiments.references import REFERENCE
 from merloco.models.metrics.scores import score
 
 CLASSES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry")
 Predicted = Mapping[str, tuple[str, str]]
 """Sample id -> (truth, prediction)."""
+
+
+def own_runs(root: Path) -> list[Path]:
+    """Finished runs of a store without the baselines that stand beside them."""
+    return [folder for folder in run_folders(root) if folder.parent.name != REFERENCE]
 
 
 def make_run(
