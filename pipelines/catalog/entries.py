@@ -310,6 +310,31 @@ class Training(Entry):
     schedule: Literal["none", "cosine_restarts", "step"] = "none"
     standardize: bool = False
     """Scale every feature to zero mean and unit variance of the training rows."""
+    standardize_by: Literal["all", "corpus"] = "all"
+    """Whether all training rows are scaled together or each corpus by its own; one that does not train, by all."""
+    transductive: bool = False
+    """With standardize_by: corpus, scale a corpus that does not train by its own features, which have no label then."""
+    sampling: Literal["none", "corpus", "corpus_class"] = "none"
+    """Show every row once in an epoch, or draw corpora, or classes within corpora, equally often."""
+    modality_dropout: float = Field(0.0, ge=0, lt=1)
+    """Probability with which a modality of a training row is taken away; one always stays."""
+    mixup: float = Field(0.0, ge=0)
+    """Mix rows with rows of another corpus by a share from Beta(mixup, mixup); 0: not."""
+    coral: float = Field(0.0, ge=0)
+    """Weight of the difference between the corpora's covariances in front of the classifier."""
+    adversarial: float = Field(0.0, ge=0)
+    """Weight of the gradient against an adversary that tells the corpora apart in front of the classifier."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of a label that is spread over all classes which the corpus annotates."""
+    mask_unannotated: bool = False
+    """Leave classes that a row's corpus does not annotate out of its softmax; the published loss lets them lose."""
+    balance: Literal["pooled", "corpus"] = "pooled"
+    """Whether the balanced loss counts classes over all training corpora, as published, or within each."""
+    soft_targets: bool = False
+    """Train on rows of several labels and no single one too, by their shares."""
+    selection: Literal["corpora", "pooled", "transfer"] = "corpora"
+    """What chooses the weights: the mean of each training corpus's validation UAR, or that of all validation rows; or
+    the epochs that carry over best to each training corpus while it is left out, a training more for each."""
 
 
 class Range(Entry):
