@@ -388,7 +388,7 @@ class Search(Entry):
 class Experiment(Entry):
     """A named experiment: a protocol over feature sets and corpora."""
 
-    protocol: Literal["loco", "cross_corpus", "single", "ablation", "grid", "search"]
+    protocol: Literal["loco", "cross_corpus", "single", "ablation", "grid", "search", "methods"]
     about: str = ""
     feature_sets: tuple[str, ...] = Field(min_length=1)
     corpora: tuple[str, ...] = Field(min_length=1)
@@ -401,6 +401,9 @@ class Experiment(Entry):
     """Overrides of the feature set's training settings."""
     grid: dict[str, tuple[Any, ...]] = {}
     """Training setting -> values to combine (protocol `grid`)."""
+    methods: tuple[dict[str, Any], ...] = ()
+    """Training settings that are compared in leaving one corpus out; the first are what others gain over (protocol
+    `methods`)."""
     search: Search | None = None
     """Training settings to draw from, and how often (protocol `search`)."""
     paper_protocol: bool = False
@@ -408,11 +411,14 @@ class Experiment(Entry):
 
     @model_validator(mode="after")
     def _settings_are_known(self) -> Self:
-        for name in (*self.training, *self.grid, *(self.search.settings if self.search else ())):
+        tried = [name for method in self.methods for name in method]
+        for name in (*self.training, *self.grid, *tried, *(self.search.settings if self.search else ())):
             if name not in Training.model_fields:
                 raise ValueError(f"unknown training setting {name!r}: {suggest(name, Training.model_fields)}")
         if (self.protocol == "grid") != bool(self.grid):
             raise ValueError("`grid` and `protocol: grid` come together")
+        if (self.protocol == "methods") != bool(self.methods):
+            raise ValueError("`methods` and `protocol: methods` come together")
         if (self.protocol == "search") != (self.search is not None):
             raise ValueError("`search` and `protocol: search` come together")
         return self

@@ -305,6 +305,20 @@ def test_smoothing_spreads_over_what_the_corpus_annotates() -> None:
     assert truth[0] == 0 and sorted(truth[1:]) == pytest.approx([0.1, 0.9], abs=1e-6)
 
 
+def test_rows_of_several_labels_train_by_their_shares() -> None:
+    data = planted(120)
+    several = np.flatnonzero((data.corpus == "b") & (data.split == "train"))[:10]
+    data.label[several], data.target[several] = -1, np.array([1.0, 0.5, 0.0], np.float32)
+    plain, soft = (run_spec(data, FOLD, replace(SHORT, soft_targets=s), 0) for s in (False, True))
+    assert not np.isin(several, plain.train_rows).any() and np.isin(several, soft.train_rows).all()
+    assert np.array_equal(plain.val_rows, soft.val_rows)
+    table = FeatureTable([data], CONFIG, "cpu")
+    loss = TargetLoss([(data, replace(soft, config=replace(soft.config, loss="plain")))], table.corpora, "cpu")
+    (shares,) = loss._weighted(**table.truth(torch.from_numpy(several[:1])[None]))[0].tolist()
+    assert shares == pytest.approx([2 / 3, 1 / 3, 0])
+    assert np.isfinite(train_run(data, soft).history[-1]["loss"])
+
+
 def test_methods_of_single_labels_are_refused_for_several_at_once() -> None:
     data = planted(90)
     with pytest.raises(ModelError, match="label_smoothing and mixup: expected a run of single labels"):
