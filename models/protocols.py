@@ -124,6 +124,14 @@ def setting_cells(corpora: Sequence[str], feature_sets: Sequence[str], points: S
     return [Cell(fold, name, overrides=point) for name in feature_sets for point in points]
 
 
+def method_cells(
+    corpora: Sequence[str], feature_sets: Sequence[str], methods: Sequence[Mapping[str, Any]]
+) -> list[Cell]:
+    """Leave one corpus out with each of some training settings, and with each feature set."""
+    folds = loco_cells(corpora, feature_sets)
+    return [replace(cell, overrides=tuple(method.items())) for method in methods for cell in folds]
+
+
 def run_spec(
     dataset: Dataset, fold: Fold, config: TrainConfig, seed: int, selected_on_test: Sequence[str] = ()
 ) -> RunSpec:
@@ -137,6 +145,9 @@ def run_spec(
         selected_on_test: As for `fold_rows`.
     """
     train, validation = fold_rows(dataset, fold, config.task, selected_on_test)
+    if config.soft_targets:  # rows of several labels, too: but only those of one can choose the weights
+        several = dataset.rows(fold.train, "train", "multi")
+        train = np.union1d(train, several[dataset.target[several].sum(axis=1) > 0])
     name = f"{'+'.join(fold.train)} -> {'+'.join(fold.test)}, seed {seed}"
     return RunSpec(name, train, validation, config, seed)
 

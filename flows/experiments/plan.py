@@ -24,6 +24,7 @@ from merloco.models.protocols import (
     cross_corpus_cells,
     grid_cells,
     loco_cells,
+    method_cells,
     setting_cells,
     single_cells,
 )
@@ -170,6 +171,7 @@ def experiment_plan(
         "single": lambda: single_cells(corpora, sets, multi),
         "ablation": lambda: ablation_cells(corpora, chosen, multi),
         "grid": lambda: grid_cells(corpora, sets, experiment.grid),
+        "methods": lambda: method_cells(corpora, sets, experiment.methods),
         "search": lambda: setting_cells(corpora, sets, first),
     }[experiment.protocol]()
     if modalities is not None:

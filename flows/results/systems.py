@@ -136,6 +136,11 @@ def _stored_run(folder: Path) -> StoredRun:
     return StoredRun(folder, record["config"], tuple(record["environment"].get("collapsed") or ()))
 
 
+def system_of(name: str, folders: Sequence[Path]) -> System:
+    """Runs as one system; raises `UsageError` where the runs of a fold have several settings."""
+    return _system(name, [_stored_run(folder) for folder in folders])
+
+
 def _find_system(store: Path, stored: Sequence[StoredRun], name: str) -> System:
     own, selectors = parse_name(name)
     known = {run.config["experiment"] for run in stored}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.fusion.divergence import DivergedError
-from merloco.models.fusion.losses import FusionLoss
+from merloco.models.fusion.losses import make_loss
 from merloco.models.fusion.run_state import RunState
 from merloco.models.fusion.spec import RunResult, RunSpec
 from merloco.models.fusion.table import FeatureTable, StandardScaler
@@ -37,7 +37,8 @@ def fit_run(
     """
     config = spec.config
     state = RunState(position, dataset, spec, 0, device)
-    table, scaler = FeatureTable([dataset], config, device), StandardScaler([(dataset, spec)], device)
+    table = FeatureTable([dataset], config, device)
+    scaler = StandardScaler([(dataset, spec)], table.corpora, device)
 
     def logits_of(rows: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -51,13 +52,14 @@ def fit_run(
     train, val = (torch.from_numpy(rows).to(device)[None] for rows in (spec.train_rows, spec.val_rows))
     truth = table.truth(train)
     network.fit(features_of(train), _first(truth), config.task, config.loss == "balanced")  # type: ignore[operator]
-    loss = FusionLoss([(dataset, spec)], device)(logits_of(train)[None], counts=torch.ones_like(train).float(), **truth)
+    loss = make_loss([(dataset, spec)], table.corpora, device)
+    reached = float(loss(logits_of(train)[None], counts=torch.ones_like(train).float(), **truth))
     try:
         uar = validation_uar(state, [], logits_of(val).cpu())
     except DivergedError as error:
         yield error
         return
-    state.finish_epoch(uar, float(loss) * len(spec.train_rows))
+    state.finish_epoch(uar, reached * len(spec.train_rows))
     yield spec, state.history[-1]
     weights = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
     yield RunResult(

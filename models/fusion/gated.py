@@ -198,6 +198,7 @@ class FusionNet(nn.Module):
         if gate not in GATES:
             raise ModelError(f"unknown gate {gate!r}: known: {', '.join(GATES)}")
         self.gate, self.dropout = gate, dropout
+        self.representation: Tensor | None = None
         self.modalities = tuple(m for m in ORDER if m in dims)
         for modality in self.modalities:
             setattr(self, f"fc_{modality}", _linear(dims[modality], dims[modality], generator))
@@ -226,7 +227,11 @@ class FusionNet(nn.Module):
         """
 
         def dropout(rows: Tensor, place: str) -> Tensor:
-            return nn.functional.dropout(rows, self.dropout, self.training) if noise is None else rows * noise[place]
+            own = None if noise is None else noise[place]
+            dropped = nn.functional.dropout(rows, self.dropout, self.training) if own is None else rows * own
+            if place == "fused":
+                self.representation = dropped
+            return dropped
 
         alone = len(self.modalities) == 1
         products = {

@@ -82,7 +82,8 @@ def predict(
     features, present = {}, {}
     for modality, views in dataset.by_modality(config.modalities).items():
         there = np.stack([dataset.present[view][rows] & (view not in leave_out) for view in views])
-        matrix = standardized(result.weights, modality, np.hstack([dataset.features[view][rows] for view in views]))
+        joined = np.hstack([dataset.features[view][rows] for view in views])
+        matrix = standardized(result.weights, modality, joined, dataset.corpus[rows])
         widths = [dataset.features[view].shape[1] for view in views]
         matrix = matrix * np.repeat(there, widths, axis=0).T
         if not np.isfinite(matrix.sum()):

@@ -11,7 +11,11 @@ from torch import Tensor
 from merloco.models.errors import ModelError
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.fusion.optimizers import learning_rate as scheduled_rate
+from merloco.models.fusion.shift.sampling import row_weights
 from merloco.models.fusion.spec import RunSpec
+
+LAST = "last"
+"""Selection of the weights of the last epoch."""
 
 
 @dataclass(eq=False)
@@ -44,6 +48,8 @@ class RunState:
                 )
         self.order = torch.Generator(self.device).manual_seed(self.spec.seed)
         self.rows = torch.from_numpy(self.spec.train_rows + self.offset).to(self.device)
+        weights = row_weights(self.dataset, self.spec)
+        self.weights = None if weights is None else torch.from_numpy(weights).to(self.device)
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
@@ -52,7 +58,10 @@ class RunState:
         count = len(self.rows)
         self.batches = torch.zeros(-(-count // size), size, dtype=torch.int64, device=self.device)
         self.counts = torch.zeros(self.batches.shape, device=self.device)
-        shuffled = torch.randperm(count, generator=self.order, device=self.device)
+        if self.weights is None:
+            shuffled = torch.randperm(count, generator=self.order, device=self.device)
+        else:
+            shuffled = torch.multinomial(self.weights, count, replacement=True, generator=self.order)
         self.batches.view(-1)[:count] = self.rows[shuffled]
         self.counts.view(-1)[:count] = 1.0
         self.epoch += 1
@@ -76,10 +85,14 @@ class RunState:
         self.step += count
         return self.batches[part], self.counts[part]
 
+    def improved_by(self, uar: float) -> bool:
+        """Whether the weights with this validation score are to be kept."""
+        return uar > self.best_uar or self.spec.config.selection == LAST
+
     def finish_epoch(self, uar: float, loss: float) -> None:
         """Note the validation score and the summed loss of the epoch, and begin the next one or finish."""
         self.history.append({"epoch": self.epoch, "loss": loss / len(self.rows), "val_uar": uar})
-        if uar > self.best_uar:
+        if self.improved_by(uar):
             self.best_uar, self.best_epoch = uar, self.epoch
         # As published: after `patience` epochs without a gain, the next one may still bring it.
         patience, epochs = self.spec.config.patience, self.spec.config.epochs

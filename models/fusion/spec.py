@@ -38,6 +38,28 @@ class TrainConfig:
     """Of the products with the wide layers: `float32`, `bf16`, or `tf32`, which on a CPU is float32."""
     standardize: bool = False
     """Scale every feature to zero mean and unit variance of the training rows where the modality is present."""
+    standardize_by: str = "all"
+    """`all` training rows together, or each `corpus` by itself; one that does not train is scaled by all."""
+    transductive: bool = False
+    """With `corpus`, scale one that does not train by all its own rows."""
+    sampling: str = "none"
+    """See `merloco.models.fusion.shift.sampling`."""
+    modality_dropout: float = 0.0
+    mixup: float = 0.0
+    """See `merloco.models.fusion.shift.augmentation`, as for the line above."""
+    coral: float = 0.0
+    adversarial: float = 0.0
+    """See `merloco.models.fusion.shift.alignment`, as for the line above."""
+    label_smoothing: float = 0.0
+    mask_unannotated: bool = False
+    """Leave classes that a row's corpus does not annotate out of its softmax."""
+    balance: str = "pooled"
+    """Count classes for the balanced loss over all corpora, or within each `corpus`."""
+    soft_targets: bool = False
+    """Train on rows of several labels and no single one by their shares."""
+    selection: str = "corpora"
+    """Weights are chosen by the mean of the `corpora`'s validation UAR, by that of all rows (`pooled`), or are those of
+    the epoch that transfers best to a left-out training corpus (`transfer`); `last` takes those of the last epoch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from merloco.models.fusion.gated import FusionNet, fuse, layer_of, modality_products, pair_weights, pairs_of
-from merloco.models.fusion.networks.module import FusionModule
+from merloco.models.fusion.networks.module import FUSED, FusionModule
 from merloco.models.parallel import ParallelFor, sequential
 
 Update = Callable[[Iterable[str]], None]
 """Updates the parameters of these names from their gradients, which it drops."""
-FUSED = ("fc_avt.weight", "fc_avt.bias", "classifier.weight", "classifier.bias")
+FUSED_LAYERS = ("fc_avt.weight", "fc_avt.bias", "classifier.weight", "classifier.bias")
 
 
 class Networks(Protocol):
@@ -25,11 +25,17 @@ class Networks(Protocol):
     """Places where the loop's own dropout acts -> width; empty for a module that drops values itself."""
     capturable: bool
     """Whether a step is the same work every time and waits for nothing, so that a GPU can replay it."""
+    hidden_width: int | None
+    """Width H of what is in front of the classifier; None if it does not tell."""
 
     def __call__(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor] | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (R, B, K) of features (R, B, D), and modality -> sums (R,), finite if what it brought is."""
+
+    @property
+    def hidden(self) -> Tensor | None:
+        """What the last forward pass in training had in front of the classifier, (R, B, H)."""
 
     def backward(self, loss: Tensor, update: Update) -> None:
         """Compute the gradients of a loss, and call for the update of parameters whose gradients are there."""
@@ -65,6 +71,7 @@ class SingleNetwork:
         self.module = module
         self.dropout_widths: Mapping[str, int] = getattr(module, "dropout_widths", {})
         self.capturable = bool(self.dropout_widths)
+        self.hidden_width = self.dropout_widths.get(FUSED)
         self._snapshot: dict[str, Tensor] = {}
 
     def __call__(
@@ -75,6 +82,12 @@ class SingleNetwork:
         drops = {} if noise is None else {"noise": _of_run(noise, 0)}
         logits = self.module(_of_run(features, 0), None if present is None else _of_run(present, 0), **drops)
         return logits[None], _sums(features)
+
+    @property
+    def hidden(self) -> Tensor | None:
+        """See `Networks`."""
+        rows: Tensor | None = getattr(self.module, "representation", None)
+        return None if rows is None else rows[None]
 
     def backward(self, loss: Tensor, update: Update) -> None:
         """See `Networks`."""
@@ -120,8 +133,15 @@ class Stack:
     """Weights of R networks of one shape: every one has the run as its first dimension."""
 
     capturable = True
+    _hidden: Tensor | None = None
+    hidden_width: int | None = None
     weights: dict[str, nn.Parameter]
     _snapshot: dict[str, Tensor]
+
+    @property
+    def hidden(self) -> Tensor | None:
+        """See `Networks`."""
+        return self._hidden
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """See `Networks`."""
@@ -214,6 +234,7 @@ class StackedFusion(Stack):
         first = networks[0]
         self.modalities, self.gate = first.modalities, first.gate
         self.dropout_widths: Mapping[str, int] = first.dropout_widths
+        self.hidden_width = self.dropout_widths[FUSED]
         self.names = list(first.state_dict())
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.parallel_for = parallel_for
@@ -239,7 +260,10 @@ class StackedFusion(Stack):
         """See `Networks`."""
 
         def dropout(rows: Tensor, place: str) -> Tensor:
-            return rows if noise is None else rows.mul_(noise[place])
+            dropped = rows if noise is None else rows.mul_(noise[place])
+            if place == FUSED:
+                self._hidden = dropped
+            return dropped
 
         def forward_modality(m: str) -> None:
             self._products[m] = modality_products(
@@ -266,7 +290,7 @@ class StackedFusion(Stack):
             self._products[m].backward(self._inputs[m].grad)
             update(self._layers[m])
 
-        update(FUSED)
+        update(FUSED_LAYERS)
         self.parallel_for(self.modalities, backward_modality)
 
     def _linear(self, rows: Tensor, layer: str) -> Tensor:

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from merloco.models.fusion.dropout import DropoutNoise
-from merloco.models.fusion.losses import FusionLoss
+from merloco.models.fusion.losses import FusionLoss, TargetLoss
 from merloco.models.fusion.optimizers import Optimizer
 from merloco.models.fusion.run_state import RunState
+from merloco.models.fusion.shift.alignment import alignment_of
+from merloco.models.fusion.shift.augmentation import augmentation_of
+from merloco.models.fusion.spec import TrainConfig
 from merloco.models.fusion.stacked import Networks
 from merloco.models.fusion.table import FeatureTable, StandardScaler
 
@@ -44,9 +47,9 @@ class Steps:
         table: The rows on the device.
         scaler: Scales them.
         loss: Of every run.
-        optimizer: Updates the networks' parameters.
+        config: Settings of the optimizer and of the batches.
+        seeds: Of every run.
         noise: Of dropout; None where nothing is dropped.
-        batch_size: Rows of a batch.
         device: Where all of it lies.
     """
 
@@ -55,17 +58,20 @@ class Steps:
         networks: Networks,
         table: FeatureTable,
         scaler: StandardScaler,
-        loss: FusionLoss,
-        optimizer: Optimizer,
+        loss: FusionLoss | TargetLoss,
+        config: TrainConfig,
+        seeds: Sequence[int],
         noise: DropoutNoise | None,
-        batch_size: int,
         device: str,
     ) -> None:
         self.networks, self.table, self.scaler, self.loss = networks, table, scaler, loss
-        self.optimizer, self.noise = optimizer, noise
+        self.noise = noise
+        self.augmentation = augmentation_of(seeds, config)
+        self.alignment = alignment_of(seeds, config, len(table.corpora), networks.hidden_width, device)
+        self.optimizer = Optimizer(self.parameters(), config)
         self.on_gpu = torch.device(device).type == "cuda"
         self.block = BLOCK["cuda" if self.on_gpu else "cpu"]
-        runs = len(loss.weights)
+        runs, batch_size = len(seeds), config.batch_size
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
         self.rows = torch.zeros(self.block, runs, batch_size, dtype=torch.int64, device=device)
         self.counts = torch.zeros(self.block, runs, batch_size, device=device)
@@ -107,10 +113,18 @@ class Steps:
         self.loss.select(runs)
         if self.noise:
             self.noise.select(runs)
-        self.optimizer.select(self.networks.parameters(), runs)
+        if self.augmentation:
+            self.augmentation.select(runs)
+        if self.alignment:
+            self.alignment.select(runs)
+        self.optimizer.select(self.parameters(), runs)
         self.rows, self.counts = self.rows.index_select(1, runs), self.counts.index_select(1, runs)
         self.totals, self.finite = self.totals[runs], self.finite.index_select(2, runs)
         self._forget_graph()
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All that is trained, by name: of the networks, and of what trains beside them."""
+        return {**self.networks.parameters(), **(self.alignment.parameters if self.alignment else {})}
 
     def _forget_graph(self) -> None:
         self.graph: torch.cuda.CUDAGraph | None = None
@@ -119,7 +133,7 @@ class Steps:
     def _next(self) -> None:
         if self.graph is not None:
             self.graph.replay()
-        elif self.on_gpu and self.networks.capturable and self.warm == WARMUP:
+        elif self.on_gpu and self.networks.capturable and not self.augmentation and self.warm == WARMUP:
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph, stream=torch.cuda.current_stream()):
                 self._step()
@@ -133,9 +147,17 @@ class Steps:
         self.optimizer.learning_rate = self.rates.index_select(0, self.position).squeeze(0)
         features = {m: self.table.rows(rows, self.scaler, m) for m in self.table.modalities}
         drops = self.noise.next() if self.noise else None
-        logits, sums = self.networks(features, self.table.presence(rows), drops)
-        losses = self.loss(logits, counts=counts, **self.table.truth(rows))
+        present, truth = self.table.presence(rows), self.table.truth(rows)
+        if self.augmentation:
+            features, present, truth = self.augmentation(features, present, truth)
+        logits, sums = self.networks(features, present, drops)
+        losses = self.loss(logits, counts=counts, **truth)
+        if self.alignment:
+            assert self.networks.hidden is not None  # `alignment_of` has seen to it
+            losses = losses + self.alignment(self.networks.hidden, truth["corpus"], counts)
         self.networks.backward(losses.sum(), self.optimizer.update)
+        if self.alignment:
+            self.optimizer.update(self.alignment.parameters)
         losses = losses.detach()
         self.totals += losses * counts.sum(-1)
         finite = torch.isfinite(torch.stack([losses, *sums.values()]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,58 +14,105 @@ from merloco.models.fusion.spec import RunSpec, TrainConfig
 
 
 def feature_scales(dataset: Dataset, spec: RunSpec) -> dict[str, np.ndarray]:
-    """`scale.<modality>.mean` and `.std` over a run's training rows that have the view; empty if not asked for.
+    """What a run's features are scaled by; empty if not asked for.
+
+    Returns:
+        `scale.<modality>.mean` and `.std` (D,) over the training rows that have the view; where corpora are scaled by
+        themselves, also `scale.<modality>.mean.<corpus>` and `.std.<corpus>`.
 
     Raises:
-        ModelError: No training row has a modality.
+        ModelError: No training row has a view.
     """
-    scales = {}
-    for modality, views in dataset.by_modality(spec.config.modalities if spec.config.standardize else ()).items():
-        means, deviations = [], []
-        for view in views:
-            rows = spec.train_rows[dataset.present[view][spec.train_rows]]
-            if len(rows) == 0:
+    config, scales = spec.config, {}
+    for modality, views in dataset.by_modality(config.modalities if config.standardize else ()).items():
+        rows = {view: spec.train_rows[dataset.present[view][spec.train_rows]] for view in views}
+        for view, own in rows.items():
+            if len(own) == 0:
                 raise ModelError(f"run {spec.name!r}: no training row has {view}: leave it out")
-            seen = dataset.features[view][rows].astype(np.float64)
-            std = seen.std(axis=0)
-            means.append(seen.mean(axis=0).astype(np.float32))
-            deviations.append(np.where(std > 1e-6, std, 1.0).astype(np.float32))
-        scales[f"scale.{modality}.mean"] = np.concatenate(means)
-        scales[f"scale.{modality}.std"] = np.concatenate(deviations)
+        for part, name, chosen in ((rows, "", views), *_by_corpus(dataset, spec, views, rows)):
+            mean, std = zip(*(_mean_std(dataset.features[view][part[view]]) for view in chosen), strict=True)
+            scales[f"scale.{modality}.mean{name}"] = np.concatenate(mean)
+            scales[f"scale.{modality}.std{name}"] = np.concatenate(std)
     return scales
 
 
-class StandardScaler:
-    """Zero mean and unit deviation over the training rows of each of R runs; unchanged where a run asks for none."""
+def _by_corpus(
+    dataset: Dataset, spec: RunSpec, views: Sequence[str], rows: Mapping[str, np.ndarray]
+) -> Iterator[tuple[dict[str, np.ndarray], str, Sequence[str]]]:
+    """Rows of every view, and what is added to the names of their scales, of corpora that have scales of their own.
 
-    def __init__(self, runs: Sequence[tuple[Dataset, RunSpec]], device: str) -> None:
+    One that lacks a view altogether is scaled by all.
+    """
+    if spec.config.standardize_by != "corpus":
+        return
+    trained = set(dataset.corpus[spec.train_rows])
+    for corpus in sorted(set(dataset.corpus) if spec.config.transductive else trained):
+        of_corpus = dataset.corpus == corpus
+        own = {
+            view: rows[view][of_corpus[rows[view]]]
+            if corpus in trained
+            else np.flatnonzero(of_corpus & dataset.present[view])
+            for view in views
+        }
+        if all(len(part) for part in own.values()):
+            yield own, f".{corpus}", views
+
+
+def _mean_std(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    seen = features.astype(np.float64)
+    std = seen.std(axis=0)
+    return seen.mean(axis=0).astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32)
+
+
+class StandardScaler:
+    """Zero mean and unit deviation over the training rows of each of R runs; unchanged where a run asks for none.
+
+    Args:
+        runs: The rows and settings of every run.
+        corpora: Names of the corpora that the rows are of.
+        device: Where to compute.
+    """
+
+    def __init__(self, runs: Sequence[tuple[Dataset, RunSpec]], corpora: Sequence[str], device: str) -> None:
         known: dict[tuple[int, bytes], dict[str, np.ndarray]] = {}  # the seeds of a fold share their scales
-        found = []
+        self.found = []
         for dataset, spec in runs:
             key = id(dataset), spec.train_rows.tobytes()
             if key not in known:
                 known[key] = feature_scales(dataset, spec)
-            found.append(known[key])
-        self.values = {
-            name: torch.stack([torch.from_numpy(scales[name]) for scales in found]).to(device) for name in found[0]
-        }
+            self.found.append(known[key])
+        self.by_corpus = runs[0][1].config.standardize_by == "corpus"
 
-    def transform(self, modality: str, rows: Tensor, runs: Tensor | None = None) -> Tensor:
-        """Scale (R, n, D) rows of all runs, or of these; unchanged without standardization."""
+        def stacked(name: str) -> Tensor:
+            """(R, D), or (R, corpora, D) where a corpus has its own."""
+            if not self.by_corpus:
+                return torch.stack([torch.from_numpy(scales[name]) for scales in self.found])
+            each = [[scales.get(f"{name}.{c}", scales[name]) for c in corpora] for scales in self.found]
+            return torch.from_numpy(np.array(each))
+
+        names = [name for name in self.found[0] if name.endswith((".mean", ".std"))]
+        self.values = {name: stacked(name).to(device) for name in names}
+
+    def transform(self, modality: str, rows: Tensor, corpus: Tensor, runs: Tensor | None = None) -> Tensor:
+        """Scale rows (R, n, D) of corpora (R, n), of all runs or of these; unchanged without standardization."""
         if f"scale.{modality}.mean" not in self.values:
             return rows
         mean, std = (self.values[f"scale.{modality}.{part}"] for part in ("mean", "std"))
         if runs is not None:
             mean, std = mean[runs], std[runs]
+        if self.by_corpus:
+            run = torch.arange(len(mean), device=rows.device)[:, None]
+            return (rows - mean[run, corpus]) / std[run, corpus]
         return (rows - mean[:, None]) / std[:, None]
 
     def arrays(self, run: int) -> dict[str, np.ndarray]:
         """One run's scales by name."""
-        return {name: value[run].cpu().numpy() for name, value in self.values.items()}
+        return dict(self.found[run])
 
     def select(self, runs: Tensor) -> None:
         """Drop all runs but these."""
         self.values = {name: value[runs] for name, value in self.values.items()}
+        self.found = [self.found[run] for run in runs.tolist()]
 
 
 class FeatureTable:
@@ -105,6 +152,10 @@ class FeatureTable:
         self.label = joined([d.label for d in distinct])
         self.target = joined([d.target for d in distinct])
         self.mask = joined([d.mask for d in distinct])
+        names = np.concatenate([d.corpus for d in distinct])
+        known, corpus = np.unique(names, return_inverse=True)
+        self.corpora: list[str] = known.tolist()
+        self.corpus = torch.from_numpy(corpus).to(device)
 
     def offset(self, dataset: Dataset) -> int:
         """Where the rows of a data set begin."""
@@ -112,7 +163,7 @@ class FeatureTable:
 
     def rows(self, rows: Tensor, scaler: StandardScaler, modality: str, runs: Tensor | None = None) -> Tensor:
         """Scaled features (R, n, D) of rows (R, n), 0 where they lack the view: of all runs, or of these."""
-        scaled = scaler.transform(modality, self.features[modality][rows], runs)
+        scaled = scaler.transform(modality, self.features[modality][rows], self.corpus[rows], runs)
         if self.complete:
             return scaled
         if modality in self._views:
@@ -125,13 +176,32 @@ class FeatureTable:
         return None if self.complete else {m: self.present[m][rows] for m in self.modalities}
 
     def truth(self, rows: Tensor) -> dict[str, Tensor]:
-        """What a loss compares with: `label` (...), `target` and `mask` (..., K) of rows (...)."""
-        return {"label": self.label[rows], "target": self.target[rows], "mask": self.mask[rows]}
+        """What a loss compares with: `label` and `corpus` (...), `target` and `mask` (..., K) of rows (...)."""
+        return {
+            "label": self.label[rows],
+            "target": self.target[rows],
+            "mask": self.mask[rows],
+            "corpus": self.corpus[rows],
+        }
 
 
-def standardized(weights: Mapping[str, np.ndarray], modality: str, matrix: np.ndarray) -> np.ndarray:
-    """Features as a trained network saw them in training, given its weights and scales."""
-    mean = weights.get(f"scale.{modality}.mean")
-    if mean is None:
+def standardized(
+    weights: Mapping[str, np.ndarray], modality: str, matrix: np.ndarray, corpus: np.ndarray
+) -> np.ndarray:
+    """Features as a trained network saw them in training.
+
+    Args:
+        weights: Of the network, with its scales.
+        modality: Whose features.
+        matrix: float32 (n, D).
+        corpus: str (n,): whose rows they are.
+    """
+    if f"scale.{modality}.mean" not in weights:
         return matrix
-    return np.asarray((matrix - mean) / weights[f"scale.{modality}.std"], dtype=np.float32)
+    scaled = np.empty_like(matrix)
+    for name in np.unique(corpus):
+        own = corpus == name
+        suffix = f".{name}" if f"scale.{modality}.mean.{name}" in weights else ""
+        mean, std = (weights[f"scale.{modality}.{part}{suffix}"] for part in ("mean", "std"))
+        scaled[own] = (matrix[own] - mean) / std
+    return scaled

@@ -29,12 +29,12 @@ from merloco.models.fusion.divergence import DivergedError, joined, require_fini
 from merloco.models.fusion.dropout import CounterNoise, DropoutNoise, GeneratorNoise
 from merloco.models.fusion.fitting import fit_run
 from merloco.models.fusion.gated import FusionNet
-from merloco.models.fusion.losses import FusionLoss
+from merloco.models.fusion.losses import make_loss
 from merloco.models.fusion.networks.base import GATED
 from merloco.models.fusion.networks.module import FusionModule, stackable
-from merloco.models.fusion.optimizers import Optimizer
 from merloco.models.fusion.prediction import build_network
 from merloco.models.fusion.run_state import RunState
+from merloco.models.fusion.shift.transfer import with_transferred_epochs
 from merloco.models.fusion.spec import RunResult, RunSpec
 from merloco.models.fusion.stacked import Networks, SingleNetwork, StackedFusion, StackedModules
 from merloco.models.fusion.steps import Steps, training_stream
@@ -100,10 +100,11 @@ def train_runs(
         DivergedError: Raised after the last result: some runs have none, because a loss, a weight or a feature of
             theirs is not finite.
     """
+    runs = list(with_transferred_epochs(runs, lambda inner: train_runs(inner, device=device)))
     kind = torch.device(device).type
     groups: dict[tuple[object, ...], list[tuple[int, Dataset, RunSpec]]] = {}
     for position, (dataset, spec) in enumerate(runs):
-        alone = STACK[kind] == 1 or not stackable(spec.config.fusion)
+        alone = STACK[kind] == 1 or not stackable(spec.config)
         key = (position,) if alone else _stack_key(dataset, spec)
         groups.setdefault(key, []).append((position, dataset, spec))
     stacks = [group[i : i + STACK[kind]] for group in groups.values() for i in range(0, len(group), STACK[kind])]
@@ -131,7 +132,9 @@ def _stack_key(dataset: Dataset, spec: RunSpec) -> tuple[object, ...]:
         *((m, dataset.modality_of.get(m), dataset.features[m].shape[1]) for m in config.modalities),
         dataset.classes, config.fusion, repr(sorted(config.fusion_options.items())), config.gated_dim, config.gate,
         config.dropout, config.batch_size, config.optimizer, config.learning_rate, config.weight_decay, config.schedule,
-        steps, config.task, config.precision, config.standardize,
+        steps, config.task, config.precision, config.standardize, config.standardize_by, config.transductive,
+        config.modality_dropout, config.mixup, config.coral, config.adversarial, config.label_smoothing,
+        config.mask_unannotated, config.balance, config.soft_targets, tuple(np.unique(dataset.corpus)),
     )  # fmt: skip
 
 
@@ -190,14 +193,14 @@ def _train(
     config = runs[0][1].config
     table = FeatureTable([dataset for dataset, _ in runs], config, device)
     states = [RunState(number, dataset, spec, table.offset(dataset), device) for number, dataset, spec in members]
-    scaler = StandardScaler(runs, device)
+    scaler = StandardScaler(runs, table.corpora, device)
     noise: DropoutNoise | None = None
     if config.dropout and networks.dropout_widths:
         seeds = [spec.seed for _, spec in runs]
         make = NOISE[torch.device(device).type]
         noise = make(seeds, networks.dropout_widths, config.batch_size, config.dropout, device)
-    optimizer = Optimizer(networks.parameters(), config)
-    steps = Steps(networks, table, scaler, FusionLoss(runs, device), optimizer, noise, config.batch_size, device)
+    loss = make_loss(runs, table.corpora, device)
+    steps = Steps(networks, table, scaler, loss, config, [spec.seed for _, spec in runs], noise, device)
     while (active := [r for r, state in enumerate(states) if not state.finished]) and not stop.is_set():
         if (len(states) - len(active)) * SPARE > len(states):
             steps.select(torch.tensor(active, device=device))
@@ -235,7 +238,7 @@ def _end_epochs(
         except DivergedError as error:
             errors[r] = error
     device = finite.device
-    if gains := [r for r, uar in scores.items() if uar > states[r].best_uar]:
+    if gains := [r for r, uar in scores.items() if states[r].improved_by(uar)]:
         steps.networks.snapshot(torch.tensor(gains, device=device))
     totals = steps.totals.tolist()
     for r, diverged_error in errors.items():

@@ -52,8 +52,8 @@ def validation_uar(state: RunState, not_finite: Sequence[str], logits: Tensor) -
         raise diverged(state.spec, state.epoch, "weights are not finite", named)
     if not torch.isfinite(logits).all():
         raise diverged(state.spec, state.epoch, "outputs for validation rows are not finite", ())
-    task = state.spec.config.task
-    uar = validation_score(state.dataset, state.spec.val_rows, probabilities_of(logits, task), task)
+    task, pooled = state.spec.config.task, state.spec.config.selection == "pooled"
+    uar = validation_score(state.dataset, state.spec.val_rows, probabilities_of(logits, task), task, pooled)
     if np.isnan(uar):
         raise ModelError(f"run {state.spec.name!r}: its validation rows show no class and its opposite to choose by")
     return uar

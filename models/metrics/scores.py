@@ -99,7 +99,9 @@ def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     return np.where(counts > 0, len(labels) / (occurring * np.maximum(counts, 1)), 0.0).astype(np.float32)
 
 
-def validation_score(dataset: Dataset, rows: np.ndarray, probabilities: np.ndarray, task: str = "single") -> float:
+def validation_score(
+    dataset: Dataset, rows: np.ndarray, probabilities: np.ndarray, task: str = "single", pooled: bool = False
+) -> float:
     """What early stopping watches: the mean over the corpora of the rows of their UAR on the classes they annotate.
 
     Args:
@@ -107,7 +109,11 @@ def validation_score(dataset: Dataset, rows: np.ndarray, probabilities: np.ndarr
         rows: (n,) indices of the validation rows.
         probabilities: float (n, K).
         task: `single`, or `multi`, where the UAR of a class is that of its two sides, present and absent (wAcc).
+        pooled: The UAR of all rows together instead, each predicted among the classes of its corpus (`single` only).
     """
+    if pooled and task == "single":
+        prediction = masked_prediction(probabilities, dataset.mask[rows])
+        return score(dataset.label[rows], prediction, dataset.classes, dataset.mask[rows].any(axis=0)).uar
     scores = []
     for corpus in sorted(set(dataset.corpus[rows])):
         here = dataset.corpus[rows] == corpus

@@ -26,7 +26,7 @@ _USED_BY = {
     "down_mix": ("audio",),
 } | dict.fromkeys(("fps", "min_face_share", "faceless_frames"), ("video",))
 """Key of a view -> modalities that read it."""
-_TOGETHER = ("loco", "cross_corpus")
+_TOGETHER = ("loco", "cross_corpus", "methods")
 _SEVERAL_LABELS = ("single", "ablation")
 
 
@@ -151,6 +151,10 @@ def _settings(experiment: Experiment) -> Iterator[tuple[tuple[str, ...], str]]:
     }
     for key, drawn in searched.items():
         tried["search", "settings", key] = (drawn.low, drawn.high) if isinstance(drawn, Range) else drawn
+    yield from (
+        (("methods",), f"{value} is there twice: expected each once") for value in _repeated(experiment.methods)
+    )
+    pairs += [(("methods",), key, value) for method in experiment.methods for key, value in method.items()]
     for where, values in tried.items():
         if where[-1] in experiment.training:
             yield where, "stands under `training` too: expected it once"

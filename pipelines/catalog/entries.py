@@ -310,6 +310,31 @@ class Training(Entry):
     schedule: Literal["none", "cosine_restarts", "step"] = "none"
     standardize: bool = False
     """Scale every feature to zero mean and unit variance of the training rows."""
+    standardize_by: Literal["all", "corpus"] = "all"
+    """Whether all training rows are scaled together or each corpus by its own; one that does not train, by all."""
+    transductive: bool = False
+    """With standardize_by: corpus, scale a corpus that does not train by its own features, which have no label then."""
+    sampling: Literal["none", "corpus", "corpus_class"] = "none"
+    """Show every row once in an epoch, or draw corpora, or classes within corpora, equally often."""
+    modality_dropout: float = Field(0.0, ge=0, lt=1)
+    """Probability with which a modality of a training row is taken away; one always stays."""
+    mixup: float = Field(0.0, ge=0)
+    """Mix rows with rows of another corpus by a share from Beta(mixup, mixup); 0: not."""
+    coral: float = Field(0.0, ge=0)
+    """Weight of the difference between the corpora's covariances in front of the classifier."""
+    adversarial: float = Field(0.0, ge=0)
+    """Weight of the gradient against an adversary that tells the corpora apart in front of the classifier."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of a label that is spread over all classes which the corpus annotates."""
+    mask_unannotated: bool = False
+    """Leave classes that a row's corpus does not annotate out of its softmax; the published loss lets them lose."""
+    balance: Literal["pooled", "corpus"] = "pooled"
+    """Whether the balanced loss counts classes over all training corpora, as published, or within each."""
+    soft_targets: bool = False
+    """Train on rows of several labels and no single one too, by their shares."""
+    selection: Literal["corpora", "pooled", "transfer"] = "corpora"
+    """What chooses the weights: the mean of each training corpus's validation UAR, or that of all validation rows; or
+    the epochs that carry over best to each training corpus while it is left out, a training more for each."""
 
 
 class Range(Entry):
@@ -363,7 +388,7 @@ class Search(Entry):
 class Experiment(Entry):
     """A named experiment: a protocol over feature sets and corpora."""
 
-    protocol: Literal["loco", "cross_corpus", "single", "ablation", "grid", "search"]
+    protocol: Literal["loco", "cross_corpus", "single", "ablation", "grid", "search", "methods"]
     about: str = ""
     feature_sets: tuple[str, ...] = Field(min_length=1)
     corpora: tuple[str, ...] = Field(min_length=1)
@@ -376,6 +401,9 @@ class Experiment(Entry):
     """Overrides of the feature set's training settings."""
     grid: dict[str, tuple[Any, ...]] = {}
     """Training setting -> values to combine (protocol `grid`)."""
+    methods: tuple[dict[str, Any], ...] = ()
+    """Training settings that are compared in leaving one corpus out; the first are what others gain over (protocol
+    `methods`)."""
     search: Search | None = None
     """Training settings to draw from, and how often (protocol `search`)."""
     paper_protocol: bool = False
@@ -383,11 +411,14 @@ class Experiment(Entry):
 
     @model_validator(mode="after")
     def _settings_are_known(self) -> Self:
-        for name in (*self.training, *self.grid, *(self.search.settings if self.search else ())):
+        tried = [name for method in self.methods for name in method]
+        for name in (*self.training, *self.grid, *tried, *(self.search.settings if self.search else ())):
             if name not in Training.model_fields:
                 raise ValueError(f"unknown training setting {name!r}: {suggest(name, Training.model_fields)}")
         if (self.protocol == "grid") != bool(self.grid):
             raise ValueError("`grid` and `protocol: grid` come together")
+        if (self.protocol == "methods") != bool(self.methods):
+            raise ValueError("`methods` and `protocol: methods` come together")
         if (self.protocol == "search") != (self.search is not None):
             raise ValueError("`search` and `protocol: search` come together")
         return self

@@ -144,7 +144,8 @@ plain.options = {"width": 12}  # type: ignore[attr-defined]
 
 def test_a_network_of_ones_own_with_torchs_own_dropout_is_repeatable() -> None:
     register_fusion("plain")(plain)
-    assert not stackable("plain") and stackable("late") and stackable("gated")
+    plain_one, late, gated = (replace(SHORT, fusion=name) for name in ("plain", "late", "gated"))
+    assert not stackable(plain_one) and stackable(late) and stackable(gated)
     data = planted(300)
     config = replace(SHORT, fusion="plain")
     one = trained(data, config)

@@ -82,8 +82,8 @@ def test_forty_training_steps_give_the_published_losses(runs: int) -> None:
     fusions = [network(64, "softmax", 0.0), *(FusionNet(DIMS, 64, 7, dropout=0.0) for _ in specs[1:])]
     networks: Networks = SingleNetwork(fusions[0]) if runs == 1 else StackedFusion(fusions, "cpu")
     optimizer = Optimizer(networks.parameters(), config)
-    scaler = StandardScaler([(data, spec) for spec in specs], "cpu")
     table = FeatureTable([data] * runs, config, "cpu")
+    scaler = StandardScaler([(data, spec) for spec in specs], table.corpora, "cpu")
     found = []
     for _ in range(4):
         for chosen in torch.arange(320).split(32):

@@ -10,8 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from merloco.models.fusion import steps, trainer
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.fusion.dropout import CounterNoise, GeneratorNoise
-from merloco.models.fusion.losses import FusionLoss
-from merloco.models.fusion.optimizers import Optimizer
+from merloco.models.fusion.losses import make_loss
 from merloco.models.fusion.prediction import build_network
 from merloco.models.fusion.run_state import RunState
 from merloco.models.fusion.spec import RunSpec, TrainConfig
@@ -124,9 +123,8 @@ def test_nothing_in_a_step_waits_for_the_host(settings: dict, whole: bool) -> No
     networks = StackedFusion([build_network(data, config, seed) for seed in (0, 1)], "cpu", config.precision)
     table, states = FeatureTable([data], config, "cpu"), [RunState(i, *run, 0, "cpu") for i, run in enumerate(runs)]
     noise = CounterNoise([0, 1], networks.dropout_widths, config.batch_size, config.dropout, "cpu")
-    optimizer = Optimizer(networks.parameters(), config)
-    scaler, loss = StandardScaler(runs, "cpu"), FusionLoss(runs, "cpu")
-    stack = Steps(networks, table, scaler, loss, optimizer, noise, config.batch_size, "cpu")
+    scaler, loss = StandardScaler(runs, table.corpora, "cpu"), make_loss(runs, table.corpora, "cpu")
+    stack = Steps(networks, table, scaler, loss, config, [0, 1], noise, "cpu")
     stack.run(states, 2, [1e-3, 1e-3])
     stack.position.zero_()
     with NoHost():

@@ -27,7 +27,7 @@ class ConcatMLP(FusionModule):
 
     def __init__(self, dims: Mapping[str, int], classes: int, hidden: int, dropout: float) -> None:
         width = sum(dims.values()) + len(dims)
-        super().__init__(dims, dropout, {"features": width, "hidden": hidden})
+        super().__init__(dims, dropout, {"features": width, "fused": hidden})
         self.hidden = nn.Linear(width, hidden)
         self.classifier = nn.Linear(hidden, classes)
 
@@ -40,5 +40,5 @@ class ConcatMLP(FusionModule):
         """Logits (n, K); for the arguments see `merloco.models.fusion.networks.base`."""
         rows = torch.cat([*(features[m] for m in self.modalities), self.presence(features, present)], dim=-1)
         hidden = torch.relu(self.hidden(self.drop(rows, "features", noise)))
-        logits: Tensor = self.classifier(self.drop(hidden, "hidden", noise))
+        logits: Tensor = self.classifier(self.drop(hidden, "fused", noise))
         return logits

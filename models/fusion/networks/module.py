@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from merloco.models.fusion.networks.base import GATED, registered_fusion
+from merloco.models.fusion.spec import TrainConfig
+
+FUSED = "fused"
+"""Place of dropout in front of the classifier."""
 
 
 class FusionModule(nn.Module):
@@ -26,9 +30,19 @@ class FusionModule(nn.Module):
         self.modalities = tuple(dims)
         self.dropout = dropout
         self.dropout_widths = dict(places)
+        self.representation: Tensor | None = None
 
     def drop(self, rows: Tensor, place: str, noise: Mapping[str, Tensor] | None) -> Tensor:
-        """Drop values of rows (n, width): by what the loop has drawn, else, in training, by torch's own draw."""
+        """Drop values of rows (n, width): by what the loop has drawn, else, in training, by torch's own draw.
+
+        What is in front of the classifier has the place `fused`: methods against corpus shift find it there.
+        """
+        dropped = self._dropped(rows, place, noise)
+        if place == FUSED:
+            self.representation = dropped
+        return dropped
+
+    def _dropped(self, rows: Tensor, place: str, noise: Mapping[str, Tensor] | None) -> Tensor:
         if noise is not None:
             return rows * noise[place]
         return nn.functional.dropout(rows, self.dropout) if self.training and self.dropout else rows
@@ -41,11 +55,15 @@ class FusionModule(nn.Module):
         return torch.stack([present[m] for m in self.modalities], dim=-1).float()
 
 
-def stackable(fusion: str) -> bool:
-    """Whether runs of a network can train as one stack.
+def stackable(config: TrainConfig) -> bool:
+    """Whether runs of these settings can train as one stack.
 
     Raises:
         ModelError: There is no network of that name.
     """
-    factory = registered_fusion(fusion).factory
-    return fusion == GATED or (isinstance(factory, type) and issubclass(factory, FusionModule))
+    factory = registered_fusion(config.fusion).factory
+    if config.fusion == GATED:
+        return True
+    # A representation is taken out of a forward pass, which one that is mapped over runs does not allow.
+    aligned = config.coral or config.adversarial
+    return isinstance(factory, type) and issubclass(factory, FusionModule) and not aligned
