@@ -25,6 +25,13 @@ class Fold:
     test: tuple[str, ...]
     extra_tests: tuple[str, ...] = ()
     """Training corpora whose own test part is scored as well (the paper's "w/o X" columns)."""
+    name: str | None = None
+    """Which fold of its one corpus (`merloco.models.folds`); None takes the official parts."""
+
+    @property
+    def suffix(self) -> str:
+        """Behind the corpora in a sentence."""
+        return "" if self.name is None else f", fold {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +131,16 @@ def setting_cells(corpora: Sequence[str], feature_sets: Sequence[str], points: S
     return [Cell(fold, name, overrides=point) for name in feature_sets for point in points]
 
 
+def fold_cells(folds: Mapping[str, Sequence[str]], feature_sets: Sequence[str]) -> list[Cell]:
+    """Each corpus by itself, once for each of its folds (corpus -> their names)."""
+    return [
+        Cell(Fold((corpus,), (corpus,), name=fold), name)
+        for name in feature_sets
+        for corpus, names in folds.items()
+        for fold in names
+    ]
+
+
 def run_spec(
     dataset: Dataset, fold: Fold, config: TrainConfig, seed: int, selected_on_test: Sequence[str] = ()
 ) -> RunSpec:
@@ -137,7 +154,7 @@ def run_spec(
         selected_on_test: As for `fold_rows`.
     """
     train, validation = fold_rows(dataset, fold, config.task, selected_on_test)
-    name = f"{'+'.join(fold.train)} -> {'+'.join(fold.test)}, seed {seed}"
+    name = f"{'+'.join(fold.train)} -> {'+'.join(fold.test)}{fold.suffix}, seed {seed}"
     return RunSpec(name, train, validation, config, seed)
 
 

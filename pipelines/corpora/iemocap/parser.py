@@ -179,7 +179,7 @@ def _sample(
 ) -> Sample:
     """One utterance of the training part."""
     dialogue, who = evaluation.utterance.rsplit("_", 1)
-    native = evaluation.native()
+    native = {"session": f"Ses0{session}", **evaluation.native()}
     if turn and turn.text != spoken(turn.text):
         native["transcript"] = turn.text
     only_tags = turn is not None and turn.text != "" and not spoken(turn.text)
