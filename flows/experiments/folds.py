@@ -53,10 +53,11 @@ def _groups(samples: pa.Table, corpus: str, by: str) -> list[str]:
         found = [json.loads(native).get("session") for native in samples["native"].to_pylist()]
     else:
         found = samples[by].to_pylist()
-    if len(found) and not any(found):
+    groups = [UNKNOWN if group in (None, "") else str(group) for group in found]
+    if groups and set(groups) == {UNKNOWN}:
         older = f", or an older version ingested it: run `merloco ingest {corpus}` once more" if by == "session" else ""
         raise DataError(f"{corpus} has no {by}s, and the experiment's folds are by {by}: the release has none{older}")
-    return [str(group or UNKNOWN) for group in found]
+    return groups
 
 
 def with_splits(dataset: Dataset, splits: Mapping[str, str]) -> Dataset:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from merloco.flows.experiments.plan import RunSummary
 from merloco.flows.results.notes import column_notes, result_notes
 from merloco.flows.results.pooled import PooledFolds, pooled_folds
 from merloco.flows.results.scores import Score, interval_text
 from merloco.flows.results.tables import ResultTable
-from merloco.flows.results.text import TITLES, mean_and_std, number
+from merloco.flows.results.text import TITLES, in_order, mean_and_std, number
 from merloco.models.metrics.evaluation import SINGLE
 from merloco.models.metrics.statistics import mean_std
 
@@ -41,25 +43,33 @@ def fold_tables(outcomes: Sequence[RunSummary], show_leaks: bool) -> list[Result
 
 
 def _row(
-    group: PooledFolds, fold: str, n: int, classes: int, interval: str, text: Callable[[str, str], str]
+    group: PooledFolds,
+    fold: str,
+    folds: Sequence[Score],
+    support: Mapping[str, int],
+    interval: str,
+    text: Callable[[str, str], str],
 ) -> dict[str, Any]:
-    """A row; `text` gives what a source (ours, a reference) comes to in a metric."""
-    row: dict[str, Any] = {"corpus": group.corpus, "features": group.feature_set, "fold": fold, "n": n}
+    """A row over the test rows of some folds; `text` gives what a source (ours, a reference) comes to in a metric."""
+    counts = [score.first["n"] for score in folds]
+    row: dict[str, Any] = {"corpus": group.corpus, "features": group.feature_set, "fold": fold, "n": sum(counts)}
+    for name in in_order(name for score in folds for name in score.first["coverage"]):
+        shares = [score.first["coverage"].get(name, 0.0) for score in folds]
+        row[name] = f"{np.average(shares, weights=counts):.0%}"
     for metric in SINGLE:
         row[TITLES[metric]] = text("ours", metric)
         if metric == "uar":
             row["95 % CI"] = interval
     for source, metric, title in REFERENCES:
         row[f"{source} {title}"] = text(source, metric)
-    return {**row, "classes": classes}
+    return {**row, "classes": sum(count > 0 for count in support.values())}
 
 
 def _fold_row(group: PooledFolds, fold: Score) -> dict[str, Any]:
     def text(source: str, metric: str) -> str:
         return fold.text(metric) if source == "ours" else number(_percent(fold, source, metric))
 
-    tested = sum(count > 0 for count in fold.first["support"].values())
-    return _row(group, str(fold.cell.fold.name), fold.first["n"], tested, fold.interval(), text)
+    return _row(group, str(fold.cell.fold.name), [fold], fold.first["support"], fold.interval(), text)
 
 
 def _mean_row(group: PooledFolds) -> dict[str, Any]:
@@ -68,7 +78,8 @@ def _mean_row(group: PooledFolds) -> dict[str, Any]:
     def text(source: str, metric: str) -> str:
         return mean_and_std(*mean_std([_percent(fold, source, metric) for fold in group.folds]))
 
-    return {**_row(group, f"mean ± STD of {len(group.folds)}", 0, 0, "", text), "n": "", "classes": ""}
+    row = _row(group, f"mean ± STD of {len(group.folds)}", group.folds, {}, "", text)
+    return row | dict.fromkeys(("n", *group.folds[0].first["coverage"], "classes"), "")
 
 
 def _pooled_row(group: PooledFolds) -> dict[str, Any]:
@@ -80,9 +91,7 @@ def _pooled_row(group: PooledFolds) -> dict[str, Any]:
         found = [group.majority] if source == "majority" else sources[source]
         return mean_and_std(*mean_std([100 * getattr(scores, metric) for scores in found]))
 
-    interval = interval_text(group.intervals)
-    tested = sum(count > 0 for count in group.majority.support.values())
-    return _row(group, "pooled", group.majority.n, tested, interval, text)
+    return _row(group, "pooled", group.folds, group.majority.support, interval_text(group.intervals), text)
 
 
 def _percent(fold: Score, source: str, metric: str) -> float:

@@ -36,7 +36,8 @@ def result_notes(outcomes: Sequence[RunSummary], show_leaks: bool = False) -> li
     validated = [(o.cell.fold, o.validated_on) for o in outcomes if o.validated_on is not None]
     few = {f"{', '.join(fold.train)}{fold.suffix}": n for fold, n in validated if n < MIN_VALIDATION_ROWS}
     if few:
-        counts = "; ".join(f"{trained} ({n})" for trained, n in few.items())
+        counts = "; ".join(f"{trained} ({n})" for trained, n in list(few.items())[:MOST_FOLDS])
+        counts += f" and {len(few) - MOST_FOLDS} more" if len(few) > MOST_FOLDS else ""
         rows = f"fewer than {MIN_VALIDATION_ROWS} validation rows"
         sentences.append(f"{rows} chose the weights, much by chance: {counts}")
     for corpus in sorted({corpus for outcome in outcomes for corpus in outcome.leaks}):

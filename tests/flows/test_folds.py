@@ -1,6 +1,7 @@
-"""Cross-validation of a corpus by `merloco experiment`: folds are runs, in SQL, in one table, and add up to the corpus."""
+"""Cross-validation by `merloco experiment`: folds are runs, in SQL and in one table, and add up to the corpus."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,8 @@ def iemocap_release(root: Path, turns: int = 16) -> Path:
             dialogue = f"{session}{'FM'[number % 2]}_impro0{1 + number}"
             names = [f"{dialogue}_{'FM'[i % 2]}{i:03d}" for i in range(turns)]
             codes = [CODES[(i + i // 8 + number) % 8] for i in range(turns)]
-            lines = [
-                f"{n} [{3 * i:08.4f}-{3 * i + 2:08.4f}]: I say {c} {i}." for i, (n, c) in enumerate(zip(names, codes))
-            ]
-            blocks = (block(name, 3.0 * i, code) for i, (name, code) in enumerate(zip(names, codes)))
+            lines = [f"{n} [{3 * i:08.4f}-{3 * i + 2:08.4f}]: I say {codes[i]} {i}." for i, n in enumerate(names)]
+            blocks = (block(name, 3.0 * i, codes[i]) for i, name in enumerate(names))
             write_dialogue(root, dialogue, "".join(blocks), "\n".join(lines[i] for i in range(turns) if i % 8 != 7))
     return root
 
@@ -52,10 +51,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a generated IEMOCAP and a MELD without speakers, and a catalog with more experiments."""
     folder = tmp_path_factory.mktemp("folds")
     raw = yaml.safe_load(CATALOG.read_text(encoding="utf-8"))
-    raw["training"]["light"] = {"standardize": True, "learning_rate": 1e-2, "epochs": 3, "gated_dim": 8}
+    raw["feature_sets"]["words"] = {"text": "minilm"}
+    quick = {"standardize": True, "learning_rate": 1e-2, "epochs": 3, "gated_dim": 8}
+    raw["training"] |= {"light": quick, "words": quick}
     for name, folds in EXPERIMENTS.items():
         raw["experiments"][name] = {
-            "protocol": "folds", "feature_sets": ["light"], "corpora": ["iemocap"], "maps": {"iemocap": "four"},
+            "protocol": "folds", "feature_sets": ["words"], "corpora": ["iemocap"], "maps": {"iemocap": "four"},
             "seeds": [0], "folds": folds,
         }  # fmt: skip
     (folder / "catalog.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
@@ -132,20 +133,20 @@ def test_scores_of_each_fold_their_mean_and_all_pooled(
         "with p as (select truth, avg((truth = prediction)::int) as recall from predictions join runs using (run) "
         "where experiment = 'iemocap_sessions4' and seed = 0 group by truth) select avg(recall) from p"
     ).fetchall()
-    assert {row["pooled_uar"] for row in rows} == {pytest.approx(pooled)}
+    assert all(row["pooled_uar"] == pytest.approx(pooled) for row in rows)
     assert all(row["pooled_low"] <= pooled <= row["pooled_high"] for row in rows)
     line = {words[2]: words[3:] for words in map(str.split, printed.splitlines()) if words[:2] == ["iemocap", "light"]}
     scores = [100 * row["uar"] for row in rows]
     assert line["mean"][:6] == ["±", "STD", "of", "5", f"{np.mean(scores):.1f}", "±"]
     assert line["mean"][6] == f"{np.std(scores, ddof=1):.1f}"
-    assert line["pooled"][1] == f"{100 * pooled:.1f}" and int(line["pooled"][0]) == sum(row["n"] for row in rows)
+    assert line["pooled"][:3] == [str(sum(row["n"] for row in rows)), "100%", f"{100 * pooled:.1f}"]
 
 
 @pytest.mark.parametrize("name", ["iemocap_speakers4", "random3", "dialogues"])
 def test_folds_of_every_kind_add_up_to_every_usable_row_once(
     capsys: pytest.CaptureFixture, folder: Path, store: FeatureStore, name: str
 ) -> None:
-    code, out, err = run(capsys, folder, "experiment", name, "--modalities", "text", "--seeds", "0")
+    code, _, err = run(capsys, folder, "experiment", name, "--modalities", "text", "--seeds", "0")
     assert code == 0, err
     tested = store.sql(
         f"select sample_id from runs join predictions using (run) where experiment = '{name}'"
@@ -198,32 +199,36 @@ def test_a_speaker_may_be_called_anything_and_some_may_be_unknown(
     capsys: pytest.CaptureFixture, folder: Path, store: FeatureStore
 ) -> None:
     names = ["Chandler / Joey", "..", "Ross: 'Doctor' Geller " * 9, None]
-    samples = [s for s in meld_samples(60) if s.sample_id]
-    from dataclasses import replace
-
-    samples = [replace(s, speaker=names[i // 5 % 4]) for i, s in enumerate(samples)]
+    samples = [replace(s, speaker=names[i // 5 % 4]) for i, s in enumerate(meld_samples(60))]
     before = samples_path(store.root, "meld").read_bytes()
     write_parquet(samples_path(store.root, "meld"), to_table(samples))
     arguments = ("iemocap_speakers4", "--corpora", "meld", "--modalities", "text", "--seeds", "0")
-    code, out, err = run(capsys, folder, "experiment", *arguments)
+    code, _, err = run(capsys, folder, "experiment", *arguments)
     samples_path(store.root, "meld").write_bytes(before)
     assert code == 0, err
     folds = store.sql("select fold from runs where list_contains(test, 'meld') and protocol = 'folds'").fetchall()
     assert {name for (name,) in folds} == {"unknown", *(name for name in names if name)}
 
 
+def test_sessions_of_a_table_of_ones_own_are_its_column_of_that_name(store: FeatureStore) -> None:
+    before = samples_path(store.root, "meld").read_bytes()
+    samples = [replace(s, native={"session": i // 20}) for i, s in enumerate(meld_samples(60))]
+    write_parquet(samples_path(store.root, "meld"), to_table(samples))
+    folds = corpus_folds(store, "meld", Folds(by="session"))
+    samples_path(store.root, "meld").write_bytes(before)
+    assert list(folds) == ["0", "1", "2"]
+
+
 def test_the_report_shows_the_table(capsys: pytest.CaptureFixture, folder: Path, store: FeatureStore) -> None:
     run(capsys, folder, "experiment", "sessions")
-    tables, why = paper_tables(store, "sessions")
-    assert not tables or [row["fold"] for row in tables[0].records][:5] == SESSIONS, why
+    (table,), _ = paper_tables(store, "sessions")
+    assert [row["fold"] for row in table.records] == [*SESSIONS, "mean ± STD of 5", "pooled"]
     out = folder / "report.html"
-    code, _, err = merloco(
-        capsys, "report", "iemocap_sessions4", "--output", str(out), "--store", str(store.root),
-        "--catalog", str(folder / "catalog.yaml"),
-    )  # fmt: skip
+    where = ("--store", str(store.root), "--catalog", str(folder / "catalog.yaml"))
+    code, _, err = merloco(capsys, "report", "sessions", "--output", str(out), *where)
     assert code == 0, err
     text = out.read_text(encoding="utf-8")
-    assert "iemocap, fold Ses03" in text and "rows.iemocap" not in text
+    assert "iemocap, fold Ses03" in text and "fold Ses03, rows" not in text
 
 
 def test_a_plan_has_a_cell_for_every_fold(store: FeatureStore) -> None:
