@@ -370,6 +370,7 @@ class Folds(Entry):
     stratified: bool = False
     """Every fold gets its share of every class as nearly as whole groups allow."""
     seed: int = Field(0, ge=0)
+    """Of the choice of folds and of validation rows; the seeds of training are the experiment's."""
 
     @model_validator(mode="after")
     def _folds_of_something(self) -> Self:

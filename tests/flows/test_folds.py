@@ -157,6 +157,22 @@ def test_folds_of_every_kind_add_up_to_every_usable_row_once(
     assert folds is not None and config["fold"] == {**folds.model_dump(), "name": config["fold"]["name"]}
 
 
+def test_systems_are_compared_fold_by_fold(capsys: pytest.CaptureFixture, folder: Path, store: FeatureStore) -> None:
+    for fusion in ("gated", "late"):
+        code, _, err = run(capsys, folder, "experiment", "random3", "--fusion", fusion, "--seeds", "0,1")
+        assert code == 0, err
+    where = ("--store", str(store.root), "--catalog", str(folder / "catalog.yaml"))
+    code, out, err = merloco(capsys, "compare", "random3,fusion=gated", "random3,fusion=late", *where)
+    assert code == 0, err
+    assert all(f"iemocap, {number} of 3" in out for number in (1, 2, 3)) and "mean of 3 folds" in out
+    code, out, err = merloco(
+        capsys, "compare", "random3,fusion=gated", "random3,fusion=late", *where, "--format", "jsonl"
+    )
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert {row["fold"] for row in rows} == {"1 of 3", "2 of 3", "3 of 3", None}
+
+
 def test_a_fold_of_another_experiment_with_the_same_rows_is_read(
     capsys: pytest.CaptureFixture, folder: Path, store: FeatureStore
 ) -> None:
