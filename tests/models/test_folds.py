@@ -1,5 +1,7 @@
 """Folds of a cross-validation: every row is tested once, groups are whole, and the order of rows plays no part."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 
 from merloco.models.errors import ModelError
 from merloco.models.folds import MOST_VALIDATION, FoldRows, make_folds
+from merloco.models.fusion.table import FeatureTable
+from tests.helpers.training import CONFIG, planted
 
 LABELS = ("angry", "happy", "sad")
 
@@ -144,3 +148,10 @@ def test_what_cannot_be_divided_is_one_sentence(
     with pytest.raises(ModelError) as error:
         make_folds(rows, k, stratified)
     assert sentence in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_rows_of_all_folds_lie_in_memory_once() -> None:
+    data = planted(60)
+    folds = [replace(data, split=data.split[::-1].copy()), data, planted(60)]
+    table = FeatureTable(folds, CONFIG, "cpu")
+    assert len(table.label) == 120 and [table.offset(fold) for fold in folds] == [0, 0, 60]

@@ -10,9 +10,10 @@
       sentences/wav/<dialogue>/<utterance>.wav
 
 Session 5 is the test part, as in the field and the paper, unless the option `test_session` says otherwise; experiments
-of the protocol `folds` leave each session out at training time. Validation is carved out of the other sessions: by dialogue
-(whole dialogues, about a fraction of all labelled utterances), or by utterance, where `size` and `fraction` count only
-utterances that the corpus's active label map keeps: `size: 581` under `six_lineage` gives the paper's 5229 and 581.
+of the protocol `folds` leave each session out at training time. Validation is carved out of the other sessions: by
+dialogue (whole dialogues, about a fraction of all labelled utterances), or by utterance, where `size` and `fraction`
+count only utterances that the corpus's active label map keeps: `size: 581` under `six_lineage` gives the paper's 5229
+and 581.
 """
 
 from __future__ import annotations
