@@ -51,7 +51,7 @@ PREDICTIONS_SCHEMA = pa.schema(
     ]
 )
 CONFIG_KEYS = ("experiment", "protocol", "train", "test", "feature_set", "seed")
-NAMES = frozenset({"experiment", "protocol", "feature_set"})
+NAMES = frozenset({"experiment", "protocol", "feature_set", "fold"})
 """Keys of a config that say what a run is for, not what comes out of it."""
 CORPORA = ("train", "test", "also", "selected_on_test")
 """Keys of a config that list corpora: rows come in the order of the samples, whatever the order of these."""
@@ -70,6 +70,8 @@ TAGS = "tags.json"
 def run_name(config: Mapping[str, Any]) -> str:
     """Name of a run: readable parts and a hash of everything that can change its result."""
     parts = [config["protocol"], *(f"test-{name}" for name in config["test"]), f"seed{config['seed']}"]
+    if fold := config.get("fold"):
+        parts.insert(-1, re.sub(r"[^A-Za-z0-9_-]+", "_", fold["name"])[:40])  # a speaker may be called anything
     return "-".join([*parts, sha256_text(canonical_json(_decisive(config)))[:8]])
 
 

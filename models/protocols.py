@@ -25,6 +25,13 @@ class Fold:
     test: tuple[str, ...]
     extra_tests: tuple[str, ...] = ()
     """Training corpora whose own test part is scored as well (the paper's "w/o X" columns)."""
+    name: str | None = None
+    """Which fold of its one corpus (`merloco.models.folds`); None takes the official parts."""
+
+    @property
+    def suffix(self) -> str:
+        """Behind the corpora in a sentence."""
+        return "" if self.name is None else f", fold {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,16 @@ def method_cells(
     return [replace(cell, overrides=tuple(method.items())) for method in methods for cell in folds]
 
 
+def fold_cells(folds: Mapping[str, Sequence[str]], feature_sets: Sequence[str]) -> list[Cell]:
+    """Each corpus by itself, once for each of its folds (corpus -> their names)."""
+    return [
+        Cell(Fold((corpus,), (corpus,), name=fold), name)
+        for name in feature_sets
+        for corpus, names in folds.items()
+        for fold in names
+    ]
+
+
 def run_spec(
     dataset: Dataset, fold: Fold, config: TrainConfig, seed: int, selected_on_test: Sequence[str] = ()
 ) -> RunSpec:
@@ -148,7 +165,7 @@ def run_spec(
     if config.soft_targets:  # rows of several labels, too: but only those of one can choose the weights
         several = dataset.rows(fold.train, "train", "multi")
         train = np.union1d(train, several[dataset.target[several].sum(axis=1) > 0])
-    name = f"{'+'.join(fold.train)} -> {'+'.join(fold.test)}, seed {seed}"
+    name = f"{'+'.join(fold.train)} -> {'+'.join(fold.test)}{fold.suffix}, seed {seed}"
     return RunSpec(name, train, validation, config, seed)
 
 

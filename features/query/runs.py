@@ -32,6 +32,7 @@ FIXED_SCHEMA = pa.schema(
         ("nullified", pa.list_(pa.string())),
         ("label_maps", pa.map_(pa.string(), pa.string())),
         ("validation", pa.float64()),
+        ("fold", pa.string()),
     ]
 )
 """Columns of every store; those of the training settings come after them."""
@@ -61,6 +62,7 @@ def runs_table(store: Path) -> pa.Table:
                 "nullified": config.get("nullify"),
                 "label_maps": [(corpus, entry.get("map")) for corpus, entry in maps.items()],
                 "validation": environment.get("validation"),
+                "fold": config.get("fold", {}).get("name"),
             }
         )
         settings.append(config.get("training", {}))

@@ -188,7 +188,9 @@ def _place(fold: PairedFold | None, folds: Sequence[PairedFold]) -> dict[Key, st
 
 
 def _fold_title(fold: PairedFold, folds: Sequence[PairedFold]) -> str:
-    """The tested corpus, with the training corpora where several folds test it."""
+    """The tested corpus, with its fold, or with the training corpora where several folds test it."""
+    if fold.name is not None:
+        return f"{fold.corpus}, {fold.name}"
     if fold.train is None or sum(other.corpus == fold.corpus for other in folds) == 1:
         return fold.corpus
     return f"{'+'.join(fold.train)} > {fold.corpus}"

@@ -11,6 +11,7 @@ from merloco.features.query.matrices import load_matrices
 from merloco.features.runs import adopt_run, read_config, run_identity, run_path
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.digests import DataDigests
+from merloco.flows.experiments.folds import corpus_folds, with_splits
 from merloco.flows.experiments.plan import Plan, RunSummary, run_config
 from merloco.flows.experiments.references import reference_results
 from merloco.models.fusion.dataset import Dataset
@@ -113,11 +114,12 @@ def plan_jobs(
     # Sorted, so that the rows of a run have the same order whatever else is planned.
     every = tuple(sorted({c for cell in plan.cells for c in (*cell.fold.train, *cell.fold.test)}))
     store.corpora(every)
+    splits = {} if plan.folds is None else {corpus: corpus_folds(store, corpus, plan.folds) for corpus in every}
     wanted: dict[str, set[str]] = {}
     for cell in plan.cells:
         wanted.setdefault(cell.feature_set, set()).update(store.views(cell.feature_set, cell.modalities))
     loaded: dict[tuple[str, tuple[str, ...]], Dataset | None] = {}
-    parts: dict[tuple[Any, tuple[str, ...]], Dataset] = {}
+    parts: dict[tuple[Any, ...], Dataset] = {}
     done: set[Cell] = set()
     for cell in plan.cells:
         corpora = tuple(sorted({*cell.fold.train, *cell.fold.test})) if plan.per_corpus else every
@@ -128,17 +130,20 @@ def plan_jobs(
         whole = loaded[key]
         if whole is None:
             continue
+        name = cell.fold.name
+        if name is not None:
+            whole = with_splits(whole, splits[cell.fold.test[0]][name])
         cell, without = _trainable(store, whole, cell)
         if cell.modalities == ():
-            skip(f"{', '.join(cell.fold.train)}: no training row has {' or '.join(without)}; left out")
+            trained = f"{', '.join(cell.fold.train)}{cell.fold.suffix}"
+            skip(f"{trained}: no training row has {' or '.join(without)}; left out")
             continue
         # What other cells read beside it must not lend a run rows that have none of its own modalities.
         chosen = tuple(store.views(cell.feature_set, cell.modalities))
-        dataset = parts.setdefault((key, chosen), whole.select_modalities(chosen))
+        dataset = parts.setdefault((key, name, chosen), whole.select_modalities(chosen))
         lacking = [c for c in cell.fold.test if not len(dataset.rows((c,), "test", cell.task))]
         if lacking:
-            names = " or ".join(store.views(cell.feature_set, cell.modalities))
-            skip(f"{', '.join(lacking)}: no test row has a label and {names}; left out")
+            skip(f"{', '.join(lacking)}{cell.fold.suffix}: no test row has a label and {' or '.join(chosen)}; left out")
             continue
         if replace(cell, nullify=False) in done:
             continue  # leaving a modality out that is not there is the model of all of them once more

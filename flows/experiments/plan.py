@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from merloco.features.fusions import find_fusion, settings_problem
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.digests import DataDigests
+from merloco.flows.experiments.folds import corpus_folds
 from merloco.flows.experiments.search import ROUND, next_points
 from merloco.models.fusion.dataset import Dataset
 from merloco.models.fusion.networks.base import BUILTIN
@@ -22,13 +23,14 @@ from merloco.models.protocols import (
     Fold,
     ablation_cells,
     cross_corpus_cells,
+    fold_cells,
     grid_cells,
     loco_cells,
     method_cells,
     setting_cells,
     single_cells,
 )
-from merloco.pipelines.catalog.entries import Search, Training
+from merloco.pipelines.catalog.entries import Folds, Search, Training
 from merloco.pipelines.catalog.problems import first_problem
 from merloco.pipelines.errors import UsageError
 
@@ -56,6 +58,8 @@ class Plan:
     """Where the cells are the first of a search: see `merloco.flows.experiments.rounds`."""
     points: int = 0
     """How many settings the search may try."""
+    folds: Folds | None = None
+    """How the corpora are cross-validated; each cell is one fold of one corpus."""
 
     @property
     def per_corpus(self) -> bool:
@@ -155,7 +159,8 @@ def experiment_plan(
 
     Raises:
         UsageError: The catalog has no such experiment, corpus or feature set.
-        ModelError: The protocol needs more corpora or modalities.
+        ModelError: The protocol needs more corpora or modalities, or a corpus cannot be divided into such folds.
+        DataError: Folds are of sessions, speakers or dialogues that a corpus does not have.
     """
     experiment = store.catalog.experiment(name)
     corpora, sets = tuple(corpora or experiment.corpora), tuple(features or experiment.feature_sets)
@@ -165,6 +170,8 @@ def experiment_plan(
     search = experiment.search
     points = _affordable_points(search, len(seeds) * len(sets)) if search else 0
     first = next_points(search, {}, points if search.sampler == "random" else min(points, ROUND)) if search else []
+    used_maps = {corpus: m for corpus, m in {**experiment.maps, **maps}.items() if corpus in corpora}
+    mapped, folds = FeatureStore(store.root, store.catalog.with_maps(used_maps)), experiment.folds
     cells = {
         "loco": lambda: loco_cells(corpora, sets),
         "cross_corpus": lambda: cross_corpus_cells(corpora, sets),
@@ -173,6 +180,7 @@ def experiment_plan(
         "grid": lambda: grid_cells(corpora, sets, experiment.grid),
         "methods": lambda: method_cells(corpora, sets, experiment.methods),
         "search": lambda: setting_cells(corpora, sets, first),
+        "folds": lambda: fold_cells({c: tuple(corpus_folds(mapped, c, folds)) for c in corpora if folds}, sets),
     }[experiment.protocol]()
     if modalities is not None:
         cells = [cell if cell.modalities else replace(cell, modalities=chosen[cell.feature_set]) for cell in cells]
@@ -183,11 +191,12 @@ def experiment_plan(
         cells=tuple(cells),
         seeds=seeds,
         overrides=_sorted({**experiment.training, **overrides}),
-        maps=_sorted({corpus: m for corpus, m in {**experiment.maps, **maps}.items() if corpus in corpora}),
+        maps=_sorted(used_maps),
         selected_on_test=tuple(reported) if experiment.paper_protocol else (),
         force=force,
         search=search,
         points=points,
+        folds=folds,
     )
 
 
@@ -263,5 +272,6 @@ def run_config(plan: Plan, cell: Cell, seed: int, data: DataDigests, dataset: Da
         "training": settings.model_dump(),
         "selected_on_test": selected,
         "version": RUN_VERSION,
+        **({} if plan.folds is None else {"fold": {"name": cell.fold.name, **plan.folds.model_dump()}}),
         **({} if settings.fusion in BUILTIN else {"fusion_version": find_fusion(settings.fusion).version}),
     }

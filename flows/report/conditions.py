@@ -9,7 +9,7 @@ from typing import Any
 from merloco.pipelines.files.hashing import canonical_json, sha256_text
 
 NOT_NAMED = re.compile(
-    r"(seed|experiment|protocol|train|test|also|shards|version)$|(views|trained_on|samples|label_maps)\."
+    r"(seed|experiment|protocol|train|test|also|shards|version)$|(views|vectors|rows|trained_on|samples|label_maps)\."
 )
 """Parts of a config that are shown elsewhere, or only as a hash."""
 
@@ -37,7 +37,8 @@ def group_runs(
     groups: dict[tuple[str, str], dict[str, list[str]]] = {}
     for run, corpus in tested:
         parts = [" + ".join(configs[run]["train"])]
-        parts += [f"{key.removeprefix('training.')} {settings[run][key]}" for key in names if settings[run].get(key)]
+        own = {key: value for key in names if (value := settings[run].get(key))}
+        parts += [f"{key.removeprefix('training.').removesuffix('.name')} {value}" for key, value in own.items()]
         rest = {key: value for key, value in configs[run].items() if key not in ("seed", "experiment")}
         version = sha256_text(canonical_json(rest))[:6]
         groups.setdefault((", ".join(parts), corpus), {}).setdefault(version, []).append(run)

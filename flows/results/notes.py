@@ -10,6 +10,8 @@ from merloco.models.metrics.intervals import resampling_sentence
 
 MIN_VALIDATION_ROWS = 50
 """Fewer than this choose the weights much by chance: 1 of 50 is 2 points of accuracy."""
+MOST_FOLDS = 5
+"""More folds than this are counted, not named."""
 MULTI_LABEL = (
     "wAcc: mean over the classes of the mean recall of present and absent; "
     "F1, accuracy: mean overlap of the true and the predicted set (Dice, Jaccard)."
@@ -20,17 +22,22 @@ def result_notes(outcomes: Sequence[RunSummary], show_leaks: bool = False) -> li
     """Absent classes, missing modalities, leaks, collapsed runs, seeds, what is scored."""
     scores = scores_of(outcomes)
     sentences = []
-    absent = {s.corpus: [name for name, count in s.first["support"].items() if not count] for s in scores}
-    for corpus, names in absent.items():
-        if names:
-            sentences.append(f"{corpus}: no test row of {', '.join(names)}; left out of its UAR")
-    for train, without in sorted({(o.cell.fold.train, o.missing_modalities) for o in outcomes if o.missing_modalities}):
+    absent: dict[tuple[str, str], list[str]] = {}
+    for s in scores:
+        if names := ", ".join(name for name, count in s.first["support"].items() if not count):
+            absent.setdefault((s.corpus, names), []).extend([s.cell.fold.name] if s.cell.fold.name else [])
+    for (corpus, names), folds in absent.items():
+        sentences.append(f"{corpus}{_in_folds(folds)}: no test row of {names}; left out of its UAR")
+    missing = {(o.cell.fold.train, o.cell.fold.suffix, o.missing_modalities) for o in outcomes if o.missing_modalities}
+    for train, fold, without in sorted(missing):
         them = "them" if len(without) > 1 else "it"
-        sentences.append(f"{', '.join(train)}: no training row has {' or '.join(without)}; trained without {them}")
-    validated = [(o.cell.fold.train, o.validated_on) for o in outcomes if o.validated_on is not None]
-    few = {train: n for train, n in validated if n < MIN_VALIDATION_ROWS}
+        trained = f"{', '.join(train)}{fold}"
+        sentences.append(f"{trained}: no training row has {' or '.join(without)}; trained without {them}")
+    validated = [(o.cell.fold, o.validated_on) for o in outcomes if o.validated_on is not None]
+    few = {f"{', '.join(fold.train)}{fold.suffix}": n for fold, n in validated if n < MIN_VALIDATION_ROWS}
     if few:
-        counts = "; ".join(f"{', '.join(train)} ({n})" for train, n in few.items())
+        counts = "; ".join(f"{trained} ({n})" for trained, n in list(few.items())[:MOST_FOLDS])
+        counts += f" and {len(few) - MOST_FOLDS} more" if len(few) > MOST_FOLDS else ""
         rows = f"fewer than {MIN_VALIDATION_ROWS} validation rows"
         sentences.append(f"{rows} chose the weights, much by chance: {counts}")
     for corpus in sorted({corpus for outcome in outcomes for corpus in outcome.leaks}):
@@ -46,9 +53,16 @@ def result_notes(outcomes: Sequence[RunSummary], show_leaks: bool = False) -> li
     return sentences
 
 
+def _in_folds(folds: Sequence[str]) -> str:
+    """Behind the name of a corpus: which of its folds, the first of many."""
+    distinct = list(dict.fromkeys(folds))
+    more = f" and {len(distinct) - MOST_FOLDS} more" if len(distinct) > MOST_FOLDS else ""
+    return f", fold{'s' if len(distinct) > 1 else ''} {', '.join(distinct[:MOST_FOLDS])}{more}" if distinct else ""
+
+
 def _loses(score: Score, show_leaks: bool) -> str | None:
-    """That a run is no better than logistic regression."""
-    if score.first["nullified"] is not None or (score.leaked and not show_leaks):
+    """That a run is no better than logistic regression; of folds, that is said of all together."""
+    if score.first["nullified"] is not None or (score.leaked and not show_leaks) or score.cell.fold.name is not None:
         return None
     own, baseline = score.mean("uar"), score.reference("uar")
     if not own < baseline:
@@ -72,8 +86,8 @@ def _collapsed(score: Score) -> list[str]:
     cell = score.cell
     settings = "".join(f", {name} {value}" for name, value in cell.overrides)
     return [
-        f"collapsed: trained on {', '.join(cell.fold.train)} ({cell.feature_set}{settings}), every row of "
-        f"{score.corpus} gets one class: {', '.join(seeds)}"
+        f"collapsed: trained on {', '.join(cell.fold.train)}{cell.fold.suffix} ({cell.feature_set}{settings}), every "
+        f"row of {score.corpus} gets one class: {', '.join(seeds)}"
     ]
 
 

@@ -19,6 +19,8 @@ from merloco.pipelines.errors import DataError
 
 By = Literal["utterance", "dialogue"]
 """What is independent, and resampled or swapped as a whole."""
+Place = tuple[tuple[str, ...] | None, str, str | None, list[dict[int, StoredRun]]]
+"""Training corpora, tested corpus, name of the fold, and seed -> run of each system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class PairedFold:
     train: tuple[str, ...] | None
     """Training corpora; None where the systems differ in them."""
     corpus: str
+    name: str | None
+    """Of a fold of a cross-validation."""
     seeds: tuple[int | None, ...]
     """Those that all systems have; (None,) for one run each, of whatever seed."""
     n: int
@@ -54,7 +58,7 @@ def pair_systems(systems: Sequence[System], by: By | None = None) -> tuple[list[
     folds: list[PairedFold] = []
     unpaired: dict[tuple[str, str], list[str]] = {}
     lost: list[str] = []
-    for train, corpus, runs in _shared_folds(systems, lost):
+    for train, corpus, name, runs in _shared_folds(systems, lost):
         runs = _repeated(runs)
         common = set[int].intersection(*(set(own) for own in runs))
         single = not common and all(len(own) == 1 for own in runs)
@@ -72,7 +76,7 @@ def pair_systems(systems: Sequence[System], by: By | None = None) -> tuple[list[
         if leaks:
             lost.append(f"{corpus}: an encoder of {' and of '.join(leaks)} was trained on it")
             continue
-        fold = _paired_fold(train, corpus, seeds, chosen, by)
+        fold = _paired_fold(train, corpus, name, seeds, chosen, by)
         if fold is None:
             lost.append(f"{corpus}: no utterance in common")
             continue
@@ -81,9 +85,11 @@ def pair_systems(systems: Sequence[System], by: By | None = None) -> tuple[list[
     if not folds:
         raise DataError(f"nothing to compare: {'; '.join(lost)}")
     notes += [f"left out: {sentence}" for sentence in lost]
-    for (name, seeds_of), corpora in unpaired.items():
+    for (system_name, seeds_of), corpora in unpaired.items():
         where = ", ".join(dict.fromkeys(corpora))
-        notes.append(f"left out: runs of {name} with the seeds {seeds_of} on {where}, which another system lacks")
+        notes.append(
+            f"left out: runs of {system_name} with the seeds {seeds_of} on {where}, which another system lacks"
+        )
     if any(len(fold.seeds) == 2 for fold in folds):
         notes.append(
             "two seeds: the difference between seeds is hardly known; intervals are wide, three to five are better"
@@ -108,10 +114,8 @@ def _older(number: int) -> str:
     return f"{runs} of the same settings and seeds, on other data or by another version, left out"
 
 
-def _shared_folds(
-    systems: Sequence[System], lost: list[str]
-) -> list[tuple[tuple[str, ...] | None, str, list[dict[int, StoredRun]]]]:
-    """(train, corpus, seed -> run of each system); systems that share no training corpora meet on the tested ones.
+def _shared_folds(systems: Sequence[System], lost: list[str]) -> list[Place]:
+    """Where systems are compared; those that share no training corpora meet on the tested ones.
 
     Folds that a system lacks are added to `lost`.
     """
@@ -121,16 +125,16 @@ def _shared_folds(
             lacking = [system.name for system in systems if fold not in system.runs]
             if lacking:
                 lost.append(f"{fold}: no run of {' or '.join(lacking)}")
-        return [(fold.train, fold.corpus, [dict(system.runs[fold]) for system in systems]) for fold in shared]
+        return [(f.train, f.corpus, f.name, [dict(system.runs[f]) for system in systems]) for f in shared]
     tested = [{corpus: _folds_on(system, corpus) for corpus in _corpora(system)} for system in systems]
-    places: list[tuple[tuple[str, ...] | None, str, list[dict[int, StoredRun]]]] = []
+    places: list[Place] = []
     for corpus in dict.fromkeys(corpus for own in tested for corpus in own):
         lacking = [s.name for s, own in zip(systems, tested, strict=True) if len(own.get(corpus, ())) != 1]
         if lacking:
             lost.append(f"{corpus}: no run, or runs trained on several sets of corpora, of {' or '.join(lacking)}")
             continue
         folds = [own[corpus][0] for own in tested]
-        places.append((None, corpus, [dict(s.runs[fold]) for s, fold in zip(systems, folds, strict=True)]))
+        places.append((None, corpus, None, [dict(s.runs[fold]) for s, fold in zip(systems, folds, strict=True)]))
     return places
 
 
@@ -145,6 +149,7 @@ def _folds_on(system: System, corpus: str) -> list[Fold]:
 def _paired_fold(
     train: tuple[str, ...] | None,
     corpus: str,
+    name: str | None,
     seeds: tuple[int | None, ...],
     runs: Sequence[Sequence[StoredRun]],
     by: By | None,
@@ -169,6 +174,7 @@ def _paired_fold(
     return PairedFold(
         train=train,
         corpus=corpus,
+        name=name,
         seeds=seeds,
         n=len(shared),
         only=tuple(len(set().union(*(ids.tolist() for ids, *_ in own))) - len(shared) for own in tables),

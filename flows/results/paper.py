@@ -11,6 +11,7 @@ import yaml
 from merloco.features.runs import read_config
 from merloco.flows.cli.console import Key
 from merloco.flows.experiments.plan import RunSummary
+from merloco.flows.results.folds import fold_tables
 from merloco.flows.results.methods import method_tables
 from merloco.flows.results.notes import result_notes
 from merloco.flows.results.scores import Score, scores_of, tested_scores
@@ -43,6 +44,7 @@ def result_tables(protocol: str, outcomes: Sequence[RunSummary], show_leaks: boo
         "grid": grid_tables,
         "methods": method_tables,
         "search": search_tables,
+        "folds": fold_tables,
     }
     tables = protocols[protocol](outcomes, show_leaks)
     selected = sorted({c for o in outcomes for c in o.selected_on_test})

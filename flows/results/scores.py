@@ -70,10 +70,15 @@ class Score:
 
     def interval(self) -> str:
         """95 % interval of the UAR, in percent."""
-        if self.intervals is None:
-            return "-"
-        uar = self.intervals.metrics["uar"]
-        return f"{100 * uar.low:.1f} to {100 * uar.high:.1f}"
+        return interval_text(self.intervals)
+
+
+def interval_text(intervals: ScoreIntervals | None) -> str:
+    """95 % interval of a UAR, in percent; `-` without one."""
+    if intervals is None:
+        return "-"
+    uar = intervals.metrics["uar"]
+    return f"{100 * uar.low:.1f} to {100 * uar.high:.1f}"
 
 
 def scores_of(outcomes: Iterable[RunSummary]) -> list[Score]:

@@ -203,6 +203,7 @@ def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
             {
                 "corpus": fold and fold.corpus,
                 "train": fold and fold.train and ",".join(fold.train),
+                "fold": fold and fold.name,
                 "metric": row.metric,
                 "class": row.label,
                 "n": fold and fold.n,
@@ -244,7 +245,12 @@ def ranking_rows(ranking: Ranking) -> list[dict[str, Any]]:
             "p_holm": row.p_holm,
             "not_different_from": list(row.equals),
             "scores": [
-                {"corpus": fold.corpus, "train": fold.train and ",".join(fold.train), "score": score}
+                {
+                    "corpus": fold.corpus,
+                    "train": fold.train and ",".join(fold.train),
+                    "fold": fold.name,
+                    "score": score,
+                }
                 for fold, score in zip(ranking.folds, row.by_fold, strict=True)
             ],
         }

@@ -27,7 +27,7 @@ DATA = frozenset(
     {"views", "trained_on", "vectors", "rows", "label_maps", "training", "also", "version", "fusion_version"}
 )
 """Keys of a config that are no settings: what the data were, and settings under names of their own."""
-FOLD = frozenset({"train", "test", "seed"})
+FOLD = frozenset({"train", "test", "seed", "fold.name"})
 """Settings in which the runs of one system differ."""
 PURPOSE = frozenset({"experiment", "protocol"})
 """Settings that say what a run is for: the same run may serve several."""
@@ -74,6 +74,10 @@ class StoredRun:
         """Training corpora, in order of their names."""
         return tuple(sorted(self.config["train"]))
 
+    def fold(self, corpus: str) -> Fold:
+        """The fold that it is of, tested on a corpus."""
+        return Fold(self.train, corpus, self.config.get("fold", {}).get("name"))
+
 
 @dataclass(frozen=True, slots=True)
 class Fold:
@@ -81,9 +85,12 @@ class Fold:
 
     train: tuple[str, ...]
     corpus: str
+    name: str | None = None
+    """Of a fold of a cross-validation."""
 
     def __str__(self) -> str:
-        return f"{self.corpus} (trained on {', '.join(self.train)})"
+        name = "" if self.name is None else f", fold {self.name}"
+        return f"{self.corpus}{name} (trained on {', '.join(self.train)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +195,7 @@ def _system(name: str, chosen: Sequence[StoredRun]) -> System:
     by_fold: dict[Fold, dict[str, StoredRun]] = {}
     for run in chosen:
         for corpus in run.config["test"]:
-            settings = by_fold.setdefault(Fold(run.train, corpus), {})
+            settings = by_fold.setdefault(run.fold(corpus), {})
             settings[canonical_json(run.system)] = run
     for fold, distinct in by_fold.items():
         differing = differing_settings([run.system for run in distinct.values()])
@@ -210,9 +217,10 @@ def _by_fold(chosen: Sequence[StoredRun]) -> tuple[dict[Fold, dict[int, StoredRu
     for run in sorted(chosen, key=lambda run: ((run.folder / "config.json").stat().st_mtime_ns, run.folder)):
         results.add(run.identity)
         for corpus in run.config["test"]:
-            runs.setdefault(Fold(run.train, corpus), {})[run.config["seed"]] = run
+            runs.setdefault(run.fold(corpus), {})[run.config["seed"]] = run
     kept = {run.identity for seeds in runs.values() for run in seeds.values()}
-    return dict(sorted(runs.items(), key=lambda item: (item[0].corpus, item[0].train))), len(results - kept)
+    ordered = sorted(runs, key=lambda fold: (fold.corpus, fold.train, fold.name or ""))
+    return {fold: runs[fold] for fold in ordered}, len(results - kept)
 
 
 DISTINCT = "expected systems that differ in a setting, for example loss=plain and loss=balanced"

@@ -12,8 +12,10 @@ import pyarrow as pa
 from merloco.flows.cli.console import Format, Key, print_records, show, tabulate
 from merloco.flows.experiments.plan import RunSummary
 from merloco.flows.results.notes import column_notes, result_notes
+from merloco.flows.results.pooled import PooledFolds, pooled_folds
 from merloco.flows.results.scores import Score, scores_of, tested_scores
 from merloco.flows.results.text import TITLES, in_order, number
+from merloco.models.metrics.evaluation import SINGLE
 from merloco.models.metrics.statistics import mean_std
 
 
@@ -51,7 +53,7 @@ def result_rows(outcomes: Sequence[RunSummary], show_leaks: bool = False) -> lis
         first, coverage = score.first, score.first["coverage"]
         row: dict[str, Any] = {
             "tested on": score.corpus,
-            "trained on": ", ".join(score.cell.fold.train),
+            "trained on": ", ".join(score.cell.fold.train) + score.cell.fold.suffix,
             "n": first["n"],
             **{m: f"{coverage[m]:.0%}" if m in coverage else "-" for m in used},
         }
@@ -74,7 +76,8 @@ def result_rows(outcomes: Sequence[RunSummary], show_leaks: bool = False) -> lis
     count = len(averages.get(TITLES["uar"], []))
     if count > 1:
         means = {title: number(mean_std(values)[0]) for title, values in averages.items()}
-        rows.append({**dict.fromkeys(rows[0], ""), "tested on": f"average of {count} corpora", **means})
+        what = "corpora" if scores[0].cell.fold.name is None else "folds"
+        rows.append({**dict.fromkeys(rows[0], ""), "tested on": f"average of {count} {what}", **means})
     return rows
 
 
@@ -109,13 +112,29 @@ def _over_seeds(score: Score) -> dict[str, Any]:
     return values
 
 
+def _over_folds(group: PooledFolds, seed: int) -> dict[str, Any]:
+    values = {f"pooled_{metric}": getattr(group.scores[seed], metric) for metric in TITLES if metric in SINGLE}
+    if group.intervals is not None:
+        interval = group.intervals.metrics["uar"]
+        values |= {"pooled_low": interval.low, "pooled_high": interval.high}
+    return values
+
+
 def plain_table(outcomes: Sequence[RunSummary], own: bool = False) -> pa.Table:
     """One row per run and tested corpus, unrounded, for machines; with `own` also the training corpora's test parts.
 
     `low` and `high` are the 95 % interval of the run's UAR. `mean_*`, `std_*`, `mean_low` and `mean_high` are those of
-    the cell over its `seeds`, as the printed table shows them, the same in each of its rows.
+    the cell over its `seeds`, as the printed table shows them, the same in each of its rows. `pooled_*` are of all
+    folds of a corpus together, the same in each row of a seed, and their interval is that of the mean over the seeds.
     """
     rows = []
+    pooled = {
+        outcome.path: group
+        for group in pooled_folds(outcomes)
+        for fold in group.folds
+        for outcome in fold.outcomes
+        if outcome.seed in group.seeds
+    }
     over_seeds = {id(result): _over_seeds(score) for score in scores_of(outcomes) for result in score.results}
     for outcome in outcomes:
         cell = outcome.cell
@@ -127,6 +146,7 @@ def plain_table(outcomes: Sequence[RunSummary], own: bool = False) -> pa.Table:
                     "run": outcome.path.name,
                     "train": ",".join(cell.fold.train),
                     "corpus": result["corpus"],
+                    **({} if cell.fold.name is None else {"fold": cell.fold.name}),
                     "held_out": result["corpus"] not in cell.fold.train,
                     "feature_set": cell.feature_set,
                     "modalities": ",".join(cell.modalities or result["coverage"]),
@@ -139,6 +159,7 @@ def plain_table(outcomes: Sequence[RunSummary], own: bool = False) -> pa.Table:
                     **{metric: result.get(metric) for metric in TITLES},
                     **{key: (result.get("interval") or {}).get(key) for key in ("low", "high", "resampled")},
                     **over_seeds[id(result)],
+                    **(_over_folds(pooled[outcome.path], outcome.seed) if outcome.path in pooled else {}),
                     **{
                         f"logistic_{metric}": (outcome.reference or {}).get(result["corpus"], {}).get(metric)
                         for metric in TITLES

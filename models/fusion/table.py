@@ -36,6 +36,12 @@ def feature_scales(dataset: Dataset, spec: RunSpec) -> dict[str, np.ndarray]:
     return scales
 
 
+def _rows_of(dataset: Dataset) -> tuple[int, ...]:
+    """The same for data sets that differ in their parts only, as the folds of a corpus do."""
+    arrays = (dataset.label, dataset.target, dataset.mask, *dataset.features.values(), *dataset.present.values())
+    return tuple(map(id, arrays))
+
+
 def _by_corpus(
     dataset: Dataset, spec: RunSpec, views: Sequence[str], rows: Mapping[str, np.ndarray]
 ) -> Iterator[tuple[dict[str, np.ndarray], str, Sequence[str]]]:
@@ -125,9 +131,9 @@ class FeatureTable:
     """
 
     def __init__(self, datasets: Sequence[Dataset], config: TrainConfig, device: str) -> None:
-        distinct = list({id(dataset): dataset for dataset in datasets}.values())
+        distinct = list({_rows_of(dataset): dataset for dataset in datasets}.values())
         sizes = [len(dataset.label) for dataset in distinct]
-        self._offsets = {id(d): sum(sizes[:i]) for i, d in enumerate(distinct)}
+        self._offsets = {_rows_of(d): sum(sizes[:i]) for i, d in enumerate(distinct)}
         groups = distinct[0].by_modality(config.modalities)
         self.modalities = tuple(groups)
 
@@ -159,7 +165,7 @@ class FeatureTable:
 
     def offset(self, dataset: Dataset) -> int:
         """Where the rows of a data set begin."""
-        return self._offsets[id(dataset)]
+        return self._offsets[_rows_of(dataset)]
 
     def rows(self, rows: Tensor, scaler: StandardScaler, modality: str, runs: Tensor | None = None) -> Tensor:
         """Scaled features (R, n, D) of rows (R, n), 0 where they lack the view: of all runs, or of these."""

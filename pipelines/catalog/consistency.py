@@ -137,6 +137,8 @@ def _experiment(catalog: Catalog, experiment: Experiment) -> Iterator[tuple[tupl
     if experiment.search and experiment.search.budget < each:
         sentence = f"{experiment.search.budget} runs try no setting: one takes {each}, a run per seed and feature set"
         yield ("search", "budget"), sentence
+    if experiment.paper_protocol and experiment.folds:
+        yield ("paper_protocol",), "folds have validation rows of their own: expected one of the two"
     yield from _settings(experiment)
 
 

@@ -385,10 +385,31 @@ class Search(Entry):
             raise
 
 
+class Folds(Entry):
+    """Cross-validation at training time: every labelled row of a corpus is a test row of one fold."""
+
+    by: Literal["session", "speaker", "dialogue", "random"]
+    """What stays together; `random` takes every utterance by itself."""
+    k: int | None = Field(None, ge=2)
+    """How many folds; by default one of each group: leave one session, speaker or dialogue out."""
+    stratified: bool = False
+    """Every fold gets its share of every class as nearly as whole groups allow."""
+    seed: int = Field(0, ge=0)
+    """Of the choice of folds and of validation rows; the seeds of training are the experiment's."""
+
+    @model_validator(mode="after")
+    def _folds_of_something(self) -> Self:
+        if self.k is None and self.by == "random":
+            raise ValueError("by: random needs k, the number of folds")
+        if self.k is None and self.stratified:
+            raise ValueError(f"stratified needs k: leaving one {self.by} out leaves no choice")
+        return self
+
+
 class Experiment(Entry):
     """A named experiment: a protocol over feature sets and corpora."""
 
-    protocol: Literal["loco", "cross_corpus", "single", "ablation", "grid", "search", "methods"]
+    protocol: Literal["loco", "cross_corpus", "single", "ablation", "grid", "search", "methods", "folds"]
     about: str = ""
     feature_sets: tuple[str, ...] = Field(min_length=1)
     corpora: tuple[str, ...] = Field(min_length=1)
@@ -406,6 +427,8 @@ class Experiment(Entry):
     `methods`)."""
     search: Search | None = None
     """Training settings to draw from, and how often (protocol `search`)."""
+    folds: Folds | None = None
+    """How each corpus is cross-validated (protocol `folds`); its official parts play no part."""
     paper_protocol: bool = False
     """Early stopping on the reported rows where the release has no other test part (AFEW), as the paper does."""
 
@@ -421,4 +444,6 @@ class Experiment(Entry):
             raise ValueError("`methods` and `protocol: methods` come together")
         if (self.protocol == "search") != (self.search is not None):
             raise ValueError("`search` and `protocol: search` come together")
+        if (self.protocol == "folds") != (self.folds is not None):
+            raise ValueError("`folds` and `protocol: folds` come together")
         return self

@@ -25,6 +25,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "experiments": entries.Experiment,
     "experiments.NAME.search": entries.Search,
     "experiments.NAME.search.settings.NAME": entries.Range,
+    "experiments.NAME.folds": entries.Folds,
 }
 HEAD = """# Catalog reference
 

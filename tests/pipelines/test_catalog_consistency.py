@@ -13,6 +13,8 @@ from tests.helpers.store_files import CATALOG
 
 TEXT = CATALOG.read_text(encoding="utf-8")
 LOCO = "corpora: [iemocap, meld, mosei, afew]"
+SPEAKERS = "corpora: [iemocap]\n    maps: {iemocap: four}\n    folds: {by: speaker}"
+OF_AFEW = "corpora: [afew]\n    folds: {by: speaker}\n    paper_protocol: true"
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,13 @@ LOCO = "corpora: [iemocap, meld, mosei, afew]"
         ("gated_dim: [64, 128]", "gated_dim: [64, wide]", "gated_dim: expected a whole number, found the text 'wide'"),
         ("seeds: [0]", "training: {epochs: 0}", "experiments.grid.training.epochs: expected a number above 0, found 0"),
         ("mosei, afew]\n    seeds: [0]", "mosei]\n    paper_protocol: true", "no corpus of it has `reported: v"),
+        ("folds: {by: speaker}", "folds: {by: random}", "folds: by: random needs k, the number of folds"),
+        ("folds: {by: speaker}", "folds: {by: speaker, stratified: true}", "folds: stratified needs k"),
+        ("folds: {by: speaker}", "folds: {by: speaker, k: 1}", "k: expected 2 or more, found 1"),
+        ("folds: {by: speaker}", "folds: {by: speakr}", "by: .*'speakr'"),
+        ("    folds: {by: speaker}\n", "", "`folds` and `protocol: folds` come together"),
+        ("seeds: [0]\n    grid", "seeds: [0]\n    folds: {by: session}\n    grid", "`folds` and `protocol"),
+        (SPEAKERS, OF_AFEW, "paper_protocol: .*expected one of the two"),
         ("  minilm: {encoder", "  labels: {encoder", "views: 'labels' is what SQL calls something else"),
         ("  minilm: {encoder", "  MiniLM: {encoder: minilm}\n  minilm: {encoder", "but for capital letters"),
         ("store: ${MERLOCO_STORE:-store}", "store: ''", "store: expected some text"),

@@ -152,6 +152,7 @@ def test_votes_vad_comments_and_missing_dominance_are_kept(tmp_path: Path) -> No
     assert native["comments"] == {"C-F1": "café", "A-E4": "threatening"}
     assert native["attributes"] == {"E3": {"val": 2, "act": 4, "dom": 4}, "E4": {"val": 1, "act": 4, "dom": None}}
     assert (native["valence"], native["activation"], native["dominance"]) == (2.5, 3.0, 3.5)
+    assert native["session"] == "Ses01"
 
 
 def test_transcripts_split_at_the_first_bracket_colon_and_keep_tags_natively(tmp_path: Path) -> None:

@@ -189,6 +189,7 @@ def experiment(
     """Run an experiment of the catalog, as it is or changed, and print its tables, published values beside ours.
 
     Example: merloco experiment cross_corpus --store demo/store
+    Example: merloco experiment iemocap_sessions4 --store demo/store
     Example: merloco experiment single --corpora iemocap --map iemocap=four --fusion late --store demo/store
     """
     import pyarrow as pa

@@ -9,10 +9,11 @@
       dialog/wav/<dialogue>.wav
       sentences/wav/<dialogue>/<utterance>.wav
 
-Session 5 is the test part, as in the field and the paper; the option `test_session` gives the other folds of leaving
-one session out. Validation is carved out of the other sessions: by dialogue
-(whole dialogues, about a fraction of all labelled utterances), or by utterance, where `size` and `fraction` count only
-utterances that the corpus's active label map keeps: `size: 581` under `six_lineage` gives the paper's 5229 and 581.
+Session 5 is the test part, as in the field and the paper, unless the option `test_session` says otherwise; experiments
+of the protocol `folds` leave each session out at training time. Validation is carved out of the other sessions: by
+dialogue (whole dialogues, about a fraction of all labelled utterances), or by utterance, where `size` and `fraction`
+count only utterances that the corpus's active label map keeps: `size: 581` under `six_lineage` gives the paper's 5229
+and 581.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class IemocapOptions(Entry):
     """Options of the parser `iemocap`."""
 
     test_session: int = Field(5, ge=1, le=5)
-    """Session that is the test part: 1 to 5 in turn are the leave-one-session-out folds. An ingest with another one
-    changes splits only, and no feature is computed again."""
+    """Session that is the test part. An ingest with another one changes splits only, and no feature is computed again;
+    to leave each session out in turn needs none (experiments with `folds: {by: session}`)."""
     tags: Literal["strip", "keep"] = "strip"
     """Whether bracket tags such as [LAUGHTER] are taken out of the text; `native` always has them."""
 
@@ -179,7 +180,7 @@ def _sample(
 ) -> Sample:
     """One utterance of the training part."""
     dialogue, who = evaluation.utterance.rsplit("_", 1)
-    native = evaluation.native()
+    native = {"session": f"Ses0{session}", **evaluation.native()}
     if turn and turn.text != spoken(turn.text):
         native["transcript"] = turn.text
     only_tags = turn is not None and turn.text != "" and not spoken(turn.text)
