@@ -1,6 +1,7 @@
 """A fusion network by name: in settings, on the command line, in SQL, in predictions; one of a user's own as well."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from merloco.pipelines.catalog.entries import Training
 from merloco.pipelines.errors import DataError, UsageError
 from tests.helpers.command_line import merloco, the_sentence
 from tests.helpers.planted_store import planted_catalog, planted_store
+from tests.helpers.store_files import CATALOG
 
 NETWORK = '''
 import torch
@@ -122,6 +124,43 @@ def test_a_network_of_ones_own_needs_no_file_of_the_house(capsys: pytest.Capture
     (folder / "own.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     with pytest.raises(DataError, match=r"own.yaml:\d+: unknown key 'training.light.fusion_options.wdth'.*'width'"):
         load_catalog(folder / "own.yaml")
+
+
+def test_the_network_of_the_documentation_is_trained_and_compared(
+    capsys: pytest.CaptureFixture, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (CATALOG.parent / "docs" / "extending.md").read_text(encoding="utf-8")
+    block = next(b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if b.startswith("# my_fusion.py"))
+    (folder / "my_fusion.py").write_text(block, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(folder))
+    own = ("--fusion", "my_fusion:Weighted", "--set", "fusion_options.hidden=32")
+    for fusion in (own, ("--fusion", "gated")):
+        code, _, err = run(capsys, folder, "loco", "--corpora", "meld,afew", *fusion, "--seeds", "0,1", "--epochs", "3")
+        assert code == 0, err
+    options = ("--store", str(folder / "store"), "--catalog", str(folder / "catalog.yaml"), "--experiment", "loco")
+    code, out, err = merloco(capsys, "compare", "fusion=my_fusion:Weighted", "fusion=gated", *options)
+    assert code == 0 and "p (Holm)" in out, err
+
+
+def test_methods_against_corpus_shift_in_one_table(capsys: pytest.CaptureFixture, folder: Path) -> None:
+    raw = yaml.safe_load((folder / "catalog.yaml").read_text(encoding="utf-8"))
+    raw["experiments"]["methods"] = {
+        "protocol": "methods", "feature_sets": ["light"], "corpora": ["meld", "afew", "iemocap"], "seeds": [0, 1],
+        "methods": [{}, {"standardize_by": "corpus", "transductive": True}, {"mixup": 0.4}], "training": {"epochs": 3},
+    }  # fmt: skip
+    (folder / "methods.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    options = ("--store", str(folder / "store"), "--catalog", str(folder / "methods.yaml"), "--no-flow")
+    code, out, err = merloco(capsys, "experiment", "methods", *options)
+    assert code == 0, err
+    lines = {line.split("  ")[0]: line for line in out.splitlines()}
+    assert {"none", "transductive, standardize_by corpus", "mixup 0.4"} <= {
+        ", ".join(sorted(name.split(", "), reverse=True)) for name in lines
+    }
+    assert "transductive: uses the features of the left-out corpus" in out and "95 % CI" in out
+    raw["experiments"]["methods"]["methods"] = [{"mixup": -1}]
+    (folder / "wrong.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    with pytest.raises(DataError, match=r"wrong.yaml:\d+: experiments.methods.methods: .*0 or more"):
+        load_catalog(folder / "wrong.yaml")
 
 
 def test_an_experiment_is_run_as_changed(capsys: pytest.CaptureFixture, folder: Path) -> None:
