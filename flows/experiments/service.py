@@ -10,6 +10,7 @@ from pathlib import Path
 from merloco.features.runs import finished_runs, run_path, write_run
 from merloco.features.store import FeatureStore
 from merloco.flows.experiments.jobs import Job, plan_jobs
+from merloco.flows.experiments.overlaps import Overlaps
 from merloco.flows.experiments.plan import Plan, RunSummary, train_config, training_settings
 from merloco.flows.experiments.records import environment, epochs_table, metrics_table, predictions_table, result_row
 from merloco.flows.experiments.references import reference_config, reference_results
@@ -77,6 +78,7 @@ def _train(
     if not jobs:
         raise DataError("nothing to train: no test row has a label and a feature")
     outcomes, pending, same = _known(store.root, jobs, plan.force)
+    overlaps = Overlaps(store)
     if finished:
         for _ in outcomes:
             finished(None)
@@ -92,7 +94,7 @@ def _train(
             for result in results:
                 position = pending[result.position]
                 try:
-                    outcomes[position] = _write(store.root, jobs[position], result)
+                    outcomes[position] = _write(overlaps, jobs[position], result)
                 except DivergedError as error:
                     errors.append(error)
                 if finished:
@@ -110,15 +112,16 @@ def _train(
             outcomes[position] = outcome
             if finished:
                 finished(None)
-    _fit_references(store.root, [jobs[position] for position in sorted(outcomes)], device)
+    _fit_references(overlaps, [jobs[position] for position in sorted(outcomes)], device)
     return [
         replace(outcomes[position], reference=reference_results(store.root, jobs[position].config))
         for position in sorted(outcomes)
     ]
 
 
-def _fit_references(root: Path, jobs: Sequence[Job], device: str) -> None:
+def _fit_references(overlaps: Overlaps, jobs: Sequence[Job], device: str) -> None:
     """Fit the baselines of jobs that the store does not have yet."""
+    root = overlaps.store.root
     missing: dict[Path, Job] = {}
     for job in jobs:
         config = reference_config(job.config)
@@ -134,7 +137,7 @@ def _fit_references(root: Path, jobs: Sequence[Job], device: str) -> None:
         runs.append((job.dataset, spec))
     with closing(train_runs(runs, device=device)) as results:
         for result in results:
-            _write(root, pending[result.position], result)
+            _write(overlaps, pending[result.position], result)
 
 
 def _known(root: Path, jobs: Sequence[Job], force: bool) -> tuple[dict[int, RunSummary], list[int], list[int]]:
@@ -159,9 +162,9 @@ def _known(root: Path, jobs: Sequence[Job], force: bool) -> tuple[dict[int, RunS
     return outcomes, pending, same
 
 
-def _write(root: Path, job: Job, result: RunResult) -> RunSummary:
+def _write(overlaps: Overlaps, job: Job, result: RunResult) -> RunSummary:
     """Score a trained run, write it, and then its nullified ones, which have no weights of their own."""
-    fold, dataset = job.cell.fold, job.dataset
+    fold, dataset, root = job.cell.fold, job.dataset, overlaps.store.root
     tested = [evaluate(dataset, result, corpus, "test") for corpus in fold.test]
     own = [
         evaluate(dataset, result, c, "test") for c in fold.extra_tests if len(dataset.rows((c,), "test", job.cell.task))
@@ -169,7 +172,10 @@ def _write(root: Path, job: Job, result: RunResult) -> RunSummary:
     validated = [
         evaluate(dataset, result, c, "val") for c in fold.train if len(dataset.rows((c,), "val", job.cell.task))
     ]
-    results = [result_row(e) for e in (*tested, *own)]
+    results = [
+        result_row(e) | {"shared": overlaps.shared(dataset, result.spec.train_rows, e, job.cell.task)}
+        for e in (*tested, *own)
+    ]
     metrics, predictions = metrics_table([*tested, *own, *validated]), predictions_table(dataset, result, tested)
     blinded = {
         config["nullify"][0]: [evaluate(dataset, result, c, "test", config["nullify"]) for c in fold.test]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from merloco.flows.experiments.overlaps import WORDS
 from merloco.flows.experiments.plan import RunSummary
-from merloco.flows.results.scores import Score, scores_of
+from merloco.flows.results.scores import Score, scores_of, tested_scores
+from merloco.flows.results.text import number
 from merloco.models.metrics.intervals import resampling_sentence
+from merloco.models.metrics.statistics import mean_std
 
 MIN_VALIDATION_ROWS = 50
 """Fewer than this choose the weights much by chance: 1 of 50 is 2 points of accuracy."""
+MOST_SCORES = 8
+"""Of more scores than this, what they are without the rows that training has too is not said."""
 MOST_FOLDS = 5
 """More folds than this are counted, not named."""
 MULTI_LABEL = (
@@ -44,6 +49,7 @@ def result_notes(outcomes: Sequence[RunSummary], show_leaks: bool = False) -> li
         shown = "shown, not averaged" if show_leaks else "-; --show-leaks shows it"
         sentences.append(f"{corpus}: leak, an encoder of a feature set here was trained on it ({shown})")
     sentences += [sentence for score in scores for sentence in _collapsed(score)]
+    sentences += _shared(tested_scores(outcomes), show_leaks)
     sentences += [sentence for score in scores if (sentence := _loses(score, show_leaks))]
     seeds = len({outcome.seed for outcome in outcomes})
     averaged = f", mean ± STD over {seeds} seeds" if seeds > 1 else ""
@@ -58,6 +64,30 @@ def _in_folds(folds: Sequence[str]) -> str:
     distinct = list(dict.fromkeys(folds))
     more = f" and {len(distinct) - MOST_FOLDS} more" if len(distinct) > MOST_FOLDS else ""
     return f", fold{'s' if len(distinct) > 1 else ''} {', '.join(distinct[:MOST_FOLDS])}{more}" if distinct else ""
+
+
+_SHARED = {
+    "text": f"say a sentence of {WORDS} words or more that a training row says word for word",
+    "speaker": "are of a speaker who is in training too",
+}
+
+
+def _shared(scores: Sequence[Score], show_leaks: bool) -> list[str]:
+    """That tested rows share a sentence or a speaker with training, and, of few scores, the UAR without them."""
+    found: list[tuple[str, str]] = []
+    for score in scores:
+        for kind, what in _SHARED.items():
+            count = score.first.get("shared", {}).get(kind)
+            if not count or score.first["nullified"] is not None:
+                continue
+            values = [result["shared"].get(f"uar_without_{kind}") for result in score.results]
+            known = [100 * value for value in values if value is not None]
+            hidden = score.leaked and not show_leaks
+            then = f"; without them its UAR is {number(mean_std(known)[0])}" if known and not hidden else ""
+            found.append((f"{score.corpus}: {count} of the {score.first['n']} test rows {what}", then))
+    if len(found) > MOST_SCORES:
+        return list(dict.fromkeys(sentence for sentence, _ in found))
+    return [sentence + then for sentence, then in found]
 
 
 def _loses(score: Score, show_leaks: bool) -> str | None:
