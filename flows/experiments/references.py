@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from merloco.features.runs import read_config, run_path
+from merloco.features.runs import CORPORA, read_config, run_path
 from merloco.pipelines.catalog.entries import Training
 
 REFERENCE = "reference"
@@ -15,8 +15,10 @@ REFERENCE = "reference"
 
 def reference_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The baseline of a run: one seed, features standardized, the run's own loss, none of its other settings."""
-    settings = Training(fusion="logistic", standardize=True, loss=config["training"]["loss"])
+    loss = config.get("training", {}).get("loss", "balanced")
+    settings = Training(fusion="logistic", standardize=True, loss=loss)
     about = {"experiment": REFERENCE, "protocol": REFERENCE, "seed": 0, "training": settings.model_dump()}
+    about |= {key: sorted(config[key]) for key in CORPORA if key in config}
     return {key: value for key, value in config.items() if key != "fusion_version"} | about
 
 

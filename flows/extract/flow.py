@@ -24,7 +24,7 @@ from merloco.flows.extract.jobs import MAX_FAILURES, Progress, ShardJob, summari
 from merloco.flows.extract.runners import Runner, cluster_name, make_runner, reachable_api
 from merloco.flows.extract.service import extract_locked, plan_extraction
 from merloco.flows.extract.shard_queue import BACK_OFF, RETRIES, Extracted, ShardQueue, is_transient
-from merloco.flows.tasks.catalog_names import CorpusName, FeatureSetName
+from merloco.flows.tasks.catalog_names import CorpusName, FeatureSetName, ModalityName
 from merloco.flows.tasks.display import corpus_tags, feature_tags, record_table, tag_flow_run
 
 
@@ -144,7 +144,7 @@ def extract_store_flow(
     store: str,
     features: FeatureSetName = "light",
     corpora: list[CorpusName] | None = None,
-    modalities: list[str] | None = None,
+    modalities: list[ModalityName] | None = None,
     device: str = "auto",
     retry_failed: bool = False,
     verify: bool = False,

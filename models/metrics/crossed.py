@@ -182,10 +182,14 @@ class _CriticalValue:
         from scipy.special import stdtr
 
         alone = np.maximum(2 * stdtr(self.freedom, -t), TINY)
-        low, high = float(alone.min()), float(alone.max())
-        if self.at(low) <= t or self.at(high) >= t:  # the parts agree, but for rounding
-            return low if self.at(low) <= t else high
-        return float(np.exp(brentq(lambda log_p: self.at(np.exp(log_p)) - t, np.log(low), np.log(high))))
+        low, high = (float(end) for end in np.log([alone.min(), alone.max()]))
+
+        def above(log_p: float) -> float:
+            return self.at(np.exp(log_p)) - t
+
+        if above(low) <= 0 or above(high) >= 0:  # the parts agree, but for rounding
+            return float(np.exp(low if above(low) <= 0 else high))
+        return float(np.exp(brentq(above, low, high)))
 
 
 TINY = 1e-200

@@ -302,7 +302,7 @@ def test_deployments_name_flows_that_take_their_parameters(deployment: dict) -> 
 
 def test_a_deployed_extraction_refuses_parameters_out_of_range() -> None:
     flow = load_flow_from_entrypoint(str(CATALOG.parent / "flows/extract/flow.py:extract_store_flow"))
-    for wrong in ({"max_failures": 2}, {"workers": 0}, {"runner": "slurm"}, {"modalities": ["smell"]}):
+    for wrong in ({"max_failures": 2}, {"workers": 0}, {"runner": "slurm"}):
         with pytest.raises(Exception, match=next(iter(wrong))):
             flow.validate_parameters({"catalog": "catalog.yaml", "store": "store", **wrong})
 
@@ -312,6 +312,7 @@ WRONG_NAMES = {
     "flows/extract/flow.py:extract_store_flow": [
         ({"features": "lihgt"}, "unknown feature set 'lihgt': did you mean 'light'"),
         ({"corpora": ["melt"]}, "unknown corpus 'melt': did you mean 'meld'"),
+        ({"modalities": ["smell"]}, "no modality or view 'smell'"),
     ],
     "flows/experiments/flow.py:experiment_flow": [({"name": "lcoo"}, "unknown experiment 'lcoo': did you mean 'loco'")],
     "flows/finetune/flow.py:finetune_encoder_flow": [
