@@ -50,7 +50,7 @@ def result_notes(outcomes: Sequence[RunSummary], show_leaks: bool = False) -> li
         sentences.append(f"{corpus}: leak, an encoder of a feature set here was trained on it ({shown})")
     sentences += [sentence for score in scores for sentence in _collapsed(score)]
     sentences += _shared(tested_scores(outcomes), show_leaks)
-    sentences += [sentence for score in scores if (sentence := _loses(score, show_leaks))]
+    sentences += [sentence for score in tested_scores(outcomes) if (sentence := _loses(score, show_leaks))]
     seeds = len({outcome.seed for outcome in outcomes})
     averaged = f", mean ± STD over {seeds} seeds" if seeds > 1 else ""
     sentences.append(f"\nScores in %{averaged}, on the classes that the tested corpus annotates.")
